@@ -1,0 +1,1 @@
+"""BERT written out as plain NumPy."""

@@ -1,0 +1,33 @@
+"""Every error that a user of npbert can cause.
+
+All of them are `NpbertError`, so one `except` catches them; each is also the built-in error that Python's habit asks for,
+so code written without npbert in mind catches them too. Messages name the argument or the file, say what came and what is
+taken.
+"""
+
+
+class NpbertError(Exception):
+    """The root of npbert's errors."""
+
+
+class InputError(NpbertError, ValueError):
+    """An argument, a configuration or a file holds a value that npbert does not take."""
+
+
+class InputTypeError(NpbertError, TypeError):
+    """An argument is of a kind that npbert does not take."""
+
+
+class FileError(NpbertError, ValueError):
+    """A file is there but damaged, hostile or of another format. The message begins with its path."""
+
+
+class MissingFileError(NpbertError, FileNotFoundError):
+    """A file, a directory or a checkpoint on the hub was not found. The message says where it was looked for."""
+
+
+class MissingNameError(NpbertError, KeyError):
+    """A mapping (weights, trace, outputs) has no such name."""
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return str(self.args[0]) if self.args else ""
