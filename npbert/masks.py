@@ -51,7 +51,7 @@ def cross_attention(mask: Array) -> Array:
 
 def additive(mask: Array, dtype: DTypeLike, *, value: float = MASKED) -> Array:
     """`(1 - mask) * value`: what is added to the scores."""
-    return (1 - mask.astype(dtype)) * np.dtype(dtype).type(value)
+    return (1 - mask.astype(dtype)) * value
 
 
 def heads(mask: Array, num_layers: int, dtype: DTypeLike) -> Array:

@@ -30,7 +30,7 @@ class Weights(Mapping[str, Array]):
         return Weights(self._arrays, self.full_name(path))
 
     def full_name(self, name: str) -> str:
-        """The name from the root: a path is joined with a dot, what begins with a colon directly, and "" is the scope itself."""
+        """The name from the root: joined with a dot, or directly if it begins with a colon; "" is the scope itself."""
         if not self.path or not name:
             return self.path or name
         return self.path + name if name.startswith(":") else f"{self.path}.{name}"

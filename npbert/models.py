@@ -1,0 +1,525 @@
+"""The models: what users construct and call.
+
+A model is a configuration and a flat mapping of weights. Calling it checks the arguments (`npbert.inputs`), runs the
+architecture (`npbert.bert`, `npbert.heads`) and names the results (`npbert.outputs`).
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from . import heads, inputs, ops, outputs, parameters
+from .bert import EncoderResult, Rng, bert
+from .config import BertConfig
+from .errors import InputError, InputTypeError, MissingNameError
+from .parameters import Parameters
+from .trace import keep
+from .weights import Weights
+
+Array: TypeAlias = NDArray[Any]
+Model = TypeVar("Model", bound="BertPreTrainedModel")
+
+WORDS = "embeddings.word_embeddings.weight"
+DECODER = "cls.predictions.decoder.weight"
+DECODER_BIAS = "cls.predictions.bias"
+
+
+class IncompatibleKeys(NamedTuple):
+    """What did not match when weights were loaded."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class BertPreTrainedModel:
+    """What all models have in common: weights under their checkpoint names, and the operations on them.
+
+    `weights` are your own arrays under the checkpoint's names; they are used as they are, not copied. Without them the
+    model starts from random weights, drawn from `rng`.
+    """
+
+    base_model_prefix: ClassVar[str] = "bert"
+    _has_pooler: bool = True
+    _labels: ClassVar[tuple[str, ...]] = ("labels",)
+    _reads_encoder: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
+        if not isinstance(config, BertConfig):
+            raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
+        config.validate()
+        self.config = copy.deepcopy(config)
+        self.config.architectures = [type(self).__name__]
+        if weights is None:
+            rng = np.random.default_rng() if rng is None else rng
+            self._arrays = parameters.initialize(self.parameters(), self.config, rng, np.float32)
+        else:
+            self._arrays = {}
+            self.load_state_dict(weights)
+
+    # -------------------------------------------------------------------------------------------------------- parameters
+
+    @property
+    def _prefix(self) -> str:
+        """What stands before the base model's names."""
+        return f"{self.base_model_prefix}." if self.base_model_prefix else ""
+
+    def _head_parameters(self) -> Parameters:
+        return {}
+
+    def parameters(self) -> Parameters:
+        """The name, shape and first values of every parameter, each once: a tied one under its first name only."""
+        base = parameters.base(self.config, pooler=self._has_pooler)
+        every = {self._prefix + name: parameter for name, parameter in base.items()} | self._head_parameters()
+        return {name: parameter for name, parameter in every.items() if name not in self._tied()}
+
+    def _tied(self) -> dict[str, str]:
+        """Names that stand for another parameter."""
+        if DECODER not in self._head_parameters():
+            return {}
+        tied = {"cls.predictions.decoder.bias": DECODER_BIAS}
+        if self.config.tie_word_embeddings:
+            tied[DECODER] = self._prefix + WORDS
+        return tied
+
+    @property
+    def _weights(self) -> Weights:
+        return Weights(self.state_dict())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What the model computes in: float32 or float64."""
+        return next(iter(self._arrays.values())).dtype
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """Every parameter once, with its name."""
+        return iter(self._arrays.items())
+
+    def num_parameters(self) -> int:
+        """How many numbers the model has learned; a tied table counts once."""
+        return sum(array.size for array in self._arrays.values())
+
+    def state_dict(self) -> dict[str, Array]:
+        """The arrays under all their names, tied ones under both. They are the model's own, not copies."""
+        return self._arrays | {alias: self._arrays[name] for alias, name in self._tied().items()}
+
+    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Take the model's weights from a mapping. Arrays of the model's own type are used as they are, not copied.
+
+        With `strict` every parameter must be there and nothing else; without it the others keep their values and the
+        result says what was missing and what was not expected. A wrong shape is always an error, and after an error the
+        model is as it was.
+        """
+        wanted = self.parameters()
+        tied = self._tied()
+        given = dict(mapping)
+        for alias, name in tied.items():
+            if alias in given:
+                given.setdefault(name, given[alias])
+        found = {name: inputs.numbers(name, given[name]) for name in wanted if name in given}
+        missing = [name for name in wanted if name not in found]
+        unexpected = [name for name in given if name not in wanted and name not in tied]
+        if strict and (missing or unexpected):
+            raise MissingNameError(
+                f"weights: for {type(self).__name__}, missing: {_listed(missing)}; unexpected: {_listed(unexpected)}"
+            )
+        if missing and not self._arrays:
+            raise MissingNameError(f"weights: missing: {_listed(missing)}")
+        for name, array in found.items():
+            if array.shape != wanted[name].shape:
+                raise InputError(f"weights: {name} takes shape {list(wanted[name].shape)}, got {list(array.shape)}")
+        dtype = self.dtype if self._arrays else np.result_type(np.float32, *(array.dtype for array in found.values()))
+        self._arrays = {
+            name: found[name].astype(_float_type(dtype), copy=False) if name in found else self._arrays[name] for name in wanted
+        }
+        return IncompatibleKeys(missing, unexpected)
+
+    def astype(self: Model, dtype: DTypeLike) -> Model:
+        """The same model computing in float32 or float64; weights that have that type already are shared."""
+        model = copy.copy(self)
+        model.config = copy.deepcopy(self.config)
+        model._arrays = {name: array.astype(_float_type(dtype), copy=False) for name, array in self._arrays.items()}
+        return model
+
+    # ------------------------------------------------------------------------------------------------ changing the model
+
+    def get_input_embeddings(self) -> Array:
+        """The word table `[V, D]`."""
+        return self._arrays[self._prefix + WORDS]
+
+    def set_input_embeddings(self, table: Any) -> None:
+        """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""
+        shape = (self.config.vocab_size, self.config.hidden_size)
+        self._arrays[self._prefix + WORDS] = inputs.with_shape("table", inputs.numbers("table", table, self.dtype), shape)
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Array:
+        """Cut the vocabulary or make it longer, everywhere it occurs: word table, decoder and the decoder's bias.
+
+        New rows begin as the mean of the old ones, so that new tokens start out neither likely nor unlikely. Returns the
+        new table.
+        """
+        if new_num_tokens is None:
+            return self.get_input_embeddings()
+        if not isinstance(new_num_tokens, int | np.integer) or isinstance(new_num_tokens, bool):
+            raise InputTypeError(f"new_num_tokens: takes a whole number, got {new_num_tokens!r}")
+        config = copy.deepcopy(self.config)
+        config.vocab_size = int(new_num_tokens)
+        config.validate()
+        for name in (self._prefix + WORDS, DECODER, DECODER_BIAS):
+            if name in self._arrays:
+                rows = self._arrays[name][:new_num_tokens]  # [V, D] or [V]
+                added = np.broadcast_to(rows.mean(axis=0), (new_num_tokens - len(rows), *rows.shape[1:]))
+                self._arrays[name] = np.concatenate([rows, added])
+        self.config = config
+        return self.get_input_embeddings()
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Cut heads out of the self-attention of some layers: `{layer: [heads]}`, numbered as in the unpruned model.
+
+        The model then computes with the smaller matrices. Heads that are gone already may be named again.
+        """
+        config = copy.deepcopy(self.config)
+        for layer, pruned in heads_to_prune.items():
+            config.pruned_heads[layer] = sorted({*config.pruned_heads.get(layer, ()), *pruned})
+        config.validate()
+        size = config.head_size
+        for layer in heads_to_prune:
+            before = [h for h in range(config.num_attention_heads) if h not in self.config.pruned_heads.get(layer, ())]
+            stay = np.array([h not in config.pruned_heads[layer] for h in before], dtype=bool).repeat(size)  # [N*H]
+            attention = f"{self._prefix}encoder.layer.{layer}.attention"
+            for part in ("query", "key", "value"):
+                for kind in ("weight", "bias"):
+                    name = f"{attention}.self.{part}.{kind}"
+                    self._arrays[name] = self._arrays[name][stay]
+            name = f"{attention}.output.dense.weight"
+            self._arrays[name] = self._arrays[name][:, stay]
+        self.config = config
+
+    # ----------------------------------------------------------------------------------------------------------- calling
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        rng: Rng = None,
+        **others: Any,
+    ) -> Any:
+        """Run the model. See the class for what else it takes; dropout happens exactly when `rng` is given."""
+        arrays = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "head_mask": head_mask,
+            "inputs_embeds": inputs_embeds,
+        }
+        options = {
+            "output_attentions": self.config.output_attentions if output_attentions is None else output_attentions,
+            "output_hidden_states": self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            "rng": rng,
+        }
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise InputTypeError(f"rng: takes a numpy.random.Generator, got {type(rng).__name__}")
+        every = ("output_attentions", "output_hidden_states", "return_dict", "rng")
+        inputs.known(type(self).__name__, others, (*arrays, *self._reads_encoder, *self._labels, *every))
+        labels = {name: others.pop(name, None) for name in self._labels}
+        result = self._run(arrays | others, labels, options)
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return result if return_dict else result.as_plain_tuple()
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        raise NotImplementedError
+
+    def _bert(self, arrays: dict[str, Any], options: dict[str, Any]) -> tuple[EncoderResult, Array | None]:
+        """Check the arguments of the base model and run it."""
+        use_cache = arrays.pop("use_cache", None)
+        if use_cache and not self.config.is_decoder:
+            raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
+        if self.config.is_decoder and "use_cache" in self._reads_encoder:
+            use_cache = self.config.use_cache if use_cache is None else use_cache
+        checked = inputs.of_bert(self.config, self.dtype, **arrays)
+        w = self._weights.scope(self.base_model_prefix)
+        result, pooled = bert(w, self.config, use_cache=bool(use_cache), **checked, **options)
+        if self.base_model_prefix:
+            keep(w, "", result.hidden)
+        return result, pooled
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_parameters():,} parameters, {self.dtype}, {self.config!r})"
+
+
+ENCODER_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
+CACHE_INPUTS = ("past_key_values", "use_cache")
+
+
+class BertModel(BertPreTrainedModel):
+    """The base model: hidden states, and a pooled vector for the whole sequence.
+
+    Decoders (`is_decoder`) also take `past_key_values` and `use_cache`, and with `add_cross_attention`
+    `encoder_hidden_states` and `encoder_attention_mask`.
+    """
+
+    base_model_prefix = ""
+    _labels = ()
+    _reads_encoder = ENCODER_INPUTS + CACHE_INPUTS
+
+    def __init__(
+        self,
+        config: BertConfig,
+        weights: Mapping[str, Any] | None = None,
+        *,
+        rng: Rng = None,
+        add_pooling_layer: bool = True,
+    ) -> None:
+        self._has_pooler = add_pooling_layer
+        super().__init__(config, weights, rng=rng)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, pooled = self._bert(arrays, options)
+        return outputs.BaseModelOutputWithPoolingAndCrossAttentions(
+            result.hidden, pooled, result.hidden_states, result.cache, result.attentions, result.cross_attentions
+        )
+
+
+class _LanguageModel(BertPreTrainedModel):
+    """A base model with `cls.predictions`."""
+
+    _has_pooler = False
+
+    def _head_parameters(self) -> Parameters:
+        return parameters.language_model_head(self.config)
+
+    def _predictions(self, hidden: Array) -> Array:
+        return heads.predictions(self._weights.scope("cls.predictions"), self.config, hidden)
+
+
+class BertLMHeadModel(_LanguageModel):
+    """A causal language model: each position predicts the next token. `labels` `[B, S]` are shifted by one inside.
+
+    Takes what `BertModel` takes; without `is_decoder` every position sees the token that it is to predict.
+    """
+
+    _reads_encoder = ENCODER_INPUTS + CACHE_INPUTS
+
+    def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
+        super().__init__(config, weights, rng=rng)
+        if not config.is_decoder:
+            warnings.warn("BertLMHeadModel without is_decoder=True in its config sees the tokens it predicts", stacklevel=2)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        if labels["labels"] is not None:
+            arrays["use_cache"] = False
+        result, _ = self._bert(arrays, options)
+        logits = keep(self._weights.scope("cls"), "", self._predictions(result.hidden))  # [B, S, V]
+        loss = None
+        if labels["labels"] is not None:
+            wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
+            loss = heads.causal_language_model_loss(logits, wanted)
+        return outputs.CausalLMOutputWithCrossAttentions(
+            loss, logits, result.cache, result.hidden_states, result.attentions, result.cross_attentions
+        )
+
+
+class BertForMaskedLM(_LanguageModel):
+    """A masked language model: each position predicts its own token. `labels` `[B, S]`, -100 where nothing was masked."""
+
+    _reads_encoder = ENCODER_INPUTS
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, _ = self._bert(arrays, options)
+        logits = keep(self._weights.scope("cls"), "", self._predictions(result.hidden))  # [B, S, V]
+        loss = None
+        if labels["labels"] is not None:
+            wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
+            loss = ops.cross_entropy(logits, wanted)
+        return outputs.MaskedLMOutput(loss, logits, result.hidden_states, result.attentions)
+
+
+class BertForPreTraining(_LanguageModel):
+    """Both tasks of the paper at once. The loss, given `labels` `[B, S]` and `next_sentence_label` `[B]`, is their sum."""
+
+    _has_pooler = True
+    _labels = ("labels", "next_sentence_label")
+
+    def _head_parameters(self) -> Parameters:
+        return super()._head_parameters() | parameters.linear("cls.seq_relationship", 2, self.config.hidden_size)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, pooled = self._bert(arrays, options)
+        assert pooled is not None
+        cls = self._weights.scope("cls")
+        logits = self._predictions(result.hidden)  # [B, S, V]
+        follows = heads.next_sentence(cls, pooled)  # [B, 2]
+        keep(cls, "", logits)
+        loss = None
+        if labels["labels"] is not None and labels["next_sentence_label"] is not None:
+            wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
+            loss = ops.cross_entropy(logits, wanted)
+            loss = loss + _next_sentence_loss("next_sentence_label", labels["next_sentence_label"], follows)
+        return outputs.BertForPreTrainingOutput(loss, logits, follows, result.hidden_states, result.attentions)
+
+
+class BertForNextSentencePrediction(BertPreTrainedModel):
+    """Does sentence B follow sentence A? `labels` `[B]`: 0 it does, 1 it does not."""
+
+    def _head_parameters(self) -> Parameters:
+        return parameters.linear("cls.seq_relationship", 2, self.config.hidden_size)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, pooled = self._bert(arrays, options)
+        assert pooled is not None
+        cls = self._weights.scope("cls")
+        logits = keep(cls, "", heads.next_sentence(cls, pooled))  # [B, 2]
+        loss = None if labels["labels"] is None else _next_sentence_loss("labels", labels["labels"], logits)
+        return outputs.NextSentencePredictorOutput(loss, logits, result.hidden_states, result.attentions)
+
+
+class BertForSequenceClassification(BertPreTrainedModel):
+    """A label, several labels or a number for the whole sequence.
+
+    `labels` are `[B]` whole numbers, `[B, num_labels]` zeros and ones, or `[B]` (`[B, num_labels]`) numbers to regress;
+    which of them, `config.problem_type` says, or else `num_labels` and the type of the labels.
+    """
+
+    def _head_parameters(self) -> Parameters:
+        return parameters.linear("classifier", self.config.num_labels, self.config.hidden_size)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, pooled = self._bert(arrays, options)
+        assert pooled is not None
+        logits = heads.classifier(self._weights, self.config, pooled, rng=options["rng"])  # [B, num_labels]
+        loss = None if labels["labels"] is None else self._loss(logits, labels["labels"])
+        return outputs.SequenceClassifierOutput(loss, logits, result.hidden_states, result.attentions)
+
+    def _loss(self, logits: Array, labels: Any) -> Array:
+        batch, num_labels = logits.shape
+        x = inputs.numbers("labels", labels)
+        problem_type = self.config.problem_type or heads.infer_problem_type(num_labels, x)
+        if problem_type == "single_label_classification":
+            x = inputs.labels("labels", x, num_labels, (batch,) if x.ndim == 1 else (batch, 1))
+        elif not (problem_type == "regression" and num_labels == 1 and x.shape == (batch,)):
+            x = inputs.with_shape("labels", x, logits.shape)
+        return heads.sequence_classification_loss(logits, x, problem_type)
+
+
+class BertForMultipleChoice(BertPreTrainedModel):
+    """Which of C choices fits best? Inputs are `[B, C, S]`, `labels` `[B]`."""
+
+    def _head_parameters(self) -> Parameters:
+        return parameters.linear("classifier", 1, self.config.hidden_size)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        tokens = "input_ids" if arrays["input_ids"] is not None else "inputs_embeds"
+        batch, choices = _leading_shape(tokens, arrays[tokens], 4 if tokens == "inputs_embeds" else 3)
+        flat = {name: x if x is None or name == "head_mask" else _flatten_choices(name, x) for name, x in arrays.items()}
+        result, pooled = self._bert(flat, options)
+        assert pooled is not None
+        scores = heads.classifier(self._weights, self.config, pooled, rng=options["rng"])  # [B*C, 1]
+        logits = scores.reshape(batch, choices)  # [B, C]
+        loss = None
+        if labels["labels"] is not None:
+            loss = ops.cross_entropy(logits, inputs.labels("labels", labels["labels"], choices, (batch,)))
+        return outputs.MultipleChoiceModelOutput(loss, logits, result.hidden_states, result.attentions)
+
+
+class BertForTokenClassification(BertPreTrainedModel):
+    """A label for every token. `labels` `[B, S]`, -100 where none counts."""
+
+    _has_pooler = False
+
+    def _head_parameters(self) -> Parameters:
+        return parameters.linear("classifier", self.config.num_labels, self.config.hidden_size)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, _ = self._bert(arrays, options)
+        logits = heads.classifier(self._weights, self.config, result.hidden, rng=options["rng"])  # [B, S, num_labels]
+        loss = None
+        if labels["labels"] is not None:
+            wanted = inputs.labels("labels", labels["labels"], self.config.num_labels, logits.shape[:2])
+            loss = ops.cross_entropy(logits, wanted)
+        return outputs.TokenClassifierOutput(loss, logits, result.hidden_states, result.attentions)
+
+
+class BertForQuestionAnswering(BertPreTrainedModel):
+    """Where in the text is the answer? `start_positions` and `end_positions` are `[B]`; past the text means: not in it."""
+
+    _has_pooler = False
+    _labels = ("start_positions", "end_positions")
+
+    def _head_parameters(self) -> Parameters:
+        if self.config.num_labels != 2:
+            raise InputError(f"config: question answering has num_labels 2 (start, end), got {self.config.num_labels}")
+        return parameters.linear("qa_outputs", 2, self.config.hidden_size)
+
+    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        result, _ = self._bert(arrays, options)
+        start, end = heads.span(self._weights, result.hidden)  # [B, S] each
+        loss = None
+        if labels["start_positions"] is not None and labels["end_positions"] is not None:
+            positions = [inputs.integers(name, labels[name], (1, 2)) for name in self._labels]
+            for name, x in zip(self._labels, positions, strict=True):
+                inputs.with_shape(name, x, (len(start),) if x.ndim == 1 else (len(start), 1))
+            loss = heads.span_loss(start, end, positions[0].reshape(-1), positions[1].reshape(-1))
+        return outputs.QuestionAnsweringModelOutput(loss, start, end, result.hidden_states, result.attentions)
+
+
+MODELS: dict[str, type[BertPreTrainedModel]] = {
+    model.__name__: model
+    for model in (
+        BertModel,
+        BertLMHeadModel,
+        BertForMaskedLM,
+        BertForPreTraining,
+        BertForNextSentencePrediction,
+        BertForSequenceClassification,
+        BertForMultipleChoice,
+        BertForTokenClassification,
+        BertForQuestionAnswering,
+    )
+}
+"""The models by the name that a configuration's `architectures` gives."""
+
+
+def _next_sentence_loss(name: str, labels: Any, logits: Array) -> Array:
+    x = inputs.as_array(name, labels)
+    wanted = inputs.labels(name, x, 2, (len(logits),) if x.ndim == 1 else (len(logits), 1))
+    return ops.cross_entropy(logits, wanted.reshape(-1))
+
+
+def _leading_shape(name: str, value: Any, rank: int) -> Sequence[int]:
+    x = inputs.as_array(name, value)
+    if x.ndim != rank:
+        raise InputError(f"{name}: takes {rank} dimensions, batch and choices first, got shape {list(x.shape)}")
+    return x.shape[:2]
+
+
+def _flatten_choices(name: str, value: Any) -> Array:
+    """`[B, C, ...]` -> `[B*C, ...]`: to the base model every choice is a sequence of its own."""
+    x = inputs.as_array(name, value)
+    if x.ndim < 3:
+        raise InputError(f"{name}: takes batch and choices as its first dimensions, got shape {list(x.shape)}")
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputTypeError(f"dtype: takes float32 or float64, got {found}")
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
