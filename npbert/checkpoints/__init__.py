@@ -1,0 +1,1 @@
+"""Checkpoints in and out: one file per format, each answering a dictionary from tensor names to arrays."""

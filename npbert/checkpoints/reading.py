@@ -1,0 +1,101 @@
+"""What every reader shares: a file mapped into memory, strict JSON, and untrusted words made fit for a message."""
+
+import json
+import mmap
+import os
+import stat
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from npbert.errors import FileError, MissingFileError
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+
+
+def shown(text: object, limit: int = 80) -> str:
+    """`text` as it may stand in a message. Only strings and numbers are spelled out: the `repr` of a list that holds itself
+    thousands of times over, which a few hundred bytes of pickle can build, would not fit into memory."""
+    if isinstance(text, str):
+        return repr(text) if len(text) <= limit else f"{text[:limit]!r}... ({len(text)} characters)"
+    if text is None or isinstance(text, (bool, float)):
+        return repr(text)
+    if isinstance(text, int):
+        return repr(text) if text.bit_length() <= 128 else f"an integer of {text.bit_length()} bits"
+    return f"a {type(text).__name__}"
+
+
+def map_file(path: StrPath) -> memoryview:
+    """The bytes of a file, read-only and mapped: nothing is read before it is looked at, and nothing is copied.
+
+    The mapping lives as long as any slice or array made from it. Replacing the file by a rename, as npbert's own writers do,
+    leaves the mapping untouched; cutting the file short while it is mapped is the one thing no reader can survive.
+    """
+    try:
+        # A FIFO would block `open` for ever and a device has no size, so what it is must be asked first.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise FileError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}, not a file of weights")
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise FileError(f"{path}: is empty")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def guess(start: bytes) -> str:
+    """What a file that is not of the expected format seems to be, as the end of a sentence; empty where there is no telling."""
+    head = start[:512].lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "; it is a Git LFS pointer, which stands for the real file: fetch that with `git lfs pull`"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "; it is a web page, so a download has gone wrong"
+    if head.startswith(b"pk\x03\x04"):
+        return "; it is a zip archive, as torch.save writes them"
+    if head[8:9] == b"{":
+        return "; it looks like a safetensors file"
+    return ""
+
+
+def parse_json(raw: bytes, where: str) -> Any:
+    """JSON as the standard has it: UTF-8, no key twice in one object, no NaN, no integer past 20 digits.
+
+    `where` begins the message of the FileError that anything else ends in.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise FileError(f"{where}: has the key {shown(twice)} twice in one object")
+        return result
+
+    def integer(digits: str) -> int:
+        if len(digits) > 20:  # sizes are 64 bits wide; converting millions of digits would take minutes
+            raise FileError(f"{where}: has an integer of {len(digits)} digits")
+        return int(digits)
+
+    def constant(word: str) -> NoReturn:
+        raise FileError(f"{where}: has {word}, which is not JSON")
+
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=unique, parse_int=integer, parse_constant=constant)
+    except FileError:
+        raise
+    except RecursionError:
+        raise FileError(f"{where}: is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{where}: is not UTF-8: {error.reason} at byte {error.start}") from None
+    except ValueError as error:
+        raise FileError(f"{where}: is not JSON: {error}") from None
+
+
+def read_json(path: StrPath, limit: int = 16 << 20) -> Any:
+    """The value of a JSON file no larger than `limit` bytes."""
+    content = map_file(path)
+    if len(content) > limit:
+        raise FileError(f"{path}: has {len(content)} bytes; JSON of at most {limit} bytes is taken")
+    return parse_json(bytes(content), str(Path(path)))

@@ -1,0 +1,57 @@
+"""Writing whole files: a crash at any moment leaves the old file or the new one, never a mixture and never half of one."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from npbert.checkpoints.reading import StrPath
+from npbert.errors import MissingFileError
+
+
+@contextlib.contextmanager
+def aside(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
+    """Open a new temporary neighbour of `path`; when the block ends well, its bytes are on the disk under the temporary name.
+
+    The neighbour shares the directory because a rename is atomic only within one file system. Its name begins with a dot and
+    ends in `.tmp`, so that no reader takes it for a checkpoint. Where the block raises, it is removed.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}.tmp"
+    try:
+        # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
+        with open(temporary, "xb") as file:
+            yield file, temporary
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def replacing(path: StrPath) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` when the block ends well, and leaves no trace when it raises."""
+    with aside(path) as (file, temporary):
+        yield file
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(Path(path).parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and removals in `directory` survive a loss of power, where the system lets a directory be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
