@@ -24,7 +24,7 @@ from .ops import Array
 from .trace import is_observed, keep
 from .weights import Weights
 
-Rng: TypeAlias = np.random.Generator | None
+Rng: TypeAlias = "np.random.Generator | None"  # a string: NumPy loads its random part when first asked for
 KeyValue: TypeAlias = tuple[Array, Array]
 """The keys and values of one attention, [B, N, T, H] each."""
 LayerCache: TypeAlias = tuple[Array, ...]

@@ -6,7 +6,6 @@ import copy
 import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from .errors import FileError, InputError, InputTypeError
@@ -177,9 +176,11 @@ class BertConfig:
     @classmethod
     def from_json_file(cls, path: str | os.PathLike[str], **overrides: Any) -> BertConfig:
         """A configuration from a `config.json` (or a `bert_config.json`)."""
-        from .checkpoints.hub import read_json  # a file, not the architecture: nothing else here needs it
+        from .checkpoints.reading import read_json  # here, so that a program which reads no file imports no reader
 
-        fields = read_json(Path(path))
+        fields = read_json(path)
+        if not isinstance(fields, dict):
+            raise FileError(f"{path}: takes a JSON object, got {type(fields).__name__}")
         try:
             return cls.from_dict(fields, **overrides)
         except (InputError, InputTypeError) as error:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from .config import BertConfig
 from .errors import InputError, InputTypeError
+from .ops import Array
 
-Array: TypeAlias = NDArray[Any]
 
 IGNORED = -100  # the label of a position that counts in no loss
 

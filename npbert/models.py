@@ -9,20 +9,20 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from . import heads, inputs, ops, outputs, parameters
 from .bert import EncoderResult, Rng, bert
 from .config import BertConfig
 from .errors import InputError, InputTypeError, MissingNameError
+from .ops import Array
 from .parameters import Parameters
 from .trace import keep
 from .weights import Weights
 
-Array: TypeAlias = NDArray[Any]
 Model = TypeVar("Model", bound="BertPreTrainedModel")
 
 WORDS = "embeddings.word_embeddings.weight"

@@ -10,11 +10,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from numpy.typing import NDArray
 
 from .errors import MissingNameError
+from .ops import Array
 
-Array: TypeAlias = NDArray[Any]
 Arrays: TypeAlias = tuple[Array, ...]
 Cache: TypeAlias = tuple[Arrays, ...]
 """One entry a layer: (key, value), or (key, value, cross_key, cross_value), each [B, N, T, H]."""
