@@ -2,14 +2,14 @@
 
     erf(x) = 2 / sqrt(pi) * integral of exp(-s^2) ds from 0 to x
 
-It rises from -1 to 1, is odd, looks like 2 / sqrt(pi) * x near 0 and reaches 1 so fast that 1 - erf(x) is roughly
-exp(-x^2). No finite combination of +, -, * and / equals it, so each formula below hands the part that such a
-combination follows well to a polynomial, and the part that it does not (the rush towards 1) to a function that does.
+It rises from -1 to 1, is odd, looks like 2 / sqrt(pi) * x near 0, and comes so close to 1 so fast that 1 - erf(x) is
+roughly exp(-x^2). A polynomial follows the beginning well and the arrival at 1 badly, so the formulas below give the
+polynomial something tame to follow and leave the arrival to a power, in float32, or to exp, in float64.
 
-The work is in the rounding. Every operation may be wrong by half an ulp, the distance between neighbouring floats; near 1,
-where erf hardly moves from one float to the next, such errors could make the result fall while x rises. Each precision
-escapes in its own way; `float32_kernel` and `float64_kernel` say how. The coefficients are minimax fits (the largest error
-is as small as that many coefficients allow), derived by tools/fit_erf.py.
+The rest is rounding. Every operation may be off by half an ulp (the distance between neighbouring floats), and where erf is
+flat, moving by less than that from one float to the next, such errors could make the result fall while x rises. The two
+precisions escape in different ways, told at `float32_kernel` and `float64_kernel`. The coefficients are minimax fits, whose
+largest error is as small as that many coefficients allow; tools/fit_erf.py derives them.
 """
 
 from typing import Any
@@ -64,7 +64,8 @@ SIGN_BIT = np.int32(-(2**31))
 SPLIT = 0.75
 TAIL_END = 5.95  # from 5.87 on erf rounds to 1
 
-# All passes over a block find it, its result and the scratch arrays in a core's cache.
+# A block, its result and the scratch arrays stay in a core's cache through all passes over them, and the passes are long
+# enough not to be dominated by the cost of starting one.
 BLOCK_BYTES = 1 << 18
 
 
