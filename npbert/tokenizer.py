@@ -602,7 +602,7 @@ class BertTokenizer:
             )
         if tokens_of_file_win:
             added_tokens = {**added_tokens, **backend.get_added_tokens_decoder()}
-        with _library_errors(FileError, f"{file}: cannot add the special tokens"):
+        with _naming(Path(file)), _library_errors(FileError, f"{file}: cannot add the special tokens"):
             self._add_missing_tokens(added_tokens)
             if from_vocab:
                 self._frame_with_special_tokens()
@@ -611,22 +611,17 @@ class BertTokenizer:
         self._check_vocabulary(file)
 
     def _add_missing_tokens(self, added_tokens: Mapping[int, AddedToken]) -> None:
-        """Give the library the added and special tokens that its own file lacks or has with other flags."""
+        """Give the library the added and special tokens that its own file lacks; those it has take the flags given here."""
         from tokenizers import AddedToken
 
         by_content = {str(token): token for token in added_tokens.values()}
         for name, token in self._special_tokens.items():
             if token is not None:
                 self._special_tokens[name] = by_content.get(str(token), token)
-        present = self._backend.get_added_tokens_decoder().values()
-        as_written = {repr(token) for token in present}
-        missing = [token for _, token in sorted(added_tokens.items()) if repr(token) not in as_written]
-        known = {str(token) for token in present} | {str(token) for token in missing}
-        missing += [
-            token
-            for token in self._all_special_tokens()
-            if (token not in known if isinstance(token, str) else str(token) not in {str(other) for other in missing})
-        ]
+        missing: list[Any] = [token for _, token in sorted(added_tokens.items())]
+        known = {str(token) for token in (*self._backend.get_added_tokens_decoder().values(), *missing)}
+        # A special token given as a string takes the flags that the file gives it; an AddedToken brings its own.
+        missing += [t for t in self._all_special_tokens() if (t not in known if isinstance(t, str) else t not in missing)]
         specials = set(self.all_special_tokens)
         tokens = []
         for token in missing:
@@ -677,6 +672,10 @@ class BertTokenizer:
         unknown = self._backend.model.unk_token
         if self._backend.model.token_to_id(unknown) is None:
             raise FileError(f"{file}: the vocabulary has no {unknown!r} for unknown words")
+        for number, token in self.added_tokens_decoder.items():
+            word = self._backend.model.id_to_token(number)
+            if word not in (None, str(token)):
+                raise FileError(f"{file}: the id {number} is that of the added token {str(token)!r} and of {word!r}")
         with _library_errors(FileError, f"{file}: cannot frame a text with special tokens"):
             frame = self._backend.encode("", "")
         for token, number in zip(frame.tokens, frame.ids, strict=True):
@@ -854,8 +853,8 @@ class BertTokenizer:
         padding, truncation, max_length = self._strategies(padding, truncation, max_length, pad_to_multiple_of, verbose)
         pad_to = None if padding == "do_not_pad" else self._padding(padding, max_length, pad_to_multiple_of, padding_side)
         cut_to = None if truncation == "do_not_truncate" else self._truncation(truncation, max_length, stride)
-        if cut_to is not None:
-            self._check_room(items, cut_to, add_special_tokens)
+        if cut_to is not None and add_special_tokens:
+            self._check_room(items, cut_to["max_length"])
 
         with self._lock, _library_errors(InputError, "the text cannot be encoded"):
             try:
@@ -979,20 +978,11 @@ class BertTokenizer:
     def _truncation(self, truncation: str, max_length: int | None, stride: int) -> dict[str, Any]:
         return {"max_length": max_length, "stride": stride, "strategy": truncation, "direction": self.truncation_side}
 
-    def _check_room(self, items: Sequence[Any], cut_to: Mapping[str, Any], add_special_tokens: bool) -> None:
-        """The library cuts nothing at all, or panics, where the special tokens and the overlap leave no room for text."""
-        has_pair = any(isinstance(item, tuple) for item in items)
-        if cut_to["strategy"] == "only_second" and not all(isinstance(item, tuple) for item in items):
-            raise InputError("truncation='only_second' needs pairs, got a single text; 'only_first' and True cut single texts")
-        special = self.num_special_tokens_to_add(has_pair) if add_special_tokens else 0
-        room = cut_to["max_length"] - special
-        if room < 0:
-            raise InputError(f"max_length={cut_to['max_length']} leaves no room for the {special} special tokens")
-        if cut_to["stride"] >= room > 0 or cut_to["stride"] > room:
-            raise InputError(
-                f"stride is smaller than what max_length={cut_to['max_length']} leaves beside the special tokens, {room}, "
-                f"got {cut_to['stride']}"
-            )
+    def _check_room(self, items: Sequence[Any], max_length: int) -> None:
+        """Without room for the special tokens the library cuts nothing at all, and says nothing."""
+        special = self.num_special_tokens_to_add(any(isinstance(item, tuple) for item in items))
+        if max_length < special:
+            raise InputError(f"max_length={max_length} leaves no room for the {special} special tokens")
 
     def _warn_about_length(self, length: int) -> None:
         if 0 < self.model_max_length < length:
@@ -1110,13 +1100,17 @@ class BertTokenizer:
         )
 
     def _all_special_tokens(self) -> list[str | AddedToken]:
-        tokens = [token for token in self._special_tokens.values() if token is not None] + self._additional_special_tokens
-        return list({str(token): token for token in reversed(tokens)}.values())[::-1]
+        # An additional token may come twice, from two files with two sets of flags: the library takes the last.
+        parts: dict[str, str | AddedToken] = {}
+        for token in self._special_tokens.values():
+            if token is not None:
+                parts.setdefault(str(token), token)
+        return [*parts.values(), *(token for token in self._additional_special_tokens if str(token) not in parts)]
 
     @property
     def all_special_tokens(self) -> list[str]:
         """All special tokens, each once."""
-        return [str(token) for token in self._all_special_tokens()]
+        return list(dict.fromkeys(str(token) for token in self._all_special_tokens()))
 
     @property
     def all_special_ids(self) -> list[int]:
@@ -1135,17 +1129,22 @@ class BertTokenizer:
     def _add(self, tokens: list[Any], special_tokens: bool = False) -> int:
         _refuse_surrogates("new_tokens", [str(token) for token in tokens])
         with self._lock, _library_errors(InputError, "the tokens cannot be added"):
-            # In a vocabulary with gaps the library counts tokens to find the next id, and would hand out a taken one.
-            next_id = self._backend.get_vocab_size(with_added_tokens=True)
             new = {str(token) for token in tokens if self._backend.token_to_id(str(token)) is None}
-            for number in range(next_id, next_id + len(new)):
-                if (taken := self._backend.id_to_token(number)) is not None:
-                    raise InputError(
-                        f"cannot add {sorted(new)}: the vocabulary has gaps (a token on two lines?), and id {number} "
-                        f"is that of {taken!r}"
-                    )
+            if new:
+                self._check_next_ids(new)
             add = self._backend.add_special_tokens if special_tokens else self._backend.add_tokens
             return int(add(tokens))
+
+    def _check_next_ids(self, new: set[str]) -> None:
+        """In a vocabulary with gaps the library counts tokens to find the next id, and would hand out a taken one."""
+        next_id = len(self)
+        for number in range(next_id, next_id + len(new)):
+            taken = self._backend.id_to_token(number)
+            if taken is not None:
+                raise InputError(
+                    f"cannot add {sorted(new)}: the vocabulary has gaps (a token on two lines?), "
+                    f"and the next id {number} is that of {taken!r}"
+                )
 
     def add_special_tokens(self, special_tokens_dict: Mapping[str, Any], replace_additional_special_tokens: bool = True) -> int:
         """Set special tokens by their part ({"cls_token": "<cls>"}) and add them; answers how many were taken."""
