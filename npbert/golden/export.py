@@ -1,0 +1,202 @@
+"""Making a golden pack: the truth in float64, and three more passes that tell what correct ports may be off by."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+import npbert
+from npbert.checkpoints import safetensors
+from npbert.checkpoints.reading import StrPath
+from npbert.errors import InputError, InputTypeError, MissingFileError
+from npbert.golden import positions
+from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
+from npbert.golden.passes import run
+from npbert.golden.precision import EPSILON
+from npbert.golden.tolerance import Allowance, errors
+
+Array: TypeAlias = NDArray[Any]
+
+
+def export(
+    model: Any,
+    inputs: Mapping[str, Any],
+    path: StrPath,
+    *,
+    only: str | Sequence[str] | None = None,
+    weights: bool = False,
+    dtype: str = "float32",
+) -> None:
+    """Run `model(**inputs)` and write every intermediate and output to the golden pack `path`, with their tolerances.
+
+    `only` is a shell-style pattern or several, as `npbert.trace` takes them; the inputs are always there. With `weights` the
+    model's weights are in the pack too, so that the one file is a complete test case. Values are computed in float64 and stored
+    as `dtype`, float32 or float64. The format is described in `npbert.golden.pack`.
+
+    The arrays go to disk one by one as they are computed. The same model and inputs give the same file, byte for byte, on the
+    same machine: another BLAS, or another number of its threads, may sum in another order.
+    """
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise InputTypeError(f"dtype: takes float32 or float64, got {dtype!r}")
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
+    arguments = {name: _argument(name, value) for name, value in inputs.items() if value is not None}
+    patterns = [only] if isinstance(only, str) else only
+
+    def is_wanted(name: str) -> bool:
+        return patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    with tempfile.TemporaryFile(dir=target.parent) as file, _Progress() as progress:
+        spool = _Spool(file)
+
+        def keep_truth(name: str, x: Array) -> None:
+            progress.step(name)
+            if is_wanted(name):
+                spool.add(name, x.astype(dtype, copy=False))
+
+        run(model, arguments, "float64", keep_truth)
+        progress.passes(1 + len(EPSILON))
+        if not spool.places:
+            raise InputError(f"only: nothing in this model is called {' or '.join(patterns or ())}")
+
+        visible = positions.of_call(model.config, arguments)
+        tolerances: dict[str, dict[str, Any]] = {name: {} for name in spool.places}
+        for precision in EPSILON:
+            allowance = Allowance(precision)
+
+            def measure(name: str, x: Array, precision: str = precision, allowance: Allowance = allowance) -> None:
+                progress.step(name)
+                if name in spool.places and name not in spool.aliases:
+                    found = errors(spool[name], x, positions.counted(visible, name, x.shape))
+                    tolerances[name][precision] = allowance.next(found)._asdict()
+
+            run(model, arguments, precision, measure)
+
+        arrays = dict(model.named_parameters())
+        metadata = {
+            "format": FORMAT,
+            "npbert": npbert.__version__,
+            "config": model.config.to_dict(),
+            "weights_sha256": weights_sha256(arrays),
+            "order": list(spool.places),
+            "aliases": spool.aliases,
+            "tolerances": {name: tolerances[spool.aliases.get(name, name)] for name in spool.places},
+        }
+        tensors: dict[str, Array] = {}
+        for name, value in arguments.items():
+            tensors |= dict(flat(INPUT + name, value))
+        if weights:
+            tensors |= {WEIGHT + name: array for name, array in arrays.items()}
+        safetensors.write(path, _Joined(tensors, spool), metadata_texts(metadata))
+
+
+def _argument(name: str, value: Any) -> Any:
+    """An argument as an array, or as tuples of them."""
+    if isinstance(value, (tuple, list)) and name == "past_key_values":
+        return tuple(_argument(name, part) for part in value)
+    if isinstance(value, np.ndarray) and value.ndim == 4 and name == "past_key_values":
+        return value
+    array = npbert.inputs.as_array(name, value)
+    if array.dtype.kind not in "biuf" or array.ndim == 0:
+        raise InputTypeError(f"inputs: {name} takes an array of numbers, got {value!r:.80}")
+    return array
+
+
+class _Place(NamedTuple):
+    """Where an array lies in the spool."""
+
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+class _Spool(Mapping[str, Array]):
+    """Arrays waiting in a file: each is in memory only while somebody holds it. Equal ones lie there once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._names: dict[str, str] = {}  # the first name of each content
+        self.places: dict[str, _Place] = {}
+        self.aliases: dict[str, str] = {}
+
+    def add(self, name: str, array: Array) -> None:
+        """Append an array, or note that it is there already."""
+        if name in self.places:
+            raise InputError(f"{name}: the model computes it twice in one pass; only the values of one can be packed")
+        contiguous = np.ascontiguousarray(array)
+        content = contiguous.reshape(-1).view(np.uint8).data
+        key = f"{array.dtype} {array.shape} {hashlib.blake2b(content).hexdigest()}"
+        first = self._names.setdefault(key, name)
+        if first != name:
+            self.places[name] = self.places[first]
+            self.aliases[name] = first
+            return
+        self.places[name] = _Place(self._file.tell(), array.dtype, array.shape)
+        self._file.write(content)
+
+    def __getitem__(self, name: str) -> Array:
+        place = self.places[name]
+        size = math.prod(place.shape)
+        if not size:
+            return np.empty(place.shape, place.dtype)
+        self._file.flush()
+        return np.memmap(self._file, place.dtype, "r", place.start, (size,)).reshape(place.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.places if name not in self.aliases)
+
+    def __len__(self) -> int:
+        return len(self.places) - len(self.aliases)
+
+
+class _Joined(Mapping[str, Array]):
+    """What goes into the file, in its order; spooled arrays are fetched only when they are asked for."""
+
+    def __init__(self, *parts: Mapping[str, Array]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> Array:
+        return next(part[name] for part in self._parts if name in part)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for part in self._parts for name in part)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+
+class _Progress:
+    """A progress bar, where somebody looks at a terminal."""
+
+    def __enter__(self) -> _Progress:
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit=" tensors", desc="golden pack", leave=False)
+        return self
+
+    def step(self, name: str) -> None:
+        """One more tensor is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def passes(self, number: int) -> None:
+        """The first pass is over and there are so many: now the end can be told."""
+        if self._bar is not None:
+            self._bar.total = self._bar.n * number
+            self._bar.refresh()
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,181 @@
+"""Golden packs: every intermediate of one forward pass in one safetensors file, with the error a correct port may show.
+
+A pack is a safetensors file (8 bytes: the length n of the header, little endian; n bytes: the header, JSON; then the data):
+
+    input:NAME       an argument of the call: input:input_ids [B, S]
+    NAME             an intermediate, as npbert.trace names it: encoder.layer.0.attention.self:probs [B, N, S, T]
+    output:NAME      a result of the call: output:last_hidden_state [B, S, D]
+    weight:NAME      a weight under its name in the checkpoint, where the pack was exported with weights
+
+Where an argument is a tuple of tuples (past_key_values), its arrays are numbered: input:past_key_values.0.1 is the value of
+layer 0. The `__metadata__` of the header is one JSON text under each of the keys
+
+    format           "npbert golden pack 1"
+    npbert           the version of npbert that wrote the pack
+    config           the model's configuration
+    weights_sha256   SHA-256 over the weights in the order of their names, without the names that stand for another weight: for
+                     each the line "NAME DTYPE [SHAPE]\\n" in UTF-8 and the bytes of its elements, little endian
+    order            the names of intermediates and outputs in the order of execution, aliases among them
+    aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
+    tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16
+
+The truth is computed in float64 and rounded to float32 for the file (or kept). A port that computes in PRECISION is right in
+a tensor when the largest difference is at most max_abs and the root of the mean square of the differences is at most rms, both
+over the positions that count: see `npbert.golden.positions`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npbert.checkpoints import safetensors
+from npbert.checkpoints.reading import StrPath, parse_json, shown
+from npbert.config import BertConfig
+from npbert.errors import FileError, MissingNameError
+from npbert.golden.tolerance import Tolerance
+
+Array: TypeAlias = NDArray[Any]
+
+FORMAT = "npbert golden pack 1"
+INPUT, OUTPUT, WEIGHT = "input:", "output:", "weight:"
+PARTS = ("format", "npbert", "config", "weights_sha256", "order", "aliases", "tolerances")
+
+
+class Pack(Mapping[str, Array]):
+    """An opened pack: a mapping from the names of intermediates and outputs to arrays, in the order of execution.
+
+    The arrays are read-only views of the file; nothing is read before it is looked at.
+    """
+
+    path: StrPath
+    config: BertConfig
+    inputs: dict[str, Any]  # the call's arguments, ready for model(**pack.inputs)
+    weights: dict[str, Array] | None  # None where the pack was exported without them
+    aliases: dict[str, str]
+    tolerances: dict[str, dict[str, Tolerance]]
+    metadata: dict[str, Any]
+
+    def __init__(self, path: StrPath, tensors: Mapping[str, Array], metadata: dict[str, Any]) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.config = BertConfig.from_dict(metadata["config"])
+        self.aliases = metadata["aliases"]
+        self.tolerances = {
+            name: {precision: Tolerance(**bounds) for precision, bounds in precisions.items()}
+            for name, precisions in metadata["tolerances"].items()
+        }
+        self.inputs = _nested({n.removeprefix(INPUT): x for n, x in tensors.items() if n.startswith(INPUT)})
+        weights = {name.removeprefix(WEIGHT): x for name, x in tensors.items() if name.startswith(WEIGHT)}
+        self.weights = weights or None
+        self._values = {name: tensors[self.aliases.get(name, name)] for name in metadata["order"]}
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return self._values[name]
+        except KeyError:
+            close = [known for known in self if known.endswith(name)] or list(self)
+            raise MissingNameError(f"{self.path}: no {shown(name)} in the pack; there are {', '.join(close[:3])}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Pack({str(self.path)!r}, {len(self)} tensors)"
+
+
+def read_pack(path: StrPath) -> Pack:
+    """Open a pack."""
+    texts = safetensors.read_metadata(path)
+    if texts.get("format") != json.dumps(FORMAT):
+        written = f"its format is {shown(texts['format'])}" if "format" in texts else "it carries no pack's metadata"
+        raise FileError(f"{path}: is not a golden pack that this npbert reads ({json.dumps(FORMAT)}): {written}")
+    missing = [part for part in PARTS if part not in texts]
+    if missing:
+        raise FileError(f"{path}: is not a sound golden pack: its metadata lacks {', '.join(missing)}")
+    metadata = {part: parse_json(texts[part].encode("utf-8"), f"{path}: {part}") for part in PARTS}
+    tensors = safetensors.read(path)
+    try:
+        return Pack(path, tensors, metadata)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise FileError(f"{path}: is not a sound golden pack: {type(error).__name__}: {error}") from error
+
+
+def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata as the file carries it: a JSON text for each key."""
+    return {part: json.dumps(metadata[part], ensure_ascii=False, separators=(",", ":")) for part in PARTS}
+
+
+def flat(name: str, value: Any) -> Iterator[tuple[str, Array]]:
+    """The arrays of an argument: itself, or for tuples within tuples each with its place behind a dot."""
+    if isinstance(value, tuple):
+        for index, part in enumerate(value):
+            yield from flat(f"{name}.{index}", part)
+    else:
+        yield name, value
+
+
+def _nested(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """The inverse of `flat`."""
+    result: dict[str, Any] = {}
+    for name, array in arrays.items():
+        argument, _, place = name.partition(".")
+        if place:
+            layer, _, part = place.partition(".")
+            result.setdefault(argument, {}).setdefault(int(layer), {})[int(part)] = array
+        else:
+            result[argument] = array
+    return {
+        name: tuple(tuple(parts[i] for i in sorted(parts)) for _, parts in sorted(value.items()))
+        if isinstance(value, dict)
+        else value
+        for name, value in result.items()
+    }
+
+
+def weights_sha256(weights: Mapping[str, Array]) -> str:
+    """The fingerprint of a model's weights, as the format defines it."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        array = weights[name]
+        digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def show(path: StrPath) -> str:
+    """What is in a pack, for people: its model and inputs, and each tensor with its shape and what float32 ports may be off."""
+    pack = read_pack(path)
+    info = safetensors.read_header(path)
+    number = sum(array.size for array in (pack.weights or {}).values())
+    lines = [
+        f"{path}: written by npbert {pack.metadata['npbert']}",
+        f"model    {', '.join(pack.config.architectures or ['BertModel'])}, {pack.config.num_hidden_layers} layers, "
+        f"hidden size {pack.config.hidden_size}, weights sha256 {pack.metadata['weights_sha256'][:16]}...",
+        f"weights  {f'{number:,} numbers' if number else 'not in the pack'}",
+    ]
+    for name in info:
+        if name.startswith(INPUT):
+            lines.append(f"input    {name.removeprefix(INPUT)} {list(info[name].shape)} {info[name].dtype}")
+    width = max((len(name) for name in pack), default=0)
+    shapes = {name: str(list(pack[name].shape)) for name in pack}
+    wide = max((len(shape) for shape in shapes.values()), default=0)
+    lines += ["", f"{'tensor':<{width}}  {'shape':<{wide}}  float32 ports may be off by (max, rms)"]
+    for name, shape in shapes.items():
+        bounds = pack.tolerances[name]["float32"]
+        same = f"  = {pack.aliases[name]}" if name in pack.aliases else ""
+        lines.append(f"{name:<{width}}  {shape:<{wide}}  {bounds.max_abs:8.2e} {bounds.rms:8.2e}{same}")
+    stored = {pack.aliases.get(name, name) for name in pack}
+    size = sum(info[name].stop - info[name].start for name in stored)
+    total = sum(math.prod(info[name].shape) for name in stored)
+    lines.append(f"{len(pack)} tensors, {len(stored)} of them stored: {total:,} numbers, {size:,} bytes")
+    return "\n".join(lines)

@@ -1,0 +1,58 @@
+"""Short floating-point formats, emulated: every float32 rounded to what the format can hold, and kept as a float32.
+
+    format     sign  exponent  fraction    largest     smallest normal
+    float32       1         8        23    3.4e38              1.2e-38
+    float16       1         5        10    65504               6.1e-5
+    bfloat16      1         8         7    3.4e38              1.2e-38
+
+All round to the nearest, ties to the even fraction (IEEE 754, roundTiesToEven); what is too large becomes infinite, what is
+small becomes subnormal. bfloat16 is the upper half of a float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npbert.errors import InputError
+
+Array: TypeAlias = NDArray[Any]
+
+EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The distance from 1 to the next number of each format; rounding is wrong by half of it at most."""
+
+_SHORT_NAMES = {"fp32": "float32", "f32": "float32", "fp16": "float16", "f16": "float16", "half": "float16", "bf16": "bfloat16"}
+
+
+def full_name(precision: str) -> str:
+    """`float32`, `float16` or `bfloat16`, from that or one of its short names (`bf16`)."""
+    name = _SHORT_NAMES.get(precision, precision)
+    if name not in EPSILON:
+        raise InputError(f"precision: takes {', '.join(EPSILON)}, or short {', '.join(_SHORT_NAMES)}; got {precision!r}")
+    return name
+
+
+def to_float16(x: Array) -> Array:
+    """x `float32`, each element rounded to float16."""
+    with np.errstate(over="ignore", under="ignore"):
+        return x.astype(np.float16).astype(np.float32)
+
+
+def to_bfloat16(x: Array) -> Array:
+    """x `float32`, each element rounded to bfloat16.
+
+    Half of the last bit that stays, less one where that bit is 0, carries into it exactly when rounding goes up; a carry out
+    of the fraction is the next exponent, and out of the largest exponent it is infinity.
+    """
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    rounded &= np.uint32(0xFFFF0000)
+    quiet_nan = bits & np.uint32(0xFFFF0000) | np.uint32(0x00400000)  # a NaN whose bits all lie below would become infinite
+    return np.where(np.isnan(x), quiet_nan, rounded).astype(np.uint32, copy=False).view(np.float32)
+
+
+def round_to(x: Array, precision: str) -> Array:
+    """x `float32`, each element rounded to the precision."""
+    return {"float32": lambda y: y, "float16": to_float16, "bfloat16": to_bfloat16}[precision](x)

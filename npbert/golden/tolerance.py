@@ -1,0 +1,99 @@
+"""How far a correct port may be from the truth: the error that its arithmetic makes anyway, times a stated multiple.
+
+For each tensor the pack knows two errors of npbert's own pass in the port's precision against the float64 truth: the largest
+and the root of the mean square (rms). The largest finds one wrong element, the rms finds what is a little wrong everywhere. A
+port is right where both of its errors stay below
+
+    MULTIPLES[precision] * max(error measured, FLOOR * EPSILON[precision] * size of the tensor's values)
+
+An error measured on few numbers can be small by chance: two logits may both happen to come out exact. So the mean square is
+taken over the tensor's own n squares and PRIOR_COUNT more, as large as the tensor before it, in proportion to its values, lets
+one expect.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npbert.golden.precision import EPSILON
+
+Array: TypeAlias = NDArray[Any]
+
+MULTIPLES = {"float32": 10.0, "float16": 4.0, "bfloat16": 4.0}
+"""Chosen by tools/measure_ports.py, which prints how far honest ports and mistakes are from these bounds."""
+
+FLOOR = 0.5
+"""In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
+
+PRIOR_COUNT = 32
+
+PEAK = 3.0
+"""The largest of some errors is expected to be at least so many times their rms."""
+
+
+class Tolerance(NamedTuple):
+    """What a port may be off by."""
+
+    max_abs: float
+    rms: float
+
+
+class Errors(NamedTuple):
+    """What one pass is off by in one tensor, over the elements that count and are finite."""
+
+    number: int  # of them
+    max_abs: float
+    rms: float
+    largest: float  # of the true values
+    size: float  # rms of the true values
+
+
+def errors(truth: Array, value: Array, counts: Array) -> Errors:
+    """Measure `value` against `truth`; `counts` are truth values that broadcast to their shape."""
+    true = truth[np.broadcast_to(counts, truth.shape)].astype(np.float64)
+    wrong = value[np.broadcast_to(counts, truth.shape)] - true
+    finite = np.isfinite(wrong)
+    if not finite.all():
+        true, wrong = true[finite], wrong[finite]
+    if not true.size:
+        return Errors(0, 0.0, 0.0, 0.0, 0.0)
+    return Errors(true.size, _largest(wrong), _rms(wrong), _largest(true), _rms(true))
+
+
+class Allowance:
+    """Turns the errors of one pass, tensor by tensor in execution order, into what a port in that precision is allowed."""
+
+    def __init__(self, precision: str) -> None:
+        self._multiple = MULTIPLES[precision]
+        self._floor = FLOOR * EPSILON[precision]
+        self._relative = self._floor  # what the tensor before lets one expect, relative to the values
+
+    def next(self, measured: Errors) -> Tolerance:
+        """What a port is allowed in the next tensor."""
+        expected = self._relative * measured.size
+        squares = measured.number * measured.rms**2 + PRIOR_COUNT * expected**2
+        rms = max(math.sqrt(squares / (measured.number + PRIOR_COUNT)), self._floor * measured.size)
+        max_abs = max(measured.max_abs, PEAK * rms, self._floor * measured.largest)
+        if measured.size:
+            self._relative = rms / measured.size
+        return Tolerance(_round_up(self._multiple * max_abs), _round_up(self._multiple * rms))
+
+
+def _largest(x: Array) -> float:
+    return float(np.abs(x).max())
+
+
+def _rms(x: Array) -> float:
+    return math.sqrt(float(np.vdot(x, x)) / x.size)
+
+
+def _round_up(x: float) -> float:
+    """To three digits: more would pretend to a precision that the estimate has not."""
+    if x == 0 or not math.isfinite(x):
+        return x
+    unit = 10.0 ** (math.floor(math.log10(x)) - 2)
+    return float(f"{math.ceil(x / unit) * unit:.3g}")
