@@ -27,6 +27,7 @@ from .trace import Trace, trace
 from .weights import Weights
 
 if TYPE_CHECKING:
+    from .pretrained import load
     from .tokenizer import BertTokenizer
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {
     "BertTokenizer": "npbert.tokenizer",
+    "load": "npbert.pretrained",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "NpbertError",
     "Trace",
     "Weights",
+    "load",
     "masks",
     "ops",
     "trace",

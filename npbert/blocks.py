@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-BLOCK = 16384  # elements: at 4 to 8 bytes, with a few temporaries, about the size of a core's own cache
+BLOCK = 65536  # elements: at 4 to 8 bytes, with a few temporaries, about what a core has for itself
 
 
 @functools.cache

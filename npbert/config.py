@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import FileError, InputError, InputTypeError
+from .errors import InputError, InputTypeError
 from .masks import MASKED
 from .ops import ACTIVATIONS, Array
 
@@ -163,9 +163,13 @@ class BertConfig:
 
     def to_json_string(self) -> str:
         """The text of `config.json`."""
-        fields = self.to_dict()
-        if callable(self.hidden_act):
-            raise InputTypeError(f"config: hidden_act is a function ({self.hidden_act!r}) and cannot be written to a file")
+        return self.as_json(self.to_dict())
+
+    @staticmethod
+    def as_json(fields: Mapping[str, Any]) -> str:
+        """Fields as the text of a `config.json`."""
+        if callable(fields.get("hidden_act")):
+            raise InputTypeError(f"config: hidden_act is a function ({fields['hidden_act']!r}) and cannot be written to a file")
         return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -174,17 +178,31 @@ class BertConfig:
         return cls(**{**fields, **overrides})
 
     @classmethod
-    def from_json_file(cls, path: str | os.PathLike[str], **overrides: Any) -> BertConfig:
-        """A configuration from a `config.json` (or a `bert_config.json`)."""
-        from .checkpoints.reading import read_json  # here, so that a program which reads no file imports no reader
+    def from_pretrained(cls, path_or_id: str | os.PathLike[str], **options: Any) -> BertConfig:
+        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
+        everything else overrides a field."""
+        from .checkpoints import hub  # here, so that a program which reads no file imports no reader
+        from .pretrained import config_from
 
-        fields = read_json(path)
-        if not isinstance(fields, dict):
-            raise FileError(f"{path}: takes a JSON object, got {type(fields).__name__}")
-        try:
-            return cls.from_dict(fields, **overrides)
-        except (InputError, InputTypeError) as error:
-            raise FileError(f"{path}: {error}") from None
+        where = {name: options.pop(name) for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
+        path = hub.find_config(path_or_id, **where)
+        return cls.from_dict(config_from(hub.read_json(path), path).to_dict(), **options)
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> BertConfig:
+        """The configuration in a file."""
+        from .checkpoints import hub
+        from .pretrained import config_from
+
+        return config_from(hub.read_json(path), path)
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write `config.json` into a directory, which is made if need be."""
+        from .checkpoints.writing import replacing
+
+        os.makedirs(directory, exist_ok=True)
+        with replacing(os.path.join(directory, "config.json")) as file:
+            file.write(self.to_json_string().encode("utf-8"))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BertConfig) and self.to_dict() == other.to_dict()

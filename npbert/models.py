@@ -50,17 +50,53 @@ class BertPreTrainedModel:
     _reads_encoder: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
+        self._set_config(config)
+        if weights is None:
+            rng = np.random.default_rng() if rng is None else rng
+            self._arrays = parameters.initialize(self.parameters(), self.config, rng, np.float32)
+        else:
+            self.load_state_dict(weights)
+
+    def _set_config(self, config: BertConfig) -> None:
         if not isinstance(config, BertConfig):
             raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
         config.validate()
         self.config = copy.deepcopy(config)
         self.config.architectures = [type(self).__name__]
-        if weights is None:
-            rng = np.random.default_rng() if rng is None else rng
-            self._arrays = parameters.initialize(self.parameters(), self.config, rng, np.float32)
-        else:
-            self._arrays = {}
-            self.load_state_dict(weights)
+        self.name_or_path = ""  # where the checkpoint came from
+        self._arrays: dict[str, Array] = {}
+
+    # ------------------------------------------------------------------------------------------------------- checkpoints
+
+    @classmethod
+    def from_pretrained(cls: type[Model], path_or_id: Any, **options: Any) -> Any:
+        """The model with a checkpoint's weights.
+
+        `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
+        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `revision`, `cache_dir`,
+        `local_files_only`, `token`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of
+        missing, unexpected and mismatched names), and any field of the configuration, which then overrides the checkpoint's.
+        Weights that the checkpoint lacks start at random, with one warning that lists them.
+        """
+        from .pretrained import from_pretrained  # here: reading files is no part of constructing and calling
+
+        return from_pretrained(cls, path_or_id, **options)
+
+    def save_pretrained(self, directory: Any, *, max_shard_size: int | str = "5GB") -> None:
+        """Write `config.json` and `model.safetensors`, as the reference reads them; in several files above `max_shard_size`.
+
+        Each file is written aside and put in place at the end: a crash leaves the old one or the new one.
+        """
+        from .pretrained import save_pretrained
+
+        save_pretrained(self, directory, max_shard_size=max_shard_size)
+
+    @classmethod
+    def without_weights(cls: type[Model], config: BertConfig) -> Model:
+        """A model that has its configuration and is still to be given its weights (`load_state_dict`)."""
+        model = cls.__new__(cls)
+        model._set_config(config)
+        return model
 
     # -------------------------------------------------------------------------------------------------------- parameters
 
@@ -126,16 +162,16 @@ class BertPreTrainedModel:
         unexpected = [name for name in given if name not in wanted and name not in tied]
         if strict and (missing or unexpected):
             raise MissingNameError(
-                f"weights: for {type(self).__name__}, missing: {_listed(missing)}; unexpected: {_listed(unexpected)}"
+                f"weights: for {type(self).__name__}, missing: {listed(missing)}; unexpected: {listed(unexpected)}"
             )
         if missing and not self._arrays:
-            raise MissingNameError(f"weights: missing: {_listed(missing)}")
+            raise MissingNameError(f"weights: missing: {listed(missing)}")
         for name, array in found.items():
             if array.shape != wanted[name].shape:
                 raise InputError(f"weights: {name} takes shape {list(wanted[name].shape)}, got {list(array.shape)}")
         dtype = self.dtype if self._arrays else np.result_type(np.float32, *(array.dtype for array in found.values()))
         self._arrays = {
-            name: found[name].astype(_float_type(dtype), copy=False) if name in found else self._arrays[name] for name in wanted
+            name: found[name].astype(float_type(dtype), copy=False) if name in found else self._arrays[name] for name in wanted
         }
         return IncompatibleKeys(missing, unexpected)
 
@@ -143,7 +179,7 @@ class BertPreTrainedModel:
         """The same model computing in float32 or float64; weights that have that type already are shared."""
         model = copy.copy(self)
         model.config = copy.deepcopy(self.config)
-        model._arrays = {name: array.astype(_float_type(dtype), copy=False) for name, array in self._arrays.items()}
+        model._arrays = {name: array.astype(float_type(dtype), copy=False) for name, array in self._arrays.items()}
         return model
 
     # ------------------------------------------------------------------------------------------------ changing the model
@@ -286,6 +322,11 @@ class BertModel(BertPreTrainedModel):
     ) -> None:
         self._has_pooler = add_pooling_layer
         super().__init__(config, weights, rng=rng)
+
+    def _set_config(self, config: BertConfig) -> None:
+        super()._set_config(config)
+        if config.model_type == "distilbert":
+            self._has_pooler = False
 
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
         result, pooled = self._bert(arrays, options)
@@ -514,12 +555,14 @@ def _flatten_choices(name: str, value: Any) -> Array:
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
-def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
+def float_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """The type that a model computes in."""
     found = np.dtype(dtype)
     if found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputTypeError(f"dtype: takes float32 or float64, got {found}")
     return found
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, the first few of them."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"

@@ -103,7 +103,8 @@ def merge_heads(x: Array) -> Array:
 
 def attention_scores(query: Array, key: Array) -> Array:
     """How much each query looks at each key: `q k^T`, not yet scaled."""
-    return query @ key.transpose(0, 1, 3, 2)  # [B, N, S, T]
+    transposed = np.ascontiguousarray(key.transpose(0, 1, 3, 2))  # [B, N, H, T]; BLAS is slow on many small turned views
+    return query @ transposed  # [B, N, S, T]
 
 
 def relative_distances(distance_table: Array, query_length: int, key_length: int) -> Array:

@@ -1,0 +1,153 @@
+"""From checkpoints to models and back: what `from_pretrained`, `save_pretrained` and `npbert.load` do.
+
+Finding and reading files is `npbert.checkpoints`' part; here their contents become a configuration and weights that fit it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import parameters
+from .checkpoints import distilbert, hub, names, safetensors, shards, tensorflow, torch_pickle, writing
+from .config import BertConfig
+from .errors import FileError, InputError, InputTypeError
+from .models import MODELS, BertModel, BertPreTrainedModel, float_type, listed
+from .ops import Array
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Model = TypeVar("Model", bound=BertPreTrainedModel)
+LoadingInfo: TypeAlias = dict[str, list[Any]]
+
+
+def load(path_or_id: StrPath, **options: Any) -> Any:
+    """The model that a checkpoint's configuration names, loaded: `npbert.load("bert-base-uncased")`.
+
+    Takes what `from_pretrained` takes. Where the configuration names no architecture, it is a `BertModel`.
+    """
+    where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
+    config = options.get("config")
+    if config is None:
+        path = hub.find_config(path_or_id, **where)
+        fields = hub.read_json(path)
+        if fields.get("model_type") == "encoder-decoder":
+            from .encoder_decoder import EncoderDecoderModel
+
+            return EncoderDecoderModel.from_pretrained(path_or_id, **options)
+        config = config_from(fields, path)
+    architecture = (config.architectures or ["BertModel"])[0]
+    if architecture not in MODELS:
+        raise InputError(f"{path_or_id}: is a {architecture}; npbert has {', '.join(MODELS)}")
+    return from_pretrained(MODELS[architecture], path_or_id, **options)
+
+
+def config_from(fields: Mapping[str, Any], path: StrPath) -> BertConfig:
+    """The configuration in a checkpoint's `config.json`: BERT's, or DistilBERT's in BERT's words."""
+    model_type = fields.get("model_type", "bert")
+    if model_type == "distilbert":
+        fields = distilbert.config_from_distilbert(fields)
+    elif model_type != "bert":
+        raise FileError(f"{path}: has the model_type {model_type!r}; npbert reads bert, distilbert and encoder-decoder")
+    try:
+        return BertConfig.from_dict(fields)
+    except (InputError, InputTypeError) as error:
+        raise FileError(f"{path}: {error}") from None
+
+
+def read_weights(
+    path_or_id: StrPath,
+    *,
+    revision: str | None = None,
+    cache_dir: StrPath | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> tuple[dict[str, Array], Path]:
+    """Every array of a checkpoint, under the names that Hugging Face's BERT has for them; and the file it was found in."""
+    found = hub.find_weights(path_or_id, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+    if found.format == "tensorflow":
+        return names.from_tensorflow(tensorflow.read(found.path)), found.path
+    read_file = safetensors.read if found.format.startswith("safetensors") else torch_pickle.read
+    read = shards.read(found.path, read_file) if found.format.endswith("shards") else read_file(found.path)
+    return distilbert.from_distilbert(read), found.path
+
+
+def from_pretrained(
+    cls: type[Model],
+    path_or_id: StrPath,
+    *,
+    dtype: DTypeLike = np.float32,
+    config: BertConfig | None = None,
+    revision: str | None = None,
+    cache_dir: StrPath | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+    output_loading_info: bool = False,
+    ignore_mismatched_sizes: bool = False,
+    **config_overrides: Any,
+) -> Any:
+    """The work behind `BertModel.from_pretrained` and its like; see there."""
+    dtype = float_type(dtype)
+    where = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
+    if config is None:
+        config_path = hub.find_config(path_or_id, **where)  # type: ignore[arg-type]
+        config = config_from(hub.read_json(config_path), config_path)
+    elif not isinstance(config, BertConfig):
+        raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
+    add_pooling_layer = config_overrides.pop("add_pooling_layer", None) if issubclass(cls, BertModel) else None
+    fields = config.to_dict()
+    for name in config_overrides:
+        if name not in fields and name not in (*BertConfig.__annotations__, "num_labels"):
+            raise InputTypeError(f"{cls.__name__}.from_pretrained: unknown argument {name!r}, and no field of the config")
+    if "num_labels" in config_overrides:  # the labels' names that the checkpoint came with no longer fit
+        fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
+    model = cls.without_weights(BertConfig.from_dict(fields, **config_overrides))
+    if add_pooling_layer is not None and isinstance(model, BertModel):
+        model._has_pooler = add_pooling_layer
+    model.name_or_path = os.fspath(path_or_id)
+
+    found, path = read_weights(path_or_id, **where)  # type: ignore[arg-type]
+    wanted = model.parameters()
+    fit = names.fit_to(wanted, found, tied=model.config.tie_word_embeddings)
+    if wanted and not fit.weights:
+        raise FileError(f"{path}: holds no weight of {cls.__name__}; it has {listed(sorted(found))}")
+    wrong = {name: array for name, array in fit.weights.items() if array.shape != wanted[name].shape}
+    for name, array in wrong.items():
+        if not ignore_mismatched_sizes:
+            raise InputError(f"{path}: {name} takes shape {list(wanted[name].shape)}, the file has {list(array.shape)}")
+    for name, array in fit.weights.items():
+        if array.dtype.kind != "f":
+            raise FileError(f"{path}: {name} takes floats, the file has {array.dtype}")
+
+    fresh = [name for name in wanted if name not in fit.weights or name in wrong]
+    if fresh:
+        warnings.warn(
+            f"{cls.__name__}: newly initialized, because {path_or_id} does not have them: {', '.join(fresh)}", stacklevel=3
+        )
+    arrays = parameters.initialize({name: wanted[name] for name in fresh}, model.config, np.random.default_rng(), dtype)
+    arrays |= {name: fit.weights[name].astype(dtype, copy=False) for name in wanted if name not in arrays}
+    model.load_state_dict(arrays)
+    info: LoadingInfo = {
+        "missing_keys": fit.missing,
+        "unexpected_keys": fit.unexpected,
+        "mismatched_keys": [(name, array.shape, wanted[name].shape) for name, array in wrong.items()],
+        "error_msgs": [],
+    }
+    return (model, info) if output_loading_info else model
+
+
+def save_pretrained(model: BertPreTrainedModel, directory: StrPath, *, max_shard_size: int | str = "5GB") -> None:
+    """The work behind `model.save_pretrained`; see there."""
+    fields = {**model.config.to_dict(), "torch_dtype": model.dtype.name}
+    arrays = dict(model.named_parameters())
+    if model.config.model_type == "distilbert":
+        fields, arrays = distilbert.config_to_distilbert(fields), distilbert.to_distilbert(arrays)
+    text = model.config.as_json(fields)
+    safetensors.write_sharded(directory, arrays, max_shard_size)
+    with writing.replacing(Path(directory) / "config.json") as file:
+        file.write(text.encode("utf-8"))
