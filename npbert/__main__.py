@@ -1,0 +1,7 @@
+"""`python -m npbert`: the same as the `npbert` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

