@@ -77,15 +77,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     """
     prefix = find_prefix(path)
     index = f"{prefix}.index"
-    content = map_file(index)
-    if len(content) > _MAX_INDEX:
-        raise FileError(f"{index}: the checkpoint index has {len(content)} bytes; at most {_MAX_INDEX} are taken")
-    try:
-        shards, entries, parts = _read_index(bytes(content))
-    except Damaged as error:
-        raise FileError(f"{index}: the checkpoint index {error}") from None
+    shards, entries, parts = _read_index(index)
     stored = [entry for entry in (*entries.values(), *parts.values()) if entry.size and not entry.slices]
-    files = {shard: f"{prefix}.data-{shard:05d}-of-{shards:05d}" for shard in sorted({entry.shard for entry in stored})}
+    files = {shard: _data_file(prefix, shard, shards) for shard in sorted({entry.shard for entry in stored})}
     data = {shard: np.frombuffer(map_file(file), np.uint8) for shard, file in files.items()}
     _refuse_overlaps(stored, files)
 
@@ -130,6 +124,15 @@ def find_prefix(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def data_files(index: str | os.PathLike[str]) -> list[str]:
+    """The names of the data files that belong to an index."""
+    shards, entries, parts = _read_index(os.fspath(index))
+    prefix = os.path.basename(index).removesuffix(".index")
+    return [
+        _data_file(prefix, shard, shards) for shard in sorted({entry.shard for entry in (*entries.values(), *parts.values())})
+    ]
+
+
 def is_version1(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a checkpoint of the old kind, a single LevelDB table with index and values."""
     with open(path, "rb") as file:
@@ -137,8 +140,22 @@ def is_version1(path: str | os.PathLike[str]) -> bool:
         return is_table(file.read())
 
 
-def _read_index(data: bytes) -> tuple[int, dict[str, _Entry], dict[bytes, _Entry]]:
+def _data_file(prefix: str, shard: int, shards: int) -> str:
+    return f"{prefix}.data-{shard:05d}-of-{shards:05d}"
+
+
+def _read_index(path: str) -> tuple[int, dict[str, _Entry], dict[bytes, _Entry]]:
     """The number of data files, the tensors by name, and the slices of partitioned ones by key."""
+    content = map_file(path)
+    if len(content) > _MAX_INDEX:
+        raise FileError(f"{path}: the checkpoint index has {len(content)} bytes; at most {_MAX_INDEX} are taken")
+    try:
+        return _read_entries(bytes(content))
+    except Damaged as error:
+        raise FileError(f"{path}: the checkpoint index {error}") from None
+
+
+def _read_entries(data: bytes) -> tuple[int, dict[str, _Entry], dict[bytes, _Entry]]:
     shards = None
     entries, parts = {}, {}
     for key, value in read_table(data):
