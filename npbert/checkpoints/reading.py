@@ -93,7 +93,7 @@ def parse_json(raw: bytes, where: str) -> Any:
         raise FileError(f"{where}: is not JSON: {error}") from None
 
 
-def read_json(path: StrPath, limit: int = 16 << 20) -> Any:
+def read_json(path: StrPath, limit: int = 4 << 20) -> Any:
     """The value of a JSON file no larger than `limit` bytes."""
     content = map_file(path)
     if len(content) > limit:

@@ -25,8 +25,8 @@ from npbert.checkpoints.reading import StrPath, guess, map_file, parse_json, sho
 from npbert.checkpoints.writing import aside, replacing, sync_directory
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
 
-# Room for some hundred thousand tensors. A Python object for every few bytes of a header is what makes a larger one a weapon.
-MAX_HEADER = 16 << 20
+# Room for some thirty thousand tensors. A Python object for every few bytes of a header is what makes a larger one a weapon.
+MAX_HEADER = 4 << 20
 MAX_DIMENSIONS = 32  # of NumPy 1
 
 _FORMAT_NAMES = {name: word for word, name in dtypes.SAFETENSORS.items()}
