@@ -1,0 +1,147 @@
+"""Benchmarks: every figure is a ratio of two things measured side by side, in turns, in this run.
+
+    python tools/bench.py            all that can be measured here
+    python tools/bench.py import     those whose name contains "import"
+
+The machine's speed drifts and other work disturbs it; a ratio of neighbours, by the median, survives both. Where the project
+promises a ratio (its budget), the line says so. Comparisons with the reference need torch and transformers.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+SENTENCES = ("A man is eating food.", "A man eats something.", "The sky is blue.")
+
+
+def main() -> None:
+    """Run the benchmarks that the arguments name."""
+    wanted = sys.argv[1:]
+    for benchmark in (import_cost, help_cost, similarity_cost, pass_cost, activation_cost, load_cost):
+        if not wanted or any(word in benchmark.__name__ for word in wanted):
+            benchmark()
+
+
+def import_cost() -> None:
+    """`import npbert` over `import numpy`."""
+    numpy, npbert = in_turns(python("import numpy"), python("import numpy, npbert"), runs=15)
+    extra = (statistics.median(npbert) - statistics.median(numpy)) * 1000
+    report("import npbert / import numpy", npbert, numpy, f"{extra:.0f} ms more; budget 30 ms")
+
+
+def help_cost() -> None:
+    """`npbert --help` over `import numpy`."""
+    numpy, command = in_turns(python("import numpy"), npbert_command("--help"), runs=9)
+    report("npbert --help / import numpy", command, numpy, "budget 2")
+
+
+def similarity_cost() -> None:
+    """A cold `npbert similarity` over `import numpy` plus one pass."""
+    one_pass = min(timed(a_pass()) for _ in range(5))
+    numpy, command = in_turns(python("import numpy"), npbert_command("similarity", *SENTENCES), runs=9)
+    numpy = [seconds + one_pass for seconds in numpy]
+    report("cold npbert similarity / (import numpy + one pass)", command, numpy, "budget 4")
+
+
+def pass_cost() -> None:
+    """npbert's pass over the reference's, on all-MiniLM-L6-v2."""
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        print("passes against the reference: not measured, torch and transformers are not installed")
+        return
+    from npbert.checkpoints import hub
+
+    path = hub.find_weights("all-MiniLM-L6-v2").path.parent
+    for attention in ("eager", "sdpa"):
+        reference = transformers.BertModel.from_pretrained(path, attn_implementation=attention).eval()
+        for batch, length in ((1, 16), (1, 128), (8, 128), (32, 32), (4, 512)):
+            ids, mask = some_ids(batch, length)
+            torch_ids, torch_mask = torch.tensor(ids), torch.tensor(mask)
+
+            def run_reference(model=reference, ids=torch_ids, mask=torch_mask) -> None:  # type: ignore[no-untyped-def]
+                with torch.no_grad():
+                    model(ids, mask)
+
+            ours, theirs = in_turns(a_pass(batch, length), run_reference, runs=9)
+            report(f"pass [{batch}, {length}] / reference, {attention}", ours, theirs)
+
+
+def activation_cost() -> None:
+    """The exact GELU over NumPy's tanh."""
+    from npbert import ops
+
+    for dtype in (np.float32, np.float64):
+        x = np.random.default_rng(0).standard_normal((8, 128, 1536)).astype(dtype)
+        ours, numpy = in_turns(lambda x=x: ops.gelu(x), lambda x=x: np.tanh(x), runs=15)  # type: ignore[misc]
+        report(f"gelu / np.tanh, {np.dtype(dtype)}", ours, numpy)
+
+
+def load_cost() -> None:
+    """Loading a checkpoint over reading its file."""
+    import npbert
+    from npbert.checkpoints import hub
+
+    path = hub.find_weights("all-MiniLM-L6-v2").path
+    load, read = in_turns(lambda: npbert.BertModel.from_pretrained(path.parent), path.read_bytes, runs=9)
+    report("from_pretrained / reading the file's bytes", load, read)
+
+
+# --------------------------------------------------------------------------------------------------------- how it is done
+
+
+def some_ids(batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and a mask without padding."""
+    return np.random.default_rng(0).integers(1000, 20000, (batch, length)), np.ones((batch, length), np.int64)
+
+
+def a_pass(batch: int = 3, length: int = 8) -> Callable[[], object]:
+    """A forward pass of all-MiniLM-L6-v2."""
+    import npbert
+
+    model = npbert.BertModel.from_pretrained("all-MiniLM-L6-v2")
+    ids, mask = some_ids(batch, length)
+    return lambda: model(ids, mask)
+
+
+def python(code: str) -> Callable[[], object]:
+    """Run a program in a fresh interpreter."""
+    return lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def npbert_command(*arguments: str) -> Callable[[], object]:
+    """Run the command in a fresh interpreter."""
+    return lambda: subprocess.run([sys.executable, "-m", "npbert", *arguments], check=True, capture_output=True)
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object], *, runs: int) -> tuple[list[float], list[float]]:
+    """Seconds of both, A B A B ..., after a call of each to warm up."""
+    first()
+    second()
+    pairs = [(timed(first), timed(second)) for _ in range(runs)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def report(name: str, measured: list[float], against: list[float], note: str = "") -> None:
+    """Print the median of the ratios and their spread."""
+    ratios = sorted(a / b for a, b in zip(measured, against, strict=True))
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+    print(f"{name:<55} {statistics.median(ratios):6.2f}   ({spread}){f'   {note}' if note else ''}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
