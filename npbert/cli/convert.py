@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """From where, to where."""
     parser.add_argument("source", metavar="SRC", help="a directory, a file, a TensorFlow prefix or an id on the hub")
     parser.add_argument("target", metavar="DST", help="the directory to write into; it is made if need be")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="what to store (float32)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="what to store (what the file has)")
     parser.add_argument("--max-shard-size", metavar="SIZE", default="5GB", help="split files above this size (5GB)")
 
 

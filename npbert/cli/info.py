@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from npbert.cli import common
-from npbert.errors import MissingFileError
 
 EXAMPLE = "npbert info"
 
@@ -21,11 +20,8 @@ def run(args: argparse.Namespace) -> None:
     """Print the configuration's main numbers, the tree and the parts."""
     from npbert.pretrained import load
 
-    name = common.model_name(args)
-    try:
+    with common.loading(common.model_name(args)) as name:
         model = load(name, dtype=args.dtype)
-    except MissingFileError as error:
-        raise common.explain_minilm(name, error) from None
     sizes = {parameter: (list(array.shape), array.size) for parameter, array in model.named_parameters()}
     parts = count_parts(sizes)
     if args.json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from npbert.cli import common
-from npbert.errors import MissingFileError
 
 EXAMPLE = 'npbert tokenize "The unheard melodies"'
 
@@ -23,11 +22,8 @@ def run(args: argparse.Namespace) -> None:
     """Print a table for each text."""
     from npbert.tokenizer import BertTokenizer
 
-    name = common.model_name(args)
-    try:
+    with common.loading(common.model_name(args)) as name:
         tokenizer = BertTokenizer.from_pretrained(name)
-    except MissingFileError as error:
-        raise common.explain_minilm(name, error) from None
     for number, text in enumerate(common.items(args)):
         encoding = tokenizer(text, args.pair, return_offsets_mapping=True)
         pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
