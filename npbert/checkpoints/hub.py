@@ -18,9 +18,12 @@ import hashlib
 import importlib.util
 import os
 import re
+import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from npbert.checkpoints import reading, tensorflow
 from npbert.checkpoints.reading import StrPath, shown
@@ -232,9 +235,15 @@ class _Hub:
     def fetch(self, filename: str) -> Path | None:
         """The file in the cache, brought there if need be; None if the repository has none of this name."""
         import huggingface_hub
-        from huggingface_hub import constants, errors
+        from huggingface_hub import constants, utils
 
         hub = constants.ENDPOINT
+        if not self.trouble:
+            if self.cached_only or constants.HF_HUB_OFFLINE:
+                self.trouble = "the network must not be asked (local_files_only or HF_HUB_OFFLINE)"
+            else:
+                self.trouble = _no_way_to(hub, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            self.cached_only = bool(self.trouble)
         here = f"{self.name}: no such file or directory"
         try:
             found = huggingface_hub.hf_hub_download(
@@ -246,21 +255,19 @@ class _Hub:
                 token=self.token,
             )
             return Path(found)
-        except errors.LocalEntryNotFoundError as error:
-            if not self.trouble:
+        except utils.LocalEntryNotFoundError as error:
+            if not self.cached_only:
                 self.trouble = f"{hub} does not answer: {_first_line(error.__cause__ or error)}"
-                if self.cached_only or constants.HF_HUB_OFFLINE:
-                    self.trouble = "the network must not be asked (local_files_only or HF_HUB_OFFLINE)"
-            self.cached_only = True  # all there is; the next file need not wait for an answer again
-        except errors.EntryNotFoundError:
+                self.cached_only = True  # the next file need not wait for an answer again
+        except utils.EntryNotFoundError:
             return None
-        except errors.HFValidationError:
+        except utils.HFValidationError:
             raise MissingFileError(f"{here}, and not a name that a model on the hub can have") from None
-        except errors.GatedRepoError as error:
+        except utils.GatedRepoError as error:
             raise MissingFileError(f"{here}, and {hub} gives the model to no one without leave: {_first_line(error)}") from None
-        except errors.RepositoryNotFoundError:
+        except utils.RepositoryNotFoundError:
             raise MissingFileError(f"{here}, and no such model on {hub}, or a private one, which takes a token") from None
-        except errors.RevisionNotFoundError:
+        except utils.RevisionNotFoundError:
             raise MissingFileError(f"{self.name}: no revision {self.revision!r} of this model on {hub}") from None
         except Exception as error:  # of whatever HTTP library this version of huggingface_hub works with
             raise MissingFileError(f"{self.name}: could not get {filename} from {hub}: {_first_line(error)}") from error
@@ -294,6 +301,33 @@ class _Hub:
                 raise FileError(f"{first}: names the file {shown(name)}; only files beside the index are taken")
             if self.fetch(name) is None:
                 raise MissingFileError(f"{self.name}: no {name} {self.where()}, though {first.name} names it")
+
+
+_unreachable: dict[str, tuple[float, str]] = {}  # endpoint -> when a connection failed, and why
+_REMEMBER = 60.0  # seconds
+
+
+def _no_way_to(endpoint: str, *, timeout: float) -> str:
+    """Why there is no connection to the hub; empty where there is one, or a proxy in between that knows better.
+
+    Some versions of huggingface_hub try six times, 23 seconds in all and anew for each file, before they look into their cache.
+    """
+    from urllib.request import getproxies, proxy_bypass  # which import an HTTP client
+
+    when, why = _unreachable.get(endpoint, (-_REMEMBER, ""))
+    if time.monotonic() - when < _REMEMBER:
+        return why
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return ""
+    try:
+        socket.create_connection((host, parts.port or (80 if parts.scheme == "http" else 443)), timeout).close()
+    except (OSError, ValueError) as error:
+        why = f"{endpoint} does not answer: {error}"
+        _unreachable[endpoint] = (time.monotonic(), why)
+        return why
+    return ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -123,7 +123,7 @@ def test_what_looks_like_a_path_does_not_go_to_the_hub(monkeypatch, name):
 
 def test_a_path_object_is_a_path(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingFileError, match="^bert-base-uncased: no such file or directory$"):
+    with pytest.raises(MissingFileError, match=r"^bert-base-uncased: no such file or directory$"):
         hub.find_weights(Path("bert-base-uncased"))
 
 
@@ -131,7 +131,7 @@ def test_a_name_inside_a_directory_that_is_there_is_a_path(monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MissingFileError, match="^models/bert: no such file or directory$"):
+    with pytest.raises(MissingFileError, match=r"^models/bert: no such file or directory$"):
         hub.find_weights("models/bert")
 
 
@@ -247,6 +247,8 @@ REPOSITORIES = {
     "org/outside": {"config.json": b"{}", "pytorch_model.bin.index.json": b'{"weight_map": {"a": "../../safe/vocab.txt"}}'},
     "org/short": {"config.json": b"{}", "pytorch_model.bin.index.json": b'{"weight_map": {"a": "gone.bin"}}'},
     "org/private": {"config.json": b"{}", "model.safetensors": b"weights"},
+    "org/gated": {"config.json": b"{}"},
+    "org/broken": {"config.json": b"{}", "model.safetensors": b"weights"},
 }
 
 
@@ -268,6 +270,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             files = None
         if files is None:
             self.refuse(401, "RepoNotFound")
+        elif repository == "org/gated":
+            self.refuse(403, "GatedRepo")
+        elif repository == "org/broken" and body:
+            self.refuse(410, "Gone")
         elif revision not in ("main", "v1", COMMIT):
             self.refuse(404, "RevisionNotFound")
         elif name not in files:
@@ -321,6 +327,9 @@ for function, arguments, options in json.load(sys.stdin):
 """
 
 
+NOBODY = "http://127.0.0.1:9"  # the discard service, which nothing has offered for decades
+
+
 def ask(home, endpoint, *calls, **environment):
     """What these calls answer in a process of its own: huggingface_hub reads its environment when it is imported."""
     hidden = ("HF_", "HUGGING", "TRANSFORMERS_", "http_proxy", "https_proxy", "all_proxy")
@@ -350,6 +359,7 @@ def test_only_what_is_needed_is_downloaded(tmp_path, server):
         ("find_weights", ["org/torch"], {"cache_dir": str(tmp_path / "other")}),
         ("find_config", ["org/tensorflow"], {}),
         ("find_weights", ["org/tensorflow"], {}),
+        TQDM_POSITION="-1",  # show progress bars though stderr is no terminal
     )
     assert Path(config).read_bytes() == b"{}"
     assert config.startswith(cached)
@@ -388,13 +398,13 @@ def test_what_is_cached_needs_no_network(tmp_path, server):
     assert offline == [*first, None]
     local, _ = ask(tmp_path, url(server), *[(function, names, {"local_files_only": True}) for function, names, _ in online])
     assert local == first
-    unreachable, _ = ask(tmp_path, "http://127.0.0.1:9", *online)
+    unreachable, _ = ask(tmp_path, NOBODY, *online)
     assert unreachable == first
     assert server.downloads == []
 
 
 def test_what_is_not_on_the_hub(tmp_path, server):
-    (unknown, revision, empty, outside, short, name, private, token), _ = ask(
+    (unknown, revision, empty, outside, short, name, private, token, gated, broken), _ = ask(
         tmp_path,
         url(server),
         ("find_config", ["org/unknown"], {}),
@@ -405,6 +415,8 @@ def test_what_is_not_on_the_hub(tmp_path, server):
         ("find_weights", ["spaces in it"], {}),
         ("find_weights", ["org/private"], {}),
         ("find_weights", ["org/private"], {"token": "secret"}),
+        ("find_config", ["org/gated"], {}),
+        ("find_config", ["org/broken"], {}),
     )
     assert unknown["missing"].startswith(f"org/unknown: no such file or directory, and no such model on {url(server)}")
     assert "token" in unknown["missing"]
@@ -415,16 +427,18 @@ def test_what_is_not_on_the_hub(tmp_path, server):
     assert "not a name that a model on the hub can have" in name["missing"]
     assert private["missing"].startswith("org/private: no such file or directory, and no such model on")
     assert token[1] == "safetensors"
+    assert f"{url(server)} gives the model to no one without leave" in gated["missing"]
+    assert broken["missing"].startswith(f"org/broken: could not get config.json from {url(server)}: 410 ")
 
 
 def test_without_a_network(tmp_path):
     calls = [("find_config", ["org/torch"], {}), ("find_weights", ["org/torch"], {}), ("find_file", ["a/b", "vocab.txt"], {})]
-    answers, _ = ask(tmp_path, "http://127.0.0.1:9", *calls)
+    answers, _ = ask(tmp_path, NOBODY, *calls)
     for answer in answers:
         assert ": no such file or directory, and no model of this name in the cache" in answer["missing"]
         assert str(tmp_path) in answer["missing"]
-        assert "http://127.0.0.1:9 does not answer" in answer["missing"]
-    answers, _ = ask(tmp_path, "http://127.0.0.1:9", *calls, HF_HUB_OFFLINE="1")
+        assert f"{NOBODY} does not answer: [Errno " in answer["missing"]
+    answers, _ = ask(tmp_path, NOBODY, *calls, HF_HUB_OFFLINE="1")
     for answer in answers:
         assert "the network must not be asked (local_files_only or HF_HUB_OFFLINE)" in answer["missing"]
 
