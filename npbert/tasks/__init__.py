@@ -1,0 +1,39 @@
+"""Text in, answers out: one function for each task, over a model and its tokenizer.
+
+    embed(model, tokenizer, ["a text", "another"])                       # [2, D]
+    fill_mask(model, tokenizer, "Paris is the [MASK] of France.")        # [{"score", "token", "token_str", "sequence"}, ...]
+    pipeline("fill-mask", model="bert-base-uncased")("Paris is the [MASK] of France.")
+
+Arguments and answers are those of the reference's pipelines. Every function takes one text, a list (the answer is a list) or an
+iterator (so is the answer: it reads, computes and yields in windows, and a million texts run in constant memory). An error
+names the text it is about: "inputs[17]: ...".
+"""
+
+from .answering import question_answering
+from .classification import next_sentence, text_classification
+from .embedding import Pooling, embed, feature_extraction, pool, pooling_of, read_pooling, similarity
+from .entities import token_classification
+from .generating import text_generation
+from .masking import fill_mask, mask_tokens
+from .pipelines import TASKS, Pipeline, pipeline, sentence_similarity
+
+__all__ = [
+    "TASKS",
+    "Pipeline",
+    "Pooling",
+    "embed",
+    "feature_extraction",
+    "fill_mask",
+    "mask_tokens",
+    "next_sentence",
+    "pipeline",
+    "pool",
+    "pooling_of",
+    "question_answering",
+    "read_pooling",
+    "sentence_similarity",
+    "similarity",
+    "text_classification",
+    "text_generation",
+    "token_classification",
+]

@@ -1,0 +1,115 @@
+"""Tasks with one answer for a whole text, or for a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from npbert import ops
+from npbert.errors import InputError, InputTypeError
+from npbert.ops import Array
+
+from .batches import Batch, Item, Row, answer_all, check_count, check_model, encode_texts, text_or_pair
+
+if TYPE_CHECKING:
+    from npbert.config import BertConfig
+    from npbert.models import BertPreTrainedModel
+    from npbert.tokenizer import BertTokenizer
+
+TextOrPair: TypeAlias = str | Mapping[str, str] | tuple[str, str]
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {"softmax": ops.softmax, "sigmoid": ops.sigmoid, "none": lambda logits: logits}
+
+
+def text_classification(
+    model: BertPreTrainedModel,
+    tokenizer: BertTokenizer,
+    inputs: TextOrPair | Sequence[TextOrPair] | Iterable[TextOrPair],
+    *,
+    top_k: int | Literal["best"] | None = "best",
+    function_to_apply: str | None = None,
+    batch_size: int | None = None,
+    **tokenizer_kwargs: Any,
+) -> Any:
+    """The label of a text, or of a pair `{"text": ..., "text_pair": ...}`: `{"label", "score"}`.
+
+    With `top_k` the answer is a list of the `top_k` best labels, best first, or of all labels where it is None.
+    `function_to_apply` makes scores of the logits: "softmax" (one label holds), "sigmoid" (each may hold) or "none" (they are
+    numbers to report). None asks the configuration: none for regression, sigmoid for several labels or a single one, else
+    softmax. `truncation`, `max_length`, `padding` and `add_special_tokens` go to the tokenizer.
+
+    As in the reference, without `top_k` a text alone (no pair) has its answer in a list.
+    """
+    check_model("text-classification", model, "BertForSequenceClassification")
+    if top_k != "best" and top_k is not None:
+        check_count("top_k", top_k)
+    function = FUNCTIONS[_function_name(model.config, function_to_apply)]
+
+    def finish(item: Item, rows: list[Row], logits: list[Array]) -> Any:
+        scores = function(logits[0])  # [num_labels]
+        if top_k == "best":
+            best = int(scores.argmax())
+            return {"label": model.config.id2label[best], "score": float(scores[best])}
+        order = sorted(range(len(scores)), key=lambda label: scores[label], reverse=True)
+        return [{"label": model.config.id2label[label], "score": float(scores[label])} for label in order[:top_k]]
+
+    answer = answer_all(
+        model,
+        tokenizer,
+        inputs,
+        is_one=isinstance(inputs, str | Mapping | tuple),
+        encode=encode_texts(model, tokenizer, tokenizer_kwargs),
+        read=lambda out, batch: list(out.logits),
+        finish=finish,
+        batch_size=batch_size,
+    )
+    return [answer] if isinstance(inputs, str) and top_k == "best" else answer
+
+
+def _function_name(config: BertConfig, given: str | None) -> str:
+    if given is not None:
+        if not isinstance(given, str) or given.lower() not in FUNCTIONS:
+            raise InputError(f"function_to_apply: takes {', '.join(FUNCTIONS)} or None, got {given!r}")
+        return given.lower()
+    if config.problem_type == "regression":
+        return "none"
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return "sigmoid"
+    return "softmax"
+
+
+def next_sentence(
+    model: BertPreTrainedModel,
+    tokenizer: BertTokenizer,
+    inputs: Mapping[str, str] | tuple[str, str] | Sequence[Any] | Iterable[Any],
+    *,
+    batch_size: int | None = None,
+    **tokenizer_kwargs: Any,
+) -> Any:
+    """Does the second text of a pair follow the first? `{"is_next": probability, "not_next": probability}`.
+
+    A pair is `(first, second)` or `{"text": first, "text_pair": second}`. `truncation`, `max_length`, `padding` and
+    `add_special_tokens` go to the tokenizer.
+    """
+    check_model("next-sentence", model, "BertForNextSentencePrediction", "BertForPreTraining")
+    encode_any = encode_texts(model, tokenizer, tokenizer_kwargs)
+
+    def encode(items: Sequence[Item]) -> list[list[Row]]:
+        for item in items:
+            if not isinstance(text_or_pair(*item), tuple):
+                raise InputTypeError(f"{item.name}: takes two texts, got one; an empty text is none")
+        return encode_any(items)
+
+    def read(out: Any, batch: Batch) -> list[Array]:
+        return list(ops.softmax(out.seq_relationship_logits if "seq_relationship_logits" in out else out.logits))  # [B] of [2]
+
+    return answer_all(
+        model,
+        tokenizer,
+        inputs,
+        is_one=isinstance(inputs, str | Mapping | tuple),
+        encode=encode,
+        read=read,
+        finish=lambda item, rows, probs: {"is_next": float(probs[0][0]), "not_next": float(probs[0][1])},
+        batch_size=batch_size,
+    )

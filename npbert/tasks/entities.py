@@ -1,0 +1,233 @@
+"""A label for every token, and how tokens become words and words become entities.
+
+Labels follow the inside-outside-beginning scheme of Ramshaw & Marcus 1995: "B-PER" begins a person, "I-PER" goes on with one,
+"O" is nothing of interest. A label without such a prefix counts as "I-".
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from npbert import ops
+from npbert.errors import InputError, InputTypeError
+from npbert.ops import Array
+
+from .batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, longest_row, rows_of
+
+if TYPE_CHECKING:
+    from npbert.models import BertPreTrainedModel
+    from npbert.tokenizer import BertTokenizer
+
+STRATEGIES = ("none", "simple", "first", "average", "max")
+
+
+class Piece(NamedTuple):
+    """A token of a text, special ones apart."""
+
+    word: str
+    scores: Array  # [num_labels]
+    place: int  # in the row
+    start: int
+    end: int
+    continues: bool  # the word that the token before began
+
+
+class Labelled(NamedTuple):
+    """A token or a word with its label."""
+
+    label: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+def token_classification(
+    model: BertPreTrainedModel,
+    tokenizer: BertTokenizer,
+    inputs: Any,
+    *,
+    aggregation_strategy: str = "none",
+    ignore_labels: Sequence[str] = ("O",),
+    stride: int | None = None,
+    is_split_into_words: bool = False,
+    delimiter: str = " ",
+    batch_size: int | None = None,
+) -> Any:
+    """The labelled tokens or entities of a text, with the characters they stand at (`text[start:end]`), in order.
+
+    `aggregation_strategy`:
+
+    - "none": tokens, `{"entity", "score", "index", "word", "start", "end"}`
+    - "simple": neighbours with the same label, `{"entity_group", "score", "word", "start", "end"}`; a "B-" begins a new one
+    - "first", "average", "max": the same over whole words. A word has the label of its first piece, of its pieces' mean
+      scores, or of its surest piece
+
+    Labels in `ignore_labels` are left out. A text that the model cannot read at once is cut, with a warning; with `stride` it
+    is read in pieces that overlap by so many tokens, and of entities that overlap the longest stays, of equally long ones the
+    surest. With `is_split_into_words` a text is a list of words, and characters count in those words joined by `delimiter`.
+    """
+    check_model("token-classification", model, "BertForTokenClassification")
+    strategy = aggregation_strategy.lower() if isinstance(aggregation_strategy, str) else aggregation_strategy
+    if strategy not in STRATEGIES:
+        raise InputError(f"aggregation_strategy: takes {', '.join(STRATEGIES)}, got {aggregation_strategy!r}")
+    if isinstance(ignore_labels, str) or not isinstance(ignore_labels, Sequence):
+        raise InputTypeError(f"ignore_labels: takes a list of labels, got {ignore_labels!r}")
+    longest = longest_row(model, tokenizer)
+    room = longest - tokenizer.num_special_tokens_to_add()
+    if stride is not None:
+        if check_count("stride", stride, 0) >= room:
+            raise InputError(f"stride: takes 0 to {room - 1}, less than the {room} tokens that the model reads at once")
+        if strategy == "none":
+            raise InputError('stride: pieces of a text are joined by their entities, so aggregation_strategy cannot be "none"')
+
+    def encode(items: Sequence[Item]) -> list[list[Row]]:
+        texts = [_check_words(*item) if is_split_into_words else check_text(*item) for item in items]
+        encoding = tokenizer(
+            texts,
+            is_split_into_words=is_split_into_words,
+            truncation=True,
+            max_length=longest,
+            stride=stride or 0,
+            return_overflowing_tokens=True,
+        )
+        rows: list[list[Row]] = [[] for _ in items]
+        for number, row in zip(encoding["overflow_to_sample_mapping"], rows_of(tokenizer, encoding), strict=True):
+            rows[number].append(row)
+        if stride is None:
+            for item, pieces in zip(items, rows, strict=True):
+                if len(pieces) > 1:
+                    cut = f"{item.name}: only its first {longest} tokens are read; stride= reads all of it, in pieces"
+                    warnings.warn(cut, stacklevel=2)
+            rows = [pieces[:1] for pieces in rows]
+        return rows
+
+    def read(out: Any, batch: Batch) -> list[Array]:
+        return [ops.softmax(logits[:length]) for logits, length in zip(out.logits, batch.lengths, strict=True)]
+
+    def finish(item: Item, rows: list[Row], scores: list[Array]) -> list[dict[str, Any]]:
+        text, shifts = _join(item.value, delimiter) if is_split_into_words else (item.value, None)
+        found: list[dict[str, Any]] = []
+        for row, of_row in zip(rows, scores, strict=True):
+            pieces = _pieces(tokenizer, row, of_row, text, shifts)
+            labels = model.config.id2label
+            found += _tokens(pieces, labels) if strategy == "none" else _entities(tokenizer, pieces, labels, strategy)
+        found = [one for one in found if one.get("entity", one.get("entity_group")) not in ignore_labels]
+        return _without_overlaps(found) if len(rows) > 1 else found
+
+    one = list if is_split_into_words and not _is_batch_of_words(inputs) else str
+    return answer_all(
+        model, tokenizer, inputs, is_one=isinstance(inputs, one), encode=encode, read=read, finish=finish, batch_size=batch_size
+    )
+
+
+def _is_batch_of_words(inputs: object) -> bool:
+    return isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], list | tuple)
+
+
+def _check_words(name: str, words: object) -> list[str]:
+    if not isinstance(words, list | tuple):
+        raise InputTypeError(f"{name}: takes a list of words with is_split_into_words, got {type(words).__name__}")
+    return [check_text(f"{name}[{number}]", word) for number, word in enumerate(words)]
+
+
+def _join(words: Sequence[str], delimiter: str) -> tuple[str, list[int]]:
+    """The words as one text, and at which character each begins."""
+    starts = [0]
+    for word in words:
+        starts.append(starts[-1] + len(word) + len(delimiter))
+    return delimiter.join(words), starts[:-1]
+
+
+def _pieces(tokenizer: BertTokenizer, row: Row, scores: Array, text: str, shifts: list[int] | None) -> list[Piece]:
+    encoding = row.encoding
+    pieces = []
+    for index, (token, (start, end)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
+        if encoding.special_tokens_mask[index]:
+            continue
+        word_number = encoding.word_ids[index]
+        if shifts is not None and word_number is not None:
+            start, end = start + shifts[word_number], end + shifts[word_number]
+        # A piece that goes on with a word carries "##", so it is longer than what it stands for. Unknown words are whole.
+        is_unknown = encoding.ids[index] == tokenizer.unk_token_id
+        continues = not is_unknown and len(token) != end - start
+        pieces.append(Piece(text[start:end] if is_unknown else token, scores[index], index, start, end, continues))
+    return pieces
+
+
+def _tokens(pieces: Sequence[Piece], labels: dict[int, str]) -> list[dict[str, Any]]:
+    found = []
+    for piece in pieces:
+        label = int(piece.scores.argmax())
+        found.append(
+            {
+                "entity": labels[label],
+                "score": float(piece.scores[label]),
+                "index": piece.place,
+                "word": piece.word,
+                "start": piece.start,
+                "end": piece.end,
+            }
+        )
+    return found
+
+
+def _entities(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: dict[int, str], strategy: str) -> list[dict[str, Any]]:
+    """Runs of neighbours with the same label."""
+    words: list[list[Piece]] = []
+    for piece in pieces:
+        if words and piece.continues and strategy != "simple":
+            words[-1].append(piece)
+        else:
+            words.append([piece])
+
+    runs: list[list[Labelled]] = []
+    for word in (_label(tokenizer, word, labels, strategy) for word in words):
+        begins, kind = _split_label(word.label)
+        if runs and not begins and kind == _split_label(runs[-1][-1].label)[1]:
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    return [
+        {
+            "entity_group": run[0].label.split("-", 1)[-1],
+            "score": float(np.mean([word.score for word in run])),
+            "word": tokenizer.convert_tokens_to_string([word.word for word in run]),
+            "start": run[0].start,
+            "end": run[-1].end,
+        }
+        for run in runs
+    ]
+
+
+def _label(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: dict[int, str], strategy: str) -> Labelled:
+    """The label of a word from the scores of its pieces."""
+    if strategy == "average":
+        scores = np.stack([piece.scores for piece in pieces]).mean(axis=0)  # [num_labels]
+    elif strategy == "max":
+        scores = max(pieces, key=lambda piece: piece.scores.max()).scores
+    else:
+        scores = pieces[0].scores
+    word = pieces[0].word if strategy == "simple" else tokenizer.convert_tokens_to_string([piece.word for piece in pieces])
+    best = int(scores.argmax())
+    return Labelled(labels[best], float(scores[best]), word, pieces[0].start, pieces[-1].end)
+
+
+def _split_label(label: str) -> tuple[bool, str]:
+    """Whether the label begins an entity, and which kind it names."""
+    return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
+
+
+def _without_overlaps(entities: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of entities that begin inside one before them, which two pieces of a text may see differently, the better one."""
+    kept: list[dict[str, Any]] = []
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        if kept and kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
+            kept[-1] = max(kept[-1], entity, key=lambda one: (one["end"] - one["start"], one["score"]))
+        else:
+            kept.append(entity)
+    return kept

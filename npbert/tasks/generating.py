@@ -1,0 +1,93 @@
+"""Text that goes on from a prompt: a thin layer of words around `npbert.generation`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npbert.errors import InputError
+
+from .batches import Item, check_model, check_text, deliver
+
+if TYPE_CHECKING:
+    from npbert.encoder_decoder import EncoderDecoderModel
+    from npbert.models import BertLMHeadModel
+    from npbert.tokenizer import BertTokenizer
+
+NEW_TOKENS = 256
+TEMPERATURE = 0.7
+BEAMS = 4
+
+
+def text_generation(
+    model: BertLMHeadModel | EncoderDecoderModel,
+    tokenizer: BertTokenizer,
+    inputs: str | Sequence[str] | Iterable[str],
+    *,
+    return_full_text: bool = True,
+    return_tensors: bool = False,
+    add_special_tokens: bool = True,
+    clean_up_tokenization_spaces: bool = True,
+    skip_special_tokens: bool = True,
+    rng: np.random.Generator | None = None,
+    **generate_kwargs: Any,
+) -> Any:
+    """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
+
+    A `BertLMHeadModel` goes on from the prompt, which stands before the new text unless `return_full_text` is False; an
+    `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
+    `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
+
+    Everything else is for `npbert.generation.generate`. Where neither a call nor the checkpoint says how, up to 256 tokens are
+    drawn from `rng` at temperature 0.7 (`do_sample=False` draws nothing), or by an `EncoderDecoderModel` found with 4 beams.
+    """
+    from npbert.generation import generate
+
+    check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
+    reads_first = type(model).__name__ == "EncoderDecoderModel"
+    config: Any = model.config.encoder if reads_first else model.config  # type: ignore[union-attr]
+    options = _with_defaults(model, generate_kwargs, reads_first)
+
+    def decode(tokens: Any) -> str:
+        return tokenizer.decode(tokens, skip_special_tokens, clean_up_tokenization_spaces)
+
+    def one(item: Item) -> list[dict[str, Any]]:
+        prompt = check_text(*item)
+        ids = tokenizer([prompt], add_special_tokens=add_special_tokens, return_tensors="np", verbose=False)["input_ids"]
+        if not ids.size:
+            raise InputError(f"{item.name}: holds no token to go on from")
+        longest = config.max_position_embeddings
+        if ids.shape[1] + (not reads_first) > longest:
+            raise InputError(f"{item.name}: {ids.shape[1]} tokens leave nothing of the {longest} that the model takes")
+        given = dict(options)
+        if given.get("max_new_tokens") is NEW_TOKENS and not reads_first:
+            given["max_new_tokens"] = min(NEW_TOKENS, longest - ids.shape[1])
+        sequences = generate(model, ids, attention_mask=np.ones_like(ids), rng=rng, **given)
+        if return_tensors:
+            return [{"generated_token_ids": tokens} for tokens in sequences.tolist()]
+        if reads_first:
+            return [{"generated_text": decode(tokens)} for tokens in sequences]
+        # The new text is what follows the decoded prompt, so that it keeps the blank between the two.
+        known = len(decode(ids[0]))
+        return [{"generated_text": (prompt if return_full_text else "") + decode(tokens)[known:]} for tokens in sequences]
+
+    def stream(items: Iterable[Item], total: int | None) -> Iterator[list[dict[str, Any]]]:
+        return map(one, items)
+
+    return deliver(stream, inputs, is_one=isinstance(inputs, str))
+
+
+def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> dict[str, Any]:
+    from npbert.generation import GenerationConfig, settings_of
+
+    stored, unset, options = settings_of(model, {}), GenerationConfig(), dict(given)
+    if given.get("max_length") is None and stored.max_length is None and stored.max_new_tokens is None:
+        options.setdefault("max_new_tokens", NEW_TOKENS)
+    if reads_first:
+        if stored.num_beams == unset.num_beams:
+            options.setdefault("num_beams", BEAMS)
+    elif options.setdefault("do_sample", True) and stored.temperature == unset.temperature:
+        options.setdefault("temperature", TEMPERATURE)
+    return options

@@ -1,0 +1,183 @@
+"""The masked language model's task: what stands behind `[MASK]`? And how texts are masked to train one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from npbert import ops
+from npbert.errors import InputError, InputTypeError
+from npbert.inputs import IGNORED, integers
+from npbert.ops import Array
+
+from .batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, encode_texts
+
+if TYPE_CHECKING:
+    from npbert.models import BertPreTrainedModel
+    from npbert.tokenizer import BertTokenizer
+
+TOKENS_PER_BATCH = 1024  # logits over the vocabulary: 30522 numbers for every token
+
+
+class Guesses(NamedTuple):
+    """The likeliest tokens for each mask of a row."""
+
+    places: Array  # [masks]
+    tokens: Array  # [masks, top_k]
+    scores: Array  # [masks, top_k]
+
+
+def fill_mask(
+    model: BertPreTrainedModel,
+    tokenizer: BertTokenizer,
+    inputs: str | Sequence[str] | Iterable[str],
+    *,
+    top_k: int | None = None,
+    targets: str | Sequence[str] | None = None,
+    tokenizer_kwargs: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+) -> Any:
+    """The likeliest words for the mask of a text: `[{"score", "token", "token_str", "sequence"}, ...]`, best first.
+
+    A text with several masks has one such list for each, every mask guessed as if the others stayed masked. Scores are
+    probabilities over the whole vocabulary, also where `targets` says which words are of interest. `top_k` None means 5.
+
+    As in the reference, a list with a single text is answered like the text alone.
+    """
+    check_model("fill-mask", model, "BertForMaskedLM", "BertForPreTraining")
+    mask_id = tokenizer.mask_token_id
+    if mask_id is None:
+        raise InputError("tokenizer: fill-mask needs a mask token, and the tokenizer has none")
+    top_k = 5 if top_k is None else check_count("top_k", top_k)
+    wanted = None if targets is None else _target_ids(tokenizer, targets)
+    if wanted is None and top_k > model.config.vocab_size:
+        raise InputError(f"top_k: takes 1 to {model.config.vocab_size}, the size of the vocabulary, got {top_k}")
+    if wanted is not None and wanted.max() >= model.config.vocab_size:
+        raise InputError(f"targets: the model has {model.config.vocab_size} tokens, the tokenizer's go up to {wanted.max()}")
+
+    encode_any = encode_texts(model, tokenizer, tokenizer_kwargs)
+
+    def encode(items: Sequence[Item]) -> list[list[Row]]:
+        for item in items:
+            check_text(*item)
+        rows = encode_any(items)
+        for item, (row,) in zip(items, rows, strict=True):
+            if mask_id not in row.inputs["input_ids"]:
+                raise InputError(f"{item.name}: there is no {tokenizer.mask_token} in {_beginning(item.value)!r}")
+        return rows
+
+    def read(out: Any, batch: Batch) -> list[Guesses]:
+        logits = out.prediction_logits if "prediction_logits" in out else out.logits  # [B, S, V]
+        return [
+            _guess(row, ids == mask_id, top_k, wanted) for row, ids in zip(logits, batch.arguments["input_ids"], strict=True)
+        ]
+
+    def finish(item: Item, rows: list[Row], guesses: list[Guesses]) -> Any:
+        return _propositions(tokenizer, np.array(rows[0].inputs["input_ids"]), guesses[0])
+
+    answer = answer_all(
+        model,
+        tokenizer,
+        inputs,
+        is_one=isinstance(inputs, str),
+        encode=encode,
+        read=read,
+        finish=finish,
+        batch_size=batch_size,
+        tokens_per_batch=TOKENS_PER_BATCH,
+        hint="tokenizer_kwargs={'truncation': True} reads the beginning",
+    )
+    return answer[0] if isinstance(answer, list) and isinstance(inputs, list) and len(inputs) == 1 else answer
+
+
+def _guess(logits: Array, is_mask: Array, top_k: int, wanted: Array | None) -> Guesses:
+    places = np.flatnonzero(is_mask)  # [masks]
+    scores = ops.softmax(logits[places])  # [masks, V]
+    if wanted is not None:
+        scores = scores[:, wanted]  # [masks, targets]
+    top_k = min(top_k, scores.shape[1])
+    best = np.sort(np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)  # [masks, top_k]
+    return Guesses(places, best if wanted is None else wanted[best], np.take_along_axis(scores, best, axis=1))
+
+
+def _propositions(tokenizer: BertTokenizer, ids: Array, guesses: Guesses) -> Any:
+    is_single = len(guesses.places) == 1
+    answers = []
+    for place, tokens, scores in zip(*guesses, strict=True):
+        of_mask = []
+        for token, score in zip(tokens.tolist(), scores.tolist(), strict=True):
+            filled = ids.copy()
+            filled[place] = token
+            of_mask.append(
+                {
+                    "score": score,
+                    "token": token,
+                    "token_str": tokenizer.decode([token]),
+                    # The other masks are special tokens: to leave those out would hide where they are.
+                    "sequence": tokenizer.decode(filled[filled != tokenizer.pad_token_id], skip_special_tokens=is_single),
+                }
+            )
+        answers.append(of_mask)
+    return answers[0] if is_single else answers
+
+
+def _target_ids(tokenizer: BertTokenizer, targets: str | Sequence[str]) -> Array:
+    """The ids of the targets, each once. One that is no word of the vocabulary stands for its first piece, with a warning."""
+    targets = [targets] if isinstance(targets, str) else targets
+    if not isinstance(targets, list | tuple):
+        raise InputTypeError(f"targets: takes a word or a list of words, got {type(targets).__name__}")
+    vocab = tokenizer.get_vocab()
+    ids: set[int] = set()
+    for number, target in enumerate(targets):
+        token = vocab.get(check_text(f"targets[{number}]", target))
+        if token is None:
+            pieces = tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
+            if not pieces:
+                warnings.warn(f"targets: {target!r} holds no word, it is left out", stacklevel=3)
+                continue
+            token = pieces[0]
+            piece = tokenizer.convert_ids_to_tokens(token)
+            warnings.warn(f"targets: {target!r} is not in the vocabulary, {piece!r} stands in for it", stacklevel=3)
+        ids.add(token)
+    if not ids:
+        raise InputError("targets: takes at least one word")
+    return np.array(sorted(ids))
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class MaskedTokens(NamedTuple):
+    """What `mask_tokens` makes: the same shapes as the ids that came in."""
+
+    input_ids: Array
+    labels: Array
+
+
+def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generator, probability: float = 0.15) -> MaskedTokens:
+    """Mask tokens as BERT was trained with (Devlin et al. 2018, A.1), and label them.
+
+    Each token is chosen with the given probability, none that is special or padding. Of the chosen, 80% become `[MASK]`, 10%
+    a random token and 10% stay as they are. `labels` holds the chosen tokens as they were and -100, which no loss counts,
+    everywhere else. Ids may be `[S]` or `[B, S]`.
+    """
+    ids = integers("input_ids", input_ids, (1, 2))
+    if not isinstance(rng, np.random.Generator):
+        raise InputTypeError(f"rng: takes a numpy.random.Generator, got {type(rng).__name__}")
+    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
+        raise InputError(f"probability: takes a number from 0 to 1, got {probability!r}")
+    if tokenizer.mask_token_id is None:
+        raise InputError("tokenizer: masking needs a mask token, and the tokenizer has none")
+    if ids.size and not 0 <= ids.min() <= ids.max() < len(tokenizer):
+        raise InputError(f"input_ids: got {ids.min()} to {ids.max()}, the tokenizer has 0 to {len(tokenizer) - 1}")
+    chosen = (rng.random(ids.shape) < probability) & ~np.isin(ids, tokenizer.all_special_ids)
+    fate = rng.random(ids.shape)
+    masked = np.where(chosen & (fate < 0.8), tokenizer.mask_token_id, ids)
+    masked = np.where(chosen & (fate >= 0.9), rng.integers(0, len(tokenizer), ids.shape), masked)
+    return MaskedTokens(masked, np.where(chosen, ids, IGNORED))

@@ -1,0 +1,145 @@
+"""Tasks by their names: a model, its tokenizer and settings, ready to be called with texts."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from npbert.errors import InputError, InputTypeError
+
+from .answering import question_answering
+from .batches import Item, check_text, deliver
+from .classification import next_sentence, text_classification
+from .embedding import embed, feature_extraction, similarity
+from .entities import token_classification
+from .generating import text_generation
+from .masking import fill_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from npbert.models import BertPreTrainedModel
+    from npbert.tokenizer import BertTokenizer
+
+
+class Task(NamedTuple):
+    """What a task's name stands for."""
+
+    function: Callable[..., Any]
+    model: str  # the class that a checkpoint is loaded as
+
+
+def sentence_similarity(
+    model: BertPreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None
+) -> Any:
+    """How alike a sentence is to others, `{"source_sentence": ..., "sentences": [...]}`: a cosine for each of the others."""
+
+    def one(item: Item) -> list[float]:
+        value = item.value
+        if not isinstance(value, Mapping) or value.keys() != {"source_sentence", "sentences"}:
+            raise InputTypeError(f'{item.name}: takes {{"source_sentence": ..., "sentences": [...]}}')
+        source = check_text(f"{item.name}['source_sentence']", value["source_sentence"])
+        if not isinstance(value["sentences"], list | tuple):
+            raise InputTypeError(f"{item.name}['sentences']: takes a list of strings")
+        cosines: list[float] = similarity(model, tokenizer, source, list(value["sentences"]), batch_size=batch_size).tolist()
+        return cosines
+
+    def stream(items: Iterable[Item], total: int | None) -> Iterator[list[float]]:
+        return map(one, items)
+
+    return deliver(stream, inputs, is_one=isinstance(inputs, Mapping))
+
+
+TASKS = {
+    "feature-extraction": Task(feature_extraction, "BertModel"),
+    "embed": Task(embed, "BertModel"),
+    "sentence-similarity": Task(sentence_similarity, "BertModel"),
+    "fill-mask": Task(fill_mask, "BertForMaskedLM"),
+    "text-classification": Task(text_classification, "BertForSequenceClassification"),
+    "sentiment-analysis": Task(text_classification, "BertForSequenceClassification"),
+    "token-classification": Task(token_classification, "BertForTokenClassification"),
+    "ner": Task(token_classification, "BertForTokenClassification"),
+    "question-answering": Task(question_answering, "BertForQuestionAnswering"),
+    "next-sentence": Task(next_sentence, "BertForNextSentencePrediction"),
+    "text-generation": Task(text_generation, "BertLMHeadModel"),
+}
+
+
+class Pipeline:
+    """A task with its model, its tokenizer and its settings. Call it with texts; see the task's function for what it takes.
+
+    What a call names wins over what the pipeline was made with.
+    """
+
+    def __init__(self, task: str, model: BertPreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
+        self.task, self.model, self.tokenizer = task, model, tokenizer
+        self.options = dict(options)
+        self._function = TASKS[task].function
+        self._check_names(self.options)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Answer one input, a list of inputs, or an iterator of inputs, lazily."""
+        if len(inputs) > 1:
+            raise InputTypeError(f"{self.task}: takes one input or a list of them, got {len(inputs)}")
+        self._check_names(options)
+        answer = self._function(self.model, self.tokenizer, *inputs, **{**self.options, **options})
+        if self._function is text_classification and "top_k" in self.options and "top_k" not in options:
+            # The reference looks at the call alone when it decides whether a text alone has its answer in a list.
+            return [answer] if isinstance(inputs[0], str) and self.options["top_k"] != "best" else answer
+        return answer
+
+    def _check_names(self, options: Mapping[str, Any]) -> None:
+        parameters = inspect.signature(self._function).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return  # the function says what it takes
+        taken = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        for name in options:
+            if name not in taken:
+                raise InputTypeError(f"{self.task}: unknown argument {name!r}; it takes {', '.join(taken)}")
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.task!r}, {type(self.model).__name__})"
+
+
+def pipeline(
+    task: str,
+    model: BertPreTrainedModel | str | os.PathLike[str] | None = None,
+    tokenizer: BertTokenizer | str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Pipeline:
+    """A task by its name, with a model (or the path or hub id of one) and its tokenizer (None: the model's).
+
+        classify = npbert.pipeline("text-classification", model="my/checkpoint", top_k=None)
+        classify(["one text", "another"])
+
+    `options` are the arguments of the task's function. `revision`, `token` and `model_kwargs` go to `from_pretrained`.
+    """
+    if task not in TASKS:
+        raise InputError(f"task: takes {', '.join(TASKS)}, got {task!r}")
+    where: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
+    if model is None:
+        raise InputError(f"model: {task} needs a {TASKS[task].model}, or the path or hub id of a checkpoint for it")
+    if tokenizer is None:
+        tokenizer = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", "")
+        if not tokenizer:
+            raise InputError("tokenizer: the model came from no checkpoint that would have one; pass a BertTokenizer")
+    if isinstance(model, str | os.PathLike):
+        model = _load(task, model, {**where, **(model_kwargs or {})})
+    if isinstance(tokenizer, str | os.PathLike):
+        from npbert.tokenizer import BertTokenizer as Tokenizer
+
+        tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
+    return Pipeline(task, model, tokenizer, options)
+
+
+def _load(task: str, path_or_id: str | os.PathLike[str], options: Mapping[str, Any]) -> BertPreTrainedModel:
+    from npbert.models import MODELS
+
+    model: BertPreTrainedModel = MODELS[TASKS[task].model].from_pretrained(path_or_id, **options)
+    return model
