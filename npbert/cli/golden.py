@@ -1,0 +1,127 @@
+"""Golden packs: export a forward pass, look into the pack, hold a port against it, be told the mistake."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from npbert.cli import common
+from npbert.errors import InputError
+
+EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
+npbert golden show pack.safetensors
+npbert golden compare pack.safetensors my_port.npz
+npbert golden diagnose pack.safetensors my_port.npz"""
+
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Four verbs of its own."""
+    verbs = parser.add_subparsers(dest="golden_verb", metavar="VERB", required=True)
+
+    export = verbs.add_parser("export", help="write every intermediate of a forward pass into a pack")
+    export.add_argument("model", metavar="MODEL", help="a directory, a file or an id on the hub")
+    export.add_argument("--text", action="append", metavar="TEXT", help="what the model reads; once more for each row")
+    export.add_argument("--text-pair", action="append", metavar="TEXT", help="a second text for each --text")
+    export.add_argument("--ids", metavar="FILE", help="token ids instead: JSON, one list or one list a row")
+    export.add_argument("--only", nargs="+", metavar="PATTERN", help="keep the names that match, such as 'encoder.layer.0.*'")
+    export.add_argument("--weights", action="store_true", help="the weights too, so that one file is a complete test case")
+    export.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="what to store (float32)")
+    export.add_argument("-o", "--output", required=True, metavar="PACK", help="the pack to write")
+    export.set_defaults(run_verb=_export)
+
+    show = verbs.add_parser("show", help="list what is in a pack")
+    show.add_argument("pack", metavar="PACK")
+    show.set_defaults(run_verb=_show)
+
+    for verb, run_verb, summary in (
+        ("compare", _compare, "hold a port's dump against a pack; exit status 1 where it differs"),
+        ("diagnose", _diagnose, "name the mistake that makes a port differ"),
+    ):
+        child = verbs.add_parser(verb, help=summary)
+        child.add_argument("pack", metavar="PACK")
+        child.add_argument("port", metavar="PORT", help="a .safetensors or .npz file, or a directory of .npy files")
+        child.add_argument("--map", metavar="FILE", help="JSON: the port's names for the pack's")
+        child.add_argument(
+            "--precision",
+            choices=(*PRECISIONS, *PRECISIONS.values()),
+            default="float32",
+            help="what the port computes in (float32)",
+        )
+        common.add_json(child)
+        child.set_defaults(run_verb=run_verb)
+        if verb == "diagnose":
+            child.add_argument("--model", metavar="MODEL", help="the checkpoint, where the pack holds no weights")
+    for child in verbs.choices.values():
+        common.add_debug(child)
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Run the verb of the verb."""
+    status: int | None = args.run_verb(args)
+    return status
+
+
+def _export(args: argparse.Namespace) -> None:
+    from npbert import golden
+    from npbert.pretrained import load
+
+    with common.loading(args.model) as name:
+        model = load(name)
+    golden.export(model, _inputs(args), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
+    print(golden.show(args.output).splitlines()[-1])
+
+
+def _inputs(args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
+    if (args.text is None) == (args.ids is None):
+        raise InputError("golden export takes either --text or --ids")
+    if args.ids is not None:
+        if args.text_pair is not None:
+            raise InputError("--text-pair goes with --text")
+        from npbert.checkpoints.reading import read_json
+
+        try:
+            ids = np.atleast_2d(np.array(read_json(args.ids)))
+        except ValueError as error:
+            raise InputError(f"{args.ids}: takes one list of ids, or lists of the same length ({error})") from None
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    from npbert.tokenizer import BertTokenizer
+
+    if args.text_pair is not None and len(args.text_pair) != len(args.text):
+        raise InputError(f"--text-pair: takes one for each --text, {len(args.text)}, got {len(args.text_pair)}")
+    tokenizer = BertTokenizer.from_pretrained(args.model)
+    return dict(tokenizer(args.text, args.text_pair, padding=True, return_tensors="np"))
+
+
+def _show(args: argparse.Namespace) -> None:
+    from npbert import golden
+
+    print(golden.show(args.pack))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from npbert import golden
+
+    report = golden.compare(args.pack, args.port, names=args.map, precision=PRECISIONS.get(args.precision, args.precision))
+    print(report.to_json() if args.json else report)
+    return 0 if report.ok else 1
+
+
+def _diagnose(args: argparse.Namespace) -> None:
+    from npbert import golden
+    from npbert.pretrained import load
+
+    model = None if args.model is None else load(args.model)
+    precision = PRECISIONS.get(args.precision, args.precision)
+    suspects = golden.diagnose(args.pack, args.port, names=args.map, precision=precision, model=model)
+    if args.json:
+        fields = ("mistake", "where", "explanation", "evidence")
+        print(json.dumps([{name: getattr(suspect, name) for name in fields} for suspect in suspects], ensure_ascii=False))
+    elif not suspects:
+        print("no mistake: the port is within its tolerances")
+    else:
+        print("\n\n".join(str(suspect) for suspect in suspects))
