@@ -188,15 +188,8 @@ def _library_errors(kind: type[NpbertError], what: str) -> Iterator[None]:
 # --- reading files ----------------------------------------------------------------------------------------------------
 
 
-def _find(path_or_id: str | os.PathLike[str], filename: str, **where: Any) -> Path | None:
-    root = Path(path_or_id)
-    if not root.is_dir():
-        raise MissingFileError(f"{root}: no such directory")
-    path = root / filename
-    return path if path.is_file() else None
-
-
 def _read_json_object(path: Path) -> dict[str, Any]:
+    # The checkpoints' own reader takes no number past 64 bits, but "no maximum length" is written as 10**30.
     try:
         answer = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -249,6 +242,7 @@ def _added_token(entry: Any, *, special: bool | None = None) -> AddedToken:
 
     if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or not entry["content"]:
         raise InputTypeError(f"an added token is an object with the text 'content', got {_short(entry)}")
+    _refuse_surrogates("content", [entry["content"]])
     flags = {name: value for name, value in entry.items() if name not in ("content", "__type")}
     if special is not None:
         flags["special"] = special
@@ -286,6 +280,8 @@ def _legacy_tokens(
             if not content or not isinstance(number, int) or isinstance(number, bool) or number < 0:
                 raise FileError(f"{added_tokens}: a token and its id are taken, got {content!r}: {_short(number)}")
             special = content in specials
+            with _naming(added_tokens):
+                _refuse_surrogates("a token", [content])
             decoder[number] = AddedToken(content, normalized=not special, special=special)
     return decoder
 
@@ -346,6 +342,7 @@ def _words(name: str, value: Any) -> list[str]:
     for word in words:
         if not isinstance(word, str) or not word:
             raise InputTypeError(f"{name} is a list of words, got {_short(word)} in it")
+    _refuse_surrogates(name, words)
     return words
 
 
@@ -364,6 +361,7 @@ def _token(name: str, value: Any) -> str | AddedToken | None:
         raise InputTypeError(f"{name} is a string or a tokenizers.AddedToken, got {_short(value)}")
     if not str(value):
         raise InputError(f"{name} is empty")
+    _refuse_surrogates(name, [str(value)])
     return value
 
 
@@ -607,7 +605,7 @@ class BertTokenizer:
             if from_vocab:
                 self._frame_with_special_tokens()
             self._set_normalizer()
-        self._keep_whole(self.never_split)
+        self._keep_whole(self.never_split, file)
         self._check_vocabulary(file)
 
     def _add_missing_tokens(self, added_tokens: Mapping[int, AddedToken]) -> None:
@@ -655,14 +653,14 @@ class BertTokenizer:
         if (old.handle_chinese_chars, old.strip_accents, old.lowercase) != switches:
             self._backend.normalizer = normalizers.BertNormalizer(old.clean_text, *switches)
 
-    def _keep_whole(self, words: Iterable[str]) -> None:
+    def _keep_whole(self, words: Iterable[str], file: str | os.PathLike[str]) -> None:
         from tokenizers import AddedToken
 
         added = {str(token) for token in self._backend.get_added_tokens_decoder().values()}
         for word in words:
             if self._backend.token_to_id(word) is None:
                 raise InputError(
-                    f"never_split: {word!r} is not in the vocabulary: kept whole it would be unknown. add_tokens gives it an id"
+                    f"never_split: {word!r} is not in the vocabulary {file}: whole, it would be unknown. add_tokens gives it an id"
                 )
             if word not in added:
                 self._backend.add_tokens([AddedToken(word, single_word=True, normalized=False)])
@@ -676,13 +674,12 @@ class BertTokenizer:
             word = self._backend.model.id_to_token(number)
             if word not in (None, str(token)):
                 raise FileError(f"{file}: the id {number} is that of the added token {str(token)!r} and of {word!r}")
-        with _library_errors(FileError, f"{file}: cannot frame a text with special tokens"):
-            frame = self._backend.encode("", "")
-        for token, number in zip(frame.tokens, frame.ids, strict=True):
-            if self._backend.id_to_token(number) != token:
-                raise FileError(
-                    f"{file}: texts are framed with {token!r} as id {number}, which is {self._backend.id_to_token(number)!r}"
-                )
+        for pair in ((), ("",)):
+            with _library_errors(FileError, f"{file}: cannot frame a text with special tokens"):
+                frame = self._backend.encode("", *pair)
+            framed = [self._backend.id_to_token(number) for number in frame.ids]
+            if framed != frame.tokens:
+                raise FileError(f"{file}: texts are framed with {frame.tokens}, but the ids {frame.ids} stand for {framed}")
 
     @classmethod
     def from_pretrained(
@@ -695,25 +692,40 @@ class BertTokenizer:
         token: str | bool | None = None,
         **overrides: Any,
     ) -> BertTokenizer:
-        """Read a tokenizer from a directory or the hub: `tokenizer.json`, or else `vocab.txt`.
+        """Read a checkpoint's tokenizer, from a directory or the hub: `tokenizer.json`, or else `vocab.txt`.
 
+        The path of such a file itself is taken too, and what stands beside it counts as for a directory.
         `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win; `overrides` (the
         constructor's keywords) win over both. Special and added tokens come from `tokenizer_config.json`; where it does not
         list them (`added_tokens_decoder`), from `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
         """
         if unknown := sorted(overrides.keys() - _SETTINGS.keys()):
             raise InputTypeError(f"from_pretrained does not take {', '.join(unknown)}; it takes {', '.join(_SETTINGS)}")
-        where = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
+        from npbert.checkpoints.hub import find_file
 
         def find(filename: str) -> Path | None:
-            return _find(path_or_id, filename, **where)
+            return find_file(
+                path_or_id,
+                filename,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                token=token,
+            )
 
-        tokenizer_file = find("tokenizer.json")
-        vocab_file = find("vocab.txt") if tokenizer_file is None else None
+        config_file = find("tokenizer_config.json")
+        named = Path(path_or_id) if os.path.isfile(path_or_id) else None
+        tokenizer_file = vocab_file = None
+        if named is not None and named.suffix == ".txt":
+            vocab_file = named
+        elif named is not None and named.suffix == ".json" and not named.name.endswith(".index.json"):
+            tokenizer_file = named
+        else:
+            tokenizer_file = find("tokenizer.json")
+            vocab_file = find("vocab.txt") if tokenizer_file is None else None
         if tokenizer_file is None and vocab_file is None:
             raise MissingFileError(f"{os.fspath(path_or_id)}: there is no tokenizer: looked for tokenizer.json and vocab.txt")
 
-        config_file = find("tokenizer_config.json")
         config = {} if config_file is None else _read_json_object(config_file)
         settings = {name: value for name, value in config.items() if name not in _NOT_SETTINGS}
         added_tokens: dict[int, AddedToken] = {}
@@ -1361,7 +1373,7 @@ def _warn(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level - 1)
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def _check_return_tensors(value: Any) -> None:
