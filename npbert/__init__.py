@@ -27,16 +27,49 @@ from .trace import Trace, trace
 from .weights import Weights
 
 if TYPE_CHECKING:
+    from . import golden, outputs
+    from .encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+    from .generation import GenerationConfig, generate, stream
     from .pretrained import load
+    from .tasks import (
+        embed,
+        feature_extraction,
+        fill_mask,
+        mask_tokens,
+        next_sentence,
+        pipeline,
+        question_answering,
+        similarity,
+        text_classification,
+        text_generation,
+        token_classification,
+    )
     from .tokenizer import BertTokenizer
 
 __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {
-    "BertTokenizer": "npbert.tokenizer",
-    "load": "npbert.pretrained",
+    "encoder_decoder": ("EncoderDecoderConfig", "EncoderDecoderModel"),
+    "generation": ("GenerationConfig", "generate", "stream"),
+    "pretrained": ("load",),
+    "tasks": (
+        "embed",
+        "feature_extraction",
+        "fill_mask",
+        "mask_tokens",
+        "next_sentence",
+        "pipeline",
+        "question_answering",
+        "similarity",
+        "text_classification",
+        "text_generation",
+        "token_classification",
+    ),
+    "tokenizer": ("BertTokenizer",),
 }
+_MODULES = ("golden", "outputs")
+_HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
     "BertConfig",
@@ -50,7 +83,10 @@ __all__ = [
     "BertLMHeadModel",
     "BertModel",
     "BertTokenizer",
+    "EncoderDecoderConfig",
+    "EncoderDecoderModel",
     "FileError",
+    "GenerationConfig",
     "InputError",
     "InputTypeError",
     "MissingFileError",
@@ -58,18 +94,34 @@ __all__ = [
     "NpbertError",
     "Trace",
     "Weights",
+    "embed",
+    "feature_extraction",
+    "fill_mask",
+    "generate",
+    "golden",
     "load",
+    "mask_tokens",
     "masks",
+    "next_sentence",
     "ops",
+    "outputs",
+    "pipeline",
+    "question_answering",
+    "similarity",
+    "stream",
+    "text_classification",
+    "text_generation",
+    "token_classification",
     "trace",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    if name in _MODULES:
+        return importlib.import_module(f"npbert.{name}")
+    if name not in _HOME:
         raise AttributeError(f"module 'npbert' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LATER[name]), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(importlib.import_module(f"npbert.{_HOME[name]}"), name)
     return value
 
 
