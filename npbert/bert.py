@@ -122,7 +122,8 @@ def self_attention(
 
     scores = keep(w, ":scores", ops.attention_scores(query, key))  # [B, N, S, T]
     if config.position_embedding_type != "absolute" and not is_cross:
-        distances = ops.relative_distances(w["distance_embedding.weight"], query.shape[2], key.shape[2])  # [S, T, H]
+        table = w["distance_embedding.weight"]  # [2M - 1, H]
+        distances = keep(w, "distance_embedding", ops.relative_distances(table, query.shape[2], key.shape[2]))  # [S, T, H]
         relative = ops.relative_query_scores(query, distances)  # [B, N, S, T]
         if config.position_embedding_type == "relative_key_query":
             relative = relative + ops.relative_key_scores(key, distances)
