@@ -237,6 +237,7 @@ class _Hub:
         import huggingface_hub
         from huggingface_hub import constants, utils
 
+        errors: Any = utils  # where every version has them, though it says so in none
         hub = constants.ENDPOINT
         if not self.trouble:
             if self.cached_only or constants.HF_HUB_OFFLINE:
@@ -255,19 +256,19 @@ class _Hub:
                 token=self.token,
             )
             return Path(found)
-        except utils.LocalEntryNotFoundError as error:
+        except errors.LocalEntryNotFoundError as error:
             if not self.cached_only:
                 self.trouble = f"{hub} does not answer: {_first_line(error.__cause__ or error)}"
                 self.cached_only = True  # the next file need not wait for an answer again
-        except utils.EntryNotFoundError:
+        except errors.EntryNotFoundError:
             return None
-        except utils.HFValidationError:
+        except errors.HFValidationError:
             raise MissingFileError(f"{here}, and not a name that a model on the hub can have") from None
-        except utils.GatedRepoError as error:
+        except errors.GatedRepoError as error:
             raise MissingFileError(f"{here}, and {hub} gives the model to no one without leave: {_first_line(error)}") from None
-        except utils.RepositoryNotFoundError:
+        except errors.RepositoryNotFoundError:
             raise MissingFileError(f"{here}, and no such model on {hub}, or a private one, which takes a token") from None
-        except utils.RevisionNotFoundError:
+        except errors.RevisionNotFoundError:
             raise MissingFileError(f"{self.name}: no revision {self.revision!r} of this model on {hub}") from None
         except Exception as error:  # of whatever HTTP library this version of huggingface_hub works with
             raise MissingFileError(f"{self.name}: could not get {filename} from {hub}: {_first_line(error)}") from error

@@ -2,6 +2,7 @@
 
 import http.server
 import importlib.machinery
+import importlib.metadata
 import json
 import os
 import shutil
@@ -259,7 +260,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(body=False)
 
     def do_GET(self):
-        self.server.downloads.append(self.path)
+        if "/resolve/" in self.path:  # some versions also ask for news
+            self.server.downloads.append(self.path)
         self.answer(body=True)
 
     def answer(self, *, body):
@@ -387,7 +389,8 @@ def test_only_what_is_needed_is_downloaded(tmp_path, server):
         "main/bert_model.ckpt.data-00000-of-00002",
         "main/bert_model.ckpt.data-00001-of-00002",
     ]
-    assert "model.safetensors: 100%" in stderr  # the hub's progress bar
+    if tuple(map(int, importlib.metadata.version("huggingface_hub").split(".")[:2])) >= (0, 26):  # which heed TQDM_POSITION
+        assert "model.safetensors: 100%" in stderr
 
 
 def test_what_is_cached_needs_no_network(tmp_path, server):
@@ -428,7 +431,8 @@ def test_what_is_not_on_the_hub(tmp_path, server):
     assert private["missing"].startswith("org/private: no such file or directory, and no such model on")
     assert token[1] == "safetensors"
     assert f"{url(server)} gives the model to no one without leave" in gated["missing"]
-    assert broken["missing"].startswith(f"org/broken: could not get config.json from {url(server)}: 410 ")
+    assert broken["missing"].startswith(f"org/broken: could not get config.json from {url(server)}: ")
+    assert "410" in broken["missing"]
 
 
 def test_without_a_network(tmp_path):
