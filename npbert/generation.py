@@ -43,7 +43,7 @@ Step: TypeAlias = Callable[[Array, Cache | None], tuple[Array, Cache]]
 all of it."""
 
 NEW_TOKENS = 20  # how many tokens are written when nothing says how many
-UNLIKELY = -1e9  # the score of a beam that merely repeats another one
+UNLIKELY = -1e9  # put on the score of a beam that is open only because there are too few others
 
 
 # -------------------------------------------------------------------------------------------------------------- settings
@@ -605,8 +605,9 @@ def _beam_search(start: Start, rng: np.random.Generator) -> tuple[Array, Array]:
         lengths = rows(np.concatenate([lengths, np.full((batch, candidates), length)], axis=1), best)
         scores = rows(np.concatenate([scores, entering], axis=1), best).astype(logits.dtype)
 
-        # The others go on.
-        onward = _largest(np.where(ended, -np.inf, total), beams)  # [B, beams]
+        # The others go on; one that ended does only where too few others are possible at all.
+        total = np.where(ended, total + total.dtype.type(UNLIKELY), total)
+        onward = _largest(total, beams)  # [B, beams]
         running, running_scores = rows(extended, onward), rows(total, onward)
 
         # A prompt is done when even its best open beam cannot outdo its worst result.
