@@ -28,9 +28,6 @@ CLASSES = (
 )
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 
-# Modules of the reference that a trace does not name (yet).
-UNTRACED = (".distance_embedding",)
-
 # The smallest float32: the reference masks with the smallest float of the model's own type. In float64 this one does the
 # same, because it too swallows every score that it is added to.
 SMALLEST = float(np.finfo(np.float32).min)

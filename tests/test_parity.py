@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import npbert
 
-from .builders import CLASSES, POSITION_TYPES, SMALLEST, UNTRACED, arrays_of, assert_close, build, examples, tiny
+from .builders import CLASSES, POSITION_TYPES, SMALLEST, arrays_of, assert_close, build, examples, tiny
 
 pytestmark = pytest.mark.parity
 
@@ -133,7 +133,6 @@ def compare(model_class: str, config: npbert.BertConfig, arguments: dict[str, An
         if expected[name] is not None:
             assert actual[name].dtype == dtype
             assert_close(actual[name], expected[name], TOLERANCE[dtype], name)
-    modules = {n: x for n, x in modules.items() if not n.endswith(UNTRACED)}
     for name in modules:
         assert_close(kept[name], modules[name], TOLERANCE[dtype], name)
     plain = [x for x in kept if ":" not in x]
