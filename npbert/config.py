@@ -69,21 +69,16 @@ class BertConfig:
 
     def __init__(self, **fields: Any) -> None:
         fields = copy.deepcopy(fields)
-        labels = fields.pop("id2label", None)
+        labels = _integer_keys("id2label", fields.pop("id2label", None))
         number = fields.pop("num_labels", None)
-        self.pruned_heads = {}
-        self.num_labels = 2
+        self.num_labels = (len(labels) or 2) if number is None else number
+        if labels and len(labels) == self.num_labels:
+            self.id2label = labels
+            self.label2id = {label: index for index, label in labels.items()}
+        pruned = _integer_keys("pruned_heads", fields.pop("pruned_heads", None))
+        self.pruned_heads = {layer: sorted(heads) if isinstance(heads, set) else heads for layer, heads in pruned.items()}
         for name, value in fields.items():
             setattr(self, name, value)
-        if labels is not None:
-            self.id2label = _integer_keys("id2label", labels)
-            if "label2id" not in fields:
-                self.label2id = {label: index for index, label in self.id2label.items()}
-        if number is not None and (labels is None or number != len(labels)):
-            self.num_labels = number
-        self.pruned_heads = {
-            layer: sorted(set(heads)) for layer, heads in _integer_keys("pruned_heads", self.pruned_heads).items()
-        }
         self.validate()
 
     @property
@@ -153,8 +148,10 @@ class BertConfig:
         for layer, heads in self.pruned_heads.items():
             if not 0 <= layer < self.num_hidden_layers:
                 raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
-            if any(not _is_int(head) or not 0 <= head < self.num_attention_heads for head in heads):
-                raise InputError(f"config: pruned_heads takes heads 0 to {self.num_attention_heads - 1}, got {heads}")
+            if not _is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
+                raise InputError(
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, known or not, as plain values."""
@@ -218,6 +215,10 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_list_of(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
@@ -230,12 +231,16 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "str": lambda value: isinstance(value, str),
     "str | None": lambda value: value is None or isinstance(value, str),
+    "list[str] | None": lambda value: value is None or _is_list_of(value, str),
+    "int | list[int] | None": lambda value: value is None or _is_int(value) or _is_list_of(value, int),
+    "dict[int, str]": lambda value: isinstance(value, dict),
+    "dict[str, int]": lambda value: isinstance(value, dict),
 }
 
 
-def _integer_keys(name: str, mapping: Mapping[Any, Any]) -> dict[int, Any]:
+def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
     """JSON has no integer keys; give them back."""
     try:
-        return {int(key): value for key, value in mapping.items()}
+        return {int(key): value for key, value in (mapping or {}).items()}
     except (AttributeError, TypeError, ValueError):
         raise InputTypeError(f"config: {name} takes a mapping from numbers, got {mapping!r}") from None
