@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import warnings
 from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -416,12 +418,12 @@ def _one_item(name: str, value: Any, is_split_into_words: bool) -> Any:
 
 
 def _refuse_surrogates(name: str, items: Sequence[Any]) -> None:
-    """Half of a UTF-16 pair is no character: it has no UTF-8 form, so the library cannot be given it."""
+    """Half of a UTF-16 pair is no character and has no UTF-8 form: some versions of the library lose it silently."""
 
     def walk(where: str, value: Any) -> None:
         if isinstance(value, str):
             try:
-                value.encode("utf-8")
+                value.isascii() or value.encode("utf-8")
             except UnicodeEncodeError as error:
                 raise InputError(
                     f"{where} holds a lone surrogate, {value[error.start]!r} at index {error.start}, which is no character; "
@@ -432,7 +434,12 @@ def _refuse_surrogates(name: str, items: Sequence[Any]) -> None:
                 walk(f"{where}[{place}]", part)
 
     for place, item in enumerate(items):
-        walk(f"{name}[{place}]" if len(items) > 1 else name, item)
+        which = f"[{place}]" if len(items) > 1 else ""
+        if isinstance(item, tuple):
+            walk(f"{name}{which}", item[0])
+            walk(f"{name}_pair{which}", item[1])
+        else:
+            walk(f"{name}{which}", item)
 
 
 def _as_array(name: str, rows: Any) -> np.ndarray[Any, Any]:
@@ -660,7 +667,7 @@ class BertTokenizer:
         for word in words:
             if self._backend.token_to_id(word) is None:
                 raise InputError(
-                    f"never_split: {word!r} is not in the vocabulary {file}: whole, it would be unknown. add_tokens gives it an id"
+                    f"never_split: {word!r} is not in the vocabulary {file}: whole it would be unknown. add_tokens adds it"
                 )
             if word not in added:
                 self._backend.add_tokens([AddedToken(word, single_word=True, normalized=False)])
@@ -759,8 +766,23 @@ class BertTokenizer:
         text: str | Sequence[Any],
         text_pair: str | Sequence[Any] | None = None,
         *,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
         is_split_into_words: bool = False,
-        **options: Any,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        split_special_tokens: bool | None = None,
+        verbose: bool = True,
     ) -> BatchEncoding:
         """Encode a text, or a list of texts; `text_pair` is the second text of each pair.
 
@@ -781,14 +803,14 @@ class BertTokenizer:
           axis as lists.
         - `split_special_tokens`: overrides the tokenizer's. `verbose=False`: no warnings.
         """
-        is_split_into_words = _flag("is_split_into_words", is_split_into_words)
+        options = {name: value for name, value in locals().items() if name not in ("self", "text", "text_pair")}
         is_batch = isinstance(text, list | tuple)
         if is_split_into_words:
             is_batch = is_batch and len(text) > 0 and isinstance(text[0], list | tuple)
         if not is_batch:
-            return self.encode_plus(text, text_pair, is_split_into_words=is_split_into_words, **options)
+            return self.encode_plus(text, text_pair, **options)
         if text_pair is None:
-            return self.batch_encode_plus(text, is_split_into_words=is_split_into_words, **options)
+            return self.batch_encode_plus(text, **options)
         if not isinstance(text_pair, list | tuple):
             raise InputTypeError(f"text_pair is a list like text, got {type(text_pair).__name__} {_short(text_pair)}")
         if len(text) != len(text_pair):
@@ -800,7 +822,7 @@ class BertTokenizer:
             )
             for place, (first, second) in enumerate(zip(text, text_pair, strict=True))
         ]
-        return self.batch_encode_plus(pairs, is_split_into_words=is_split_into_words, **options)
+        return self.batch_encode_plus(pairs, **options)
 
     def encode(self, text: str | Sequence[str], text_pair: str | Sequence[str] | None = None, **options: Any) -> Any:
         """The `input_ids` of one text or pair; `options` as for a call."""
@@ -861,6 +883,7 @@ class BertTokenizer:
         verbose: bool = True,
     ) -> BatchEncoding:
         _check_return_tensors(return_tensors)
+        _refuse_surrogates("text", items)
         stride = _count("stride", stride, 0)
         padding, truncation, max_length = self._strategies(padding, truncation, max_length, pad_to_multiple_of, verbose)
         pad_to = None if padding == "do_not_pad" else self._padding(padding, max_length, pad_to_multiple_of, padding_side)
@@ -882,9 +905,6 @@ class BertTokenizer:
                 encodings = self._backend.encode_batch(
                     items, add_special_tokens=add_special_tokens, is_pretokenized=is_split_into_words
                 )
-            except TypeError:
-                _refuse_surrogates("text", items)
-                raise
             finally:
                 self._backend.no_truncation()
                 self._backend.no_padding()
@@ -1144,8 +1164,11 @@ class BertTokenizer:
             new = {str(token) for token in tokens if self._backend.token_to_id(str(token)) is None}
             if new:
                 self._check_next_ids(new)
-            add = self._backend.add_special_tokens if special_tokens else self._backend.add_tokens
-            return int(add(tokens))
+            # Older versions of the library go by the method, newer ones by the token's own flag.
+            count = 0
+            for special, group in groupby(tokens, lambda token: special_tokens or getattr(token, "special", False)):
+                count += (self._backend.add_special_tokens if special else self._backend.add_tokens)(list(group))
+            return count
 
     def _check_next_ids(self, new: set[str]) -> None:
         """In a vocabulary with gaps the library counts tokens to find the next id, and would hand out a taken one."""
@@ -1368,8 +1391,6 @@ def clean_up_tokenization(text: str) -> str:
 
 def _warn(message: str) -> None:
     # The frame that called the tokenizer, past this module's own: the place that the user can change.
-    import sys
-
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
         frame, level = frame.f_back, level + 1
