@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -39,6 +40,12 @@ class Row:
     compared: int  # how many elements: those that the mask hides may hold anything
     not_finite: int  # how many of them are NaN or infinite in the port alone
     ok: bool
+
+    @property
+    def strain(self) -> float:
+        """How much of what it is allowed the tensor takes: above 1 it is wrong."""
+        pairs = ((self.max_abs, self.tolerance), (self.rms, self.rms_tolerance))
+        return max(wrong / bound if bound else (math.inf if wrong else 0.0) for wrong, bound in pairs)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Report:
 
     def __str__(self) -> str:
         bad = [index for index, row in enumerate(self.rows) if not row.ok]
-        nearest = max(range(len(self.rows)), key=lambda index: _strain(self.rows[index]))
+        nearest = max(range(len(self.rows)), key=lambda index: self.rows[index].strain)
         centre = bad[0] if bad else nearest
         start, stop = max(0, centre - NEIGHBOURS), centre + NEIGHBOURS + 1
         lines = _table(self.rows[start:stop])
@@ -92,7 +99,7 @@ class Report:
         else:
             lines.append(
                 f"ok: {len(self.rows)} tensors are right as {self.precision}; {row.name} comes nearest to its bound, "
-                f"{_strain(row):.0%} of it"
+                f"{row.strain:.0%} of it"
             )
         if self.hidden:
             lines.append(f"not compared: {self.hidden}")
@@ -129,7 +136,7 @@ def compare(pack: Pack | StrPath, port: ports.Port, *, names: ports.Names = None
             bounds = opened.tolerances[name][precision]
             counts = np.broadcast_to(positions.counted(visible, name, truth.shape), truth.shape)
             if name.endswith(":masked_scores"):
-                counts = counts | _reachable(visible, name, truth, value, counts)
+                counts = counts | _reachable(positions.part_of(visible, name), truth, value, counts)
         rows.append(_row(name, truth, value, counts, bounds))
     return Report(precision, rows, found.not_in_port, found.not_in_pack, _describe(visible))
 
@@ -170,32 +177,26 @@ def _of_input(truth: Array, precision: str) -> Tolerance:
     return Tolerance(bound, bound)
 
 
-def _reachable(visible: Positions, name: str, truth: Array, value: Array, counts: Array) -> Array:
+def _reachable(visible: Positions, truth: Array, value: Array, counts: Array) -> Array:
     """Masked scores of queries that count which the mask should hide and which are not far below the others of their row."""
     rows = visible.query[:, None, :, None]  # [B, 1, S, 1]
     largest = np.where(counts, truth, -np.inf).max(axis=-1, keepdims=True, initial=-np.inf)  # [B, N, S, 1]
     return rows & ~counts & ~(value <= largest - UNREACHABLE)  # a NaN is not below anything
 
 
-def _describe(visible: Positions) -> str:
+def _describe(parts: Mapping[str, Positions]) -> str:
     """What the mask hides, in words."""
-    parts = []
-    hidden = int((~visible.query).sum())
+    texts = []
+    hidden = sum(int((~part.query).sum()) for part in parts.values())
     if hidden:
-        parts.append(f"{hidden} of {visible.query.size} positions, which are padding")
-    rows = visible.query[:, :, None]  # [B, S, 1]
-    pairs = int((rows & ~visible.visible).sum() + (rows & ~visible.cross_visible).sum())
+        texts.append(f"{hidden} of {sum(part.query.size for part in parts.values())} positions, which are padding")
+    pairs = 0
+    for part in parts.values():
+        rows = part.query[:, :, None]  # [B, S, 1]
+        pairs += int((rows & ~part.visible).sum() + (rows & ~part.cross_visible).sum())
     if pairs:
-        parts.append(f"{pairs} scores of each head that the mask hides; of the masked ones only that they are hidden")
-    return "; ".join(parts)
-
-
-def _strain(row: Row) -> float:
-    """How much of what it is allowed a tensor takes."""
-    return max(
-        wrong / bound if bound else (math.inf if wrong else 0.0)
-        for wrong, bound in ((row.max_abs, row.tolerance), (row.rms, row.rms_tolerance))
-    )
+        texts.append(f"{pairs} scores of each head that the mask hides; of the masked ones only that they are hidden")
+    return "; ".join(texts)
 
 
 def _table(rows: list[Row]) -> list[str]:

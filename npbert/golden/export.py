@@ -22,7 +22,8 @@ from npbert.golden import positions
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
 from npbert.golden.passes import run
 from npbert.golden.precision import EPSILON
-from npbert.golden.tolerance import Allowance, errors
+from npbert.golden.tolerance import MULTIPLES, Allowance, errors
+from npbert.inputs import as_array
 
 Array: TypeAlias = NDArray[Any]
 
@@ -90,6 +91,7 @@ def export(
             "weights_sha256": weights_sha256(arrays),
             "order": list(spool.places),
             "aliases": spool.aliases,
+            "multiples": {precision: multiple._asdict() for precision, multiple in MULTIPLES.items()},
             "tolerances": {name: tolerances[spool.aliases.get(name, name)] for name in spool.places},
         }
         tensors: dict[str, Array] = {}
@@ -101,12 +103,10 @@ def export(
 
 
 def _argument(name: str, value: Any) -> Any:
-    """An argument as an array, or as tuples of them."""
-    if isinstance(value, (tuple, list)) and name == "past_key_values":
-        return tuple(_argument(name, part) for part in value)
-    if isinstance(value, np.ndarray) and value.ndim == 4 and name == "past_key_values":
-        return value
-    array = npbert.inputs.as_array(name, value)
+    """An argument as an array, or where the model takes tuples of arrays as such."""
+    if name.startswith(("past_key_values", "encoder_outputs")) and isinstance(value, tuple | list):
+        return tuple(_argument(f"{name}[{index}]", part) for index, part in enumerate(value))
+    array = as_array(f"inputs: {name}", value)
     if array.dtype.kind not in "biuf" or array.ndim == 0:
         raise InputTypeError(f"inputs: {name} takes an array of numbers, got {value!r:.80}")
     return array

@@ -17,6 +17,7 @@ layer 0. The `__metadata__` of the header is one JSON text under each of the key
                      each the line "NAME DTYPE [SHAPE]\\n" in UTF-8 and the bytes of its elements, little endian
     order            the names of intermediates and outputs in the order of execution, aliases among them
     aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
+    multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: how many times the error that PRECISION makes a port is allowed
     tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16
 
 The truth is computed in float64 and rounded to float32 for the file (or kept). A port that computes in PRECISION is right in
@@ -38,6 +39,7 @@ from numpy.typing import NDArray
 from npbert.checkpoints import safetensors
 from npbert.checkpoints.reading import StrPath, parse_json, shown
 from npbert.config import BertConfig
+from npbert.encoder_decoder import EncoderDecoderConfig
 from npbert.errors import FileError, MissingNameError
 from npbert.golden.tolerance import Tolerance
 
@@ -45,7 +47,7 @@ Array: TypeAlias = NDArray[Any]
 
 FORMAT = "npbert golden pack 1"
 INPUT, OUTPUT, WEIGHT = "input:", "output:", "weight:"
-PARTS = ("format", "npbert", "config", "weights_sha256", "order", "aliases", "tolerances")
+PARTS = ("format", "npbert", "config", "weights_sha256", "order", "aliases", "multiples", "tolerances")
 
 
 class Pack(Mapping[str, Array]):
@@ -55,7 +57,7 @@ class Pack(Mapping[str, Array]):
     """
 
     path: StrPath
-    config: BertConfig
+    config: BertConfig | EncoderDecoderConfig
     inputs: dict[str, Any]  # the call's arguments, ready for model(**pack.inputs)
     weights: dict[str, Array] | None  # None where the pack was exported without them
     aliases: dict[str, str]
@@ -65,7 +67,9 @@ class Pack(Mapping[str, Array]):
     def __init__(self, path: StrPath, tensors: Mapping[str, Array], metadata: dict[str, Any]) -> None:
         self.path = path
         self.metadata = metadata
-        self.config = BertConfig.from_dict(metadata["config"])
+        fields = metadata["config"]
+        kind = EncoderDecoderConfig if fields.get("model_type") == EncoderDecoderConfig.model_type else BertConfig
+        self.config = kind.from_dict(fields)
         self.aliases = metadata["aliases"]
         self.tolerances = {
             name: {precision: Tolerance(**bounds) for precision, bounds in precisions.items()}
@@ -126,20 +130,18 @@ def flat(name: str, value: Any) -> Iterator[tuple[str, Array]]:
 
 def _nested(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The inverse of `flat`."""
-    result: dict[str, Any] = {}
+    parts: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
         argument, _, place = name.partition(".")
-        if place:
-            layer, _, part = place.partition(".")
-            result.setdefault(argument, {}).setdefault(int(layer), {})[int(part)] = array
-        else:
-            result[argument] = array
-    return {
-        name: tuple(tuple(parts[i] for i in sorted(parts)) for _, parts in sorted(value.items()))
-        if isinstance(value, dict)
-        else value
-        for name, value in result.items()
-    }
+        parts.setdefault(argument, {})[place] = array
+
+    def joined(places: dict[str, Array]) -> Any:
+        if "" in places:
+            return places[""]
+        inner = _nested(places)
+        return tuple(inner[index] for index in sorted(inner, key=int))
+
+    return {argument: joined(places) for argument, places in parts.items()}
 
 
 def weights_sha256(weights: Mapping[str, Array]) -> str:
@@ -159,8 +161,8 @@ def show(path: StrPath) -> str:
     number = sum(array.size for array in (pack.weights or {}).values())
     lines = [
         f"{path}: written by npbert {pack.metadata['npbert']}",
-        f"model    {', '.join(pack.config.architectures or ['BertModel'])}, {pack.config.num_hidden_layers} layers, "
-        f"hidden size {pack.config.hidden_size}, weights sha256 {pack.metadata['weights_sha256'][:16]}...",
+        f"model    {', '.join(pack.config.architectures or ['BertModel'])}, {_size(pack.config)}, "
+        f"weights sha256 {pack.metadata['weights_sha256'][:16]}...",
         f"weights  {f'{number:,} numbers' if number else 'not in the pack'}",
     ]
     for name in info:
@@ -179,3 +181,9 @@ def show(path: StrPath) -> str:
     total = sum(math.prod(info[name].shape) for name in stored)
     lines.append(f"{len(pack)} tensors, {len(stored)} of them stored: {total:,} numbers, {size:,} bytes")
     return "\n".join(lines)
+
+
+def _size(config: BertConfig | EncoderDecoderConfig) -> str:
+    if isinstance(config, EncoderDecoderConfig):
+        return f"encoder of {_size(config.encoder)}, decoder of {_size(config.decoder)}"
+    return f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}"

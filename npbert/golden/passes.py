@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from npbert.encoder_decoder import EncoderDecoderModel
 from npbert.golden.precision import round_to
-from npbert.models import BertPreTrainedModel
 from npbert.trace import observe
 from npbert.weights import Weights
 
@@ -72,10 +72,9 @@ def _map_arrays(value: Any, cast: Callable[[Array], Array]) -> Any:
 def _computing_in(model: Any, cast: Callable[[Array], Array]) -> Any:
     """The same model reading its weights through `cast`."""
     result = copy.copy(model)
-    if not isinstance(model, BertPreTrainedModel):  # an encoder with a decoder
-        for name, part in vars(model).items():
-            if isinstance(part, BertPreTrainedModel):
-                setattr(result, name, _computing_in(part, cast))
+    if isinstance(model, EncoderDecoderModel):
+        result.encoder, result.decoder = _computing_in(model.encoder, cast), _computing_in(model.decoder, cast)
+        result._projection = {name: cast(array) for name, array in model._projection.items()}
         return result
     weights = Weights(_CastOnAccess(model.state_dict(), cast))
     replaced = {"_weights": weights, "dtype": cast(np.zeros(1, np.float32)).dtype}
