@@ -118,11 +118,7 @@ def test_calls_answer_what_the_reference_answers(real: BertTokenizer, number: in
 def test_files_mean_what_they_mean_to_the_reference(tmp_path: Path, case: dict[str, Any]) -> None:
     for name, content in case["files"].items():
         (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    texts = [
-        "Hello HELLO hello worlds <x>foo <X> <y>é É é 中文 Foo[E] [e] [E], un unheard",
-        "[CLS]a[MASK] b <z> <zz>",
-        "  <y>  x",
-    ]
+    texts = GOLDENS["texts"]
 
     def check(tok: BertTokenizer) -> None:
         assert [tok(text)["input_ids"] for text in texts] == case["ids"]
@@ -602,6 +598,18 @@ def test_add_special_tokens_takes_known_parts(small: BertTokenizer, tokens: Any,
     assert small.special_tokens_map == before
 
 
+def test_additional_special_tokens_are_replaced_or_joined(small: BertTokenizer) -> None:
+    assert small.add_special_tokens({"additional_special_tokens": ["<s>", "<t>"]}) == 2
+    assert small.add_special_tokens({"additional_special_tokens": ["<t>", "<u>"]}, replace_additional_special_tokens=False) == 1
+    assert small.additional_special_tokens == ["<s>", "<t>", "<u>"]
+    small.add_special_tokens({"additional_special_tokens": ["<v>"]})
+    assert small.additional_special_tokens == ["<v>"]
+    ids = small("hello <s> <v>")["input_ids"]
+    assert small.convert_ids_to_tokens(ids, skip_special_tokens=True) == ["hello", "<s>"]
+    assert small.convert_ids_to_tokens(ids) == ["[CLS]", "hello", "<s>", "<v>", "[SEP]"]
+    assert small.convert_tokens_to_ids(["hello", "nonsense"]) == [2, 1]
+
+
 def test_special_token_masks(small: BertTokenizer) -> None:
     assert small.get_special_tokens_mask([2, 3]) == [1, 0, 0, 1]
     assert small.get_special_tokens_mask([2], [3]) == [1, 0, 1, 0, 1]
@@ -710,6 +718,23 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path, files: dict[str, Any]
     with pytest.raises(FileError, match=message) as caught:
         BertTokenizer.from_pretrained(tmp_path)
     assert str(caught.value).startswith(str(tmp_path / f"{next(iter(files))}.json"))
+
+
+@pytest.mark.parametrize(("written", "length"), [(1e30, 10**30), (512.0, 512), (None, 10**30), (10**30, 10**30)])
+def test_no_maximum_length_is_a_large_number(tmp_path: Path, written: Any, length: int) -> None:
+    tok = BertTokenizer.from_pretrained(write(tmp_path, tokenizer_config={"model_max_length": written}))
+    assert tok.model_max_length == pytest.approx(length)
+
+
+def test_an_added_token_with_the_id_of_a_word(small: BertTokenizer, tmp_path: Path) -> None:
+    small.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["vocab"]["world"] = len(SMALL)  # leaves id 3 to nobody, and the library counts 15 tokens: the next is 15
+    content["added_tokens"].append({**content["added_tokens"][0], "id": len(SMALL), "content": "<x>"})
+    file.write_text(json.dumps(content))
+    with pytest.raises(FileError, match="the id 15 is that of the added token '<x>' and of 'world'"):
+        BertTokenizer.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["template", "ids", "tokens"])

