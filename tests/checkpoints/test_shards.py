@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from npbert.checkpoints import safetensors, shards, torch_pickle
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
 
+EXAMPLES = settings().max_examples  # the profile decides
 INDEX = "model.safetensors.index.json"
 
 
@@ -177,7 +178,7 @@ def test_what_a_shard_holds_beyond_the_index_is_kept(tmp_path: Path) -> None:
     assert set(shards.read(index, safetensors.read)) == {"a", "b", "c"}
 
 
-@settings(max_examples=60)
+@settings(max_examples=EXAMPLES // 2)
 @given(
     st.binary(max_size=60)
     | st.recursive(

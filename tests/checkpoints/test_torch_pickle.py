@@ -22,6 +22,7 @@ from npbert.checkpoints import pickle_machine, torch_pickle
 from npbert.checkpoints.torch_pickle import MAGIC_NUMBER, PROTOCOL_VERSION
 from npbert.errors import FileError, MissingFileError
 
+EXAMPLES = settings().max_examples  # the profile decides
 DATA = Path(__file__).parent / "data" / "torch"
 FILES = ["zip.bin", "zip_protocol4.bin", "zip_unsummed.bin", "stream.bin", "training.bin"]
 
@@ -50,6 +51,20 @@ def test_reads_what_torch_writes(name: str) -> None:
     for key, array in arrays.items():
         assert not array.flags.writeable, key
         assert array.flags.aligned, key
+
+
+@pytest.mark.parametrize("name", ["python2.bin", "torch1_0.bin", "torch1_6.bin"])
+def test_reads_what_torch_wrote_in_the_first_years_of_bert(name: str) -> None:
+    """The formulas are those of tools/make_old_torch_fixtures.py."""
+    shapes = {"dense.weight": (4, 3), "dense.bias": (4,), "LayerNorm.weight": (4,), "LayerNorm.bias": (4,)}
+    whole = {key: np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 2 for key, shape in shapes.items()}
+    for dtype in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8"):
+        whole[f"dtype.{dtype}"] = np.arange(100, 106).astype(dtype).reshape(2, 3)
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    whole |= {"view.base": base, "view.sliced": base[1:3, ::2], "view.transposed": base.T, "parameter": base[0]}
+    arrays = torch_pickle.read(DATA / name)
+    same(arrays, whole | {"scalar": np.array(7, np.float32)})
+    assert np.shares_memory(arrays["view.transposed"], arrays["view.base"])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -727,6 +742,26 @@ def test_archives_with_what_zip_allows(tmp_path: Path) -> None:
     same(read(tmp_path / "x", buffer.getvalue()), {"x": SIX})
 
 
+def test_sizes_of_64_bits(tmp_path: Path) -> None:
+    """As archives beyond 4 GB state them: in a field of the directory, here with small numbers in it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("archive/data.pkl", pickle_of(X))
+        info = zipfile.ZipInfo("archive/data/0")
+        info.extra = struct.pack("<HHxx", 0x9999, 2) + struct.pack("<HHQQ", 1, 16, 24, 24)
+        file.writestr(info, SIX.tobytes())
+    content = buffer.getvalue()
+    for at in (20, 24):
+        content = patched(content, CENTRAL, at, "<I", 0xFFFFFFFF, 1)
+    same(read(tmp_path / "x", content), {"x": SIX})
+    lying = patched(content, struct.pack("<HHQQ", 1, 16, 24, 24), 4, "<Q", 1 << 63, 1)
+    with pytest.raises(FileError, match="stored in 24 bytes but claims 9223372036854775808"):
+        read(tmp_path / "x", lying)
+    both = patched(lying, struct.pack("<HHQ", 1, 16, 1 << 63), 12, "<Q", 1 << 63)
+    with pytest.raises(FileError, match="claims 9223372036854775808 bytes at byte"):
+        read(tmp_path / "x", both)
+
+
 # The older format
 
 
@@ -771,7 +806,7 @@ def test_truncated_anywhere(tmp_path: Path, survives: Any, content: bytes) -> No
         assert isinstance(survives(torch_pickle.read, tmp_path / "x", content[:length]), FileError), length
 
 
-SEEDS = [(DATA / name).read_bytes() for name in FILES if name != "training.bin"]
+SEEDS = [(DATA / name).read_bytes() for name in ("zip.bin", "stream.bin", "python2.bin", "torch1_6.bin")]
 SMALL_SEEDS = [GOOD, older(X), python_2(), archive_big_endian()]
 edit = st.tuples(
     st.integers(0, 1 << 14),
@@ -780,7 +815,7 @@ edit = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 @given(st.sampled_from(SEEDS + SMALL_SEEDS * 2), st.lists(edit, min_size=1, max_size=3))
 def test_any_mutation(tmp_path_factory: pytest.TempPathFactory, survives: Any, content: bytes, edits: Any) -> None:
     for position, cut, insert in edits:
@@ -789,7 +824,7 @@ def test_any_mutation(tmp_path_factory: pytest.TempPathFactory, survives: Any, c
     survives(torch_pickle.read, tmp_path_factory.getbasetemp() / "mutated.bin", content)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * EXAMPLES)
 @given(
     st.sampled_from([X, {"x": tensor("0", (2, 3)), "y": tensor("0", (0, 3))}]),
     st.lists(edit, min_size=1, max_size=3),
@@ -810,7 +845,7 @@ opcodes = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * EXAMPLES)
 @given(st.lists(opcodes | st.binary(max_size=4), max_size=40).map(b"".join))
 def test_any_program(tmp_path_factory: pytest.TempPathFactory, survives: Any, program: bytes) -> None:
     survives(torch_pickle.read, tmp_path_factory.getbasetemp() / "program.bin", archive(program))
@@ -820,7 +855,7 @@ numbers = st.integers(-2, 8) | st.sampled_from([1 << 31, 1 << 32, 1 << 62, 1 << 
 tuples = st.lists(numbers, max_size=4).map(tuple)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * EXAMPLES)
 @given(
     numbers,
     tuples,
