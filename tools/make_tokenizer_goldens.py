@@ -182,7 +182,15 @@ def settings(dice: random.Random, count: int) -> list[dict[str, Any]]:
         if dice.random() < 0.5:
             written = json.loads(reference.backend_tokenizer.to_str())
             written["normalizer"].update(
-                dice.choice([{}, {"lowercase": False}, {"strip_accents": True}, {"clean_text": False}])
+                dice.choice(
+                    [
+                        {},
+                        {"lowercase": False},
+                        {"strip_accents": True},
+                        {"clean_text": False, "lowercase": False},
+                        {"clean_text": False},
+                    ]
+                )
             )
             for added in written["added_tokens"]:
                 added["special"] ^= dice.random() < 0.2
