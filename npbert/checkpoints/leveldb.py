@@ -72,8 +72,6 @@ def _read_handle(data: bytes, at: int) -> tuple[int, int, int]:
 def _read_block(data: bytes, offset: int, size: int, *, limit: int) -> bytes:
     if offset + size + _TRAILER_SIZE > len(data) - FOOTER_SIZE:
         raise Damaged(f"has a block of {size} bytes at {offset}, which ends behind the file")
-    if size > limit:
-        raise Damaged(f"stands for more than {MAX_CONTENTS} bytes")
     end = offset + size
     stored = int.from_bytes(data[end + 1 : end + _TRAILER_SIZE], "little")
     if masked_crc32c(data[offset : end + 1]) != stored:

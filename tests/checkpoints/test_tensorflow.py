@@ -508,6 +508,19 @@ def test_bad_snappy_is_refused(packed):
         decompress(packed, limit=100)
 
 
+def test_snappy_stops_at_the_limit_and_at_what_is_claimed():
+    assert decompress(varint(100) + bytes([60 << 2, 99]) + bytes(100), limit=100) == bytes(100)
+    with pytest.raises(Damaged, match="at most 99"):
+        decompress(varint(100) + bytes([60 << 2, 99]) + bytes(100), limit=99)
+    bomb = varint(1) + b"\x00a" + bytes([63 << 2 | 2, 1, 0]) * 100_000  # 64 bytes from every 3
+    tracemalloc.start()
+    with pytest.raises(Damaged, match="makes more"):
+        decompress(bomb, limit=1 << 30)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
 @given(size=st.integers(0, 80), rest=st.binary(max_size=60))
 def test_any_snappy_is_read_or_refused(size, rest):
     try:
