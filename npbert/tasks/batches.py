@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WINDOW_ITEMS = 512
 WINDOW_CHARACTERS = 2**20
-TOKENS_PER_BATCH = 4096  # enough that the products are large; the attention of 8 rows of 512 tokens stays near 100 MB
+TOKENS_PER_BATCH = 2048  # enough that the products are large; the attention of 4 rows of 512 tokens stays near 50 MB
 BAR_AFTER_SECONDS = 2.0
 
 Read = TypeVar("Read")
@@ -260,7 +260,7 @@ def _batches(lengths: Sequence[int], batch_size: int | None, tokens: int) -> Ite
     width = 0
     for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
         most = max(1, tokens // max(width, 1)) if batch_size is None else batch_size
-        if batch and (len(batch) >= most or width - lengths[number] > max(8, width // 8)):
+        if batch and (len(batch) >= most or width - lengths[number] > max(4, width // 16)):
             yield batch
             batch = []
         if not batch:

@@ -103,7 +103,9 @@ def read_pooling(path_or_id: str | os.PathLike[str], **where: Any) -> Pooling:
             raise FileError(f"{path}: the modules name a pooling, but its configuration is not there")
         settings["modes"] = _modes(path, fields)
         include_prompt = fields.get("include_prompt", True)
-    path, fields = read("sentence_bert_config.json")
+    # Older checkpoints keep the transformer, and what is said about it, in a folder of its own.
+    folder = str(modules[0].get("path") or "")
+    path, fields = read(f"{folder}/sentence_bert_config.json" if folder else "sentence_bert_config.json")
     if isinstance(fields, dict):
         length = fields.get("max_seq_length")
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):

@@ -71,9 +71,8 @@ def fill_mask(
 
     def read(out: Any, batch: Batch) -> list[Guesses]:
         logits = out.prediction_logits if "prediction_logits" in out else out.logits  # [B, S, V]
-        return [
-            _guess(row, ids == mask_id, top_k, wanted) for row, ids in zip(logits, batch.arguments["input_ids"], strict=True)
-        ]
+        is_mask = batch.arguments["input_ids"] == mask_id  # [B, S]
+        return [_guess(*row, top_k, wanted) for row in zip(logits, is_mask, strict=True)]
 
     def finish(item: Item, rows: list[Row], guesses: list[Guesses]) -> Any:
         return _propositions(tokenizer, np.array(rows[0].inputs["input_ids"]), guesses[0])
