@@ -188,7 +188,11 @@ def stream(path: StrPath, metadata: Mapping[str, str] | None = None) -> Iterator
 
 
 def write_sharded(
-    directory: StrPath, tensors: Mapping[str, NDArray[Any]], max_shard_size: int | str = "5GB"
+    directory: StrPath,
+    tensors: Mapping[str, NDArray[Any]],
+    max_shard_size: int | str = "5GB",
+    *,
+    progress: Callable[[int], object] | None = None,
 ) -> dict[str, list[str]]:
     """Write `tensors` as the checkpoint in `directory`, and answer which file got which of them.
 
@@ -199,6 +203,8 @@ def write_sharded(
     earlier save left behind goes last. A reader that looks for `model.safetensors` first sees the old checkpoint or the new one
     at every moment, with one exception: where an earlier save had just as many shards, and so their very names, its index is
     taken away before they are replaced, since half old and half new would be wrong weights that load without a word.
+
+    `progress`, such as the `update` of a progress bar, is called with the size of every tensor that has been written.
     """
     sizes = {name: _info_of(name, array).stop for name, array in tensors.items()}
     parts = shards.split(sizes, max_shard_size)
@@ -220,6 +226,8 @@ def write_sharded(
                 file.write(header)
                 for name in order:
                     _write_array(file, tensors[name])
+                    if progress is not None:
+                        progress(sizes[name])
             ready.append((temporary, home / file_name))
         if len(parts) > 1:
             with aside(index) as (file, temporary):

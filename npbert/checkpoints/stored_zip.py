@@ -13,6 +13,7 @@ from npbert.checkpoints.reading import StrPath, shown
 from npbert.errors import FileError
 
 MAX_ENTRIES = 50_000  # a checkpoint has one entry a tensor and a handful more
+MAX_NAME, MAX_EXTRA = 1024, 256  # both could have 65535 bytes, times the entries; torch needs some 20
 
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END_64, _LOCATOR_64 = b"PK\x06\x06", b"PK\x06\x07"
@@ -108,7 +109,7 @@ def _read_record(path: StrPath, content: memoryview, position: int, end: int) ->
         "<HHIIIIHHHHHII", content, position + 8
     )
     following = position + 46 + name_length + extra_length + comment_length
-    if following > end:
+    if following > end or name_length > MAX_NAME or extra_length > MAX_EXTRA:
         raise FileError(f"{path}: the directory of the zip archive is damaged at byte {position}")
     raw_name = bytes(content[position + 46 : position + 46 + name_length])
     extra = bytes(content[position + 46 + name_length : position + 46 + name_length + extra_length])

@@ -319,6 +319,15 @@ def test_cuts_where_the_reference_cuts(tmp_path: Path, sizes: list[int]) -> None
     same(together, tensors)
 
 
+def test_progress_counts_every_byte(tmp_path: Path) -> None:
+    for size in (20, "1GB"):
+        counted: list[int] = []
+        safetensors.write_sharded(
+            tmp_path, {"a": np.ones(3), "b": np.ones(4, np.int8), "c": np.ones(0)}, size, progress=counted.append
+        )
+        assert sorted(counted) == [0, 4, 24]
+
+
 def test_later_save_clears_what_the_earlier_left(tmp_path: Path) -> None:
     tensors = {name: np.ones(4, np.float32) for name in "abc"}
     others = ["config.json", "model-1.safetensors", "pytorch_model.bin"]

@@ -692,6 +692,8 @@ ZIPS = {
     "entry past the end": (patched(GOOD, CENTRAL, 42, "<I", 0xFFFFFFF0), "is not at byte 4294967280"),
     "entry on another disk": (patched(GOOD, CENTRAL, 34, "<H", 1), "another disk"),
     "name longer than the directory": (patched(GOOD, CENTRAL, 28, "<H", 0xFFFF), "damaged at byte"),
+    "extra field of 300 bytes": (patched(GOOD, CENTRAL, 30, "<H", 300), "damaged at byte"),
+    "name of 2000 letters": (zipped(**PKL, **{"a" * 2000: b""}), "damaged at byte"),
     "comment longer than the directory": (patched(GOOD, CENTRAL, 32, "<H", 0xFFFF, 1), "damaged at byte"),
     "name longer than the archive": (patched(GOOD, LOCAL, 26, "<H", 0xFFFF), "past the end of the data"),
     "checksum": (patched(GOOD, CENTRAL, 16, "<I", 1), "checksum"),
