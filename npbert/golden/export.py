@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from npbert.golden.passes import run
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import MULTIPLES, Allowance, errors
 from npbert.inputs import as_array
+from npbert.models import BertPreTrainedModel
 
 Array: TypeAlias = NDArray[Any]
 
@@ -35,7 +36,7 @@ def export(
     *,
     only: str | Sequence[str] | None = None,
     weights: bool = False,
-    dtype: str = "float32",
+    dtype: Literal["float32", "float64"] = "float32",
 ) -> None:
     """Run `model(**inputs)` and write every intermediate and output to the golden pack `path`, with their tolerances.
 
@@ -46,18 +47,33 @@ def export(
     The arrays go to disk one by one as they are computed. The same model and inputs give the same file, byte for byte, on the
     same machine: another BLAS, or another number of its threads, may sum in another order.
     """
-    if np.dtype(dtype) not in (np.float32, np.float64):
+    if dtype not in ("float32", "float64"):
         raise InputTypeError(f"dtype: takes float32 or float64, got {dtype!r}")
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
+    if not isinstance(model, BertPreTrainedModel):
+        raise InputTypeError(f"model: takes a model of npbert, got {type(model).__name__}")
+    directory = Path(path).parent
+    if not directory.is_dir():
+        raise MissingFileError(f"{path}: the directory {directory} does not exist")
     arguments = {name: _argument(name, value) for name, value in inputs.items() if value is not None}
     patterns = [only] if isinstance(only, str) else only
 
     def is_wanted(name: str) -> bool:
         return patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
-    with tempfile.TemporaryFile(dir=target.parent) as file, _Progress() as progress:
+    arrays = dict(model.named_parameters())
+    metadata: dict[str, Any] = {
+        "format": FORMAT,
+        "npbert": npbert.__version__,
+        "config": model.config.to_dict(),
+        "weights_sha256": weights_sha256(arrays),
+        "order": [],
+        "aliases": {},
+        "multiples": {precision: multiple._asdict() for precision, multiple in MULTIPLES.items()},
+        "tolerances": {},
+    }
+    metadata_texts(metadata)  # what cannot be written is found before the work, not after it
+
+    with tempfile.TemporaryFile(dir=directory) as file, _Progress() as progress:
         spool = _Spool(file)
 
         def keep_truth(name: str, x: Array) -> None:
@@ -83,17 +99,9 @@ def export(
 
             run(model, arguments, precision, measure)
 
-        arrays = dict(model.named_parameters())
-        metadata = {
-            "format": FORMAT,
-            "npbert": npbert.__version__,
-            "config": model.config.to_dict(),
-            "weights_sha256": weights_sha256(arrays),
-            "order": list(spool.places),
-            "aliases": spool.aliases,
-            "multiples": {precision: multiple._asdict() for precision, multiple in MULTIPLES.items()},
-            "tolerances": {name: tolerances[spool.aliases.get(name, name)] for name in spool.places},
-        }
+        metadata["order"] = list(spool.places)
+        metadata["aliases"] = spool.aliases
+        metadata["tolerances"] = {name: tolerances[spool.aliases.get(name, name)] for name in spool.places}
         tensors: dict[str, Array] = {}
         for name, value in arguments.items():
             tensors |= dict(flat(INPUT + name, value))

@@ -40,7 +40,7 @@ from npbert.checkpoints import safetensors
 from npbert.checkpoints.reading import StrPath, parse_json, shown
 from npbert.config import BertConfig
 from npbert.encoder_decoder import EncoderDecoderConfig
-from npbert.errors import FileError, MissingNameError
+from npbert.errors import FileError, InputError, MissingNameError
 from npbert.golden.tolerance import Tolerance
 
 Array: TypeAlias = NDArray[Any]
@@ -116,7 +116,13 @@ def read_pack(path: StrPath) -> Pack:
 
 def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The metadata as the file carries it: a JSON text for each key."""
-    return {part: json.dumps(metadata[part], ensure_ascii=False, separators=(",", ":")) for part in PARTS}
+    texts = {}
+    for part in PARTS:
+        try:
+            texts[part] = json.dumps(metadata[part], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        except (ValueError, TypeError) as error:  # an activation that is a function, a mask value that is infinite
+            raise InputError(f"{part}: cannot be written into a pack as JSON: {error}") from None
+    return texts
 
 
 def flat(name: str, value: Any) -> Iterator[tuple[str, Array]]:

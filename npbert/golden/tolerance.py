@@ -8,7 +8,8 @@ port is right where each of its errors is at most
 
 An error measured on few numbers can be small by chance: two logits may both happen to come out exact. So the mean square is
 taken over the tensor's own n squares and PRIOR_COUNT more, as large as the tensor before it, in proportion to its values, lets
-one expect.
+one expect. And because the rms of the port's n errors strays as well, by one part in sqrt(2n), STRAY times that is added to its
+bound.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ FLOOR = 0.5
 """In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
 
 PRIOR_COUNT = 32
+
+STRAY = 3.0
 
 PEAK = 3.0
 """The largest of some errors is expected to be at least so many times their rms."""
@@ -90,7 +93,8 @@ class Allowance:
         max_abs = max(measured.max_abs, PEAK * rms, self._floor * measured.largest)
         if measured.size:
             self._relative = rms / measured.size
-        return Tolerance(_round_up(self._multiple.max_abs * max_abs), _round_up(self._multiple.rms * rms))
+        stray = 1 + STRAY / math.sqrt(2 * max(measured.number, 1))
+        return Tolerance(_round_up(self._multiple.max_abs * max_abs), _round_up(self._multiple.rms * rms * stray))
 
 
 def _largest(x: Array) -> float:

@@ -1,0 +1,108 @@
+"""What a port is allowed: measured by hand on two passes, and never too little where little could be measured."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import npbert
+from npbert import golden
+from npbert.golden.precision import EPSILON
+from npbert.golden.tolerance import FLOOR, MULTIPLES, PEAK, PRIOR_COUNT, STRAY, Allowance, Errors, errors
+
+from ..builders import build, ids, tiny
+from ..port import run as run_port
+
+
+def test_errors_of_what_counts() -> None:
+    truth = np.array([[3.0, -4.0], [100.0, 7.0]])
+    value = np.array([[3.5, -4.0], [0.0, 7.0]])
+    found = errors(truth, value, np.array([[True], [False]]))
+    assert found == Errors(2, 0.5, math.sqrt(0.125), 4.0, math.sqrt(12.5))
+
+
+def test_what_overflowed_is_not_measured() -> None:
+    truth = np.array([1.0, 2.0, 3.0])
+    assert errors(truth, np.array([1.0, np.inf, np.nan]), np.array([True])) == Errors(1, 0.0, 0.0, 1.0, 1.0)
+    assert errors(truth, truth, np.array([False])).number == 0
+
+
+def test_a_large_tensor_gets_its_own_error() -> None:
+    allowance = Allowance("float32")
+    many = 10**9
+    bounds = allowance.next(Errors(many, 2e-5, 3e-6, 5.0, 1.0))
+    assert bounds.max_abs == pytest.approx(MULTIPLES["float32"].max_abs * 2e-5, rel=0.01)
+    assert bounds.rms == pytest.approx(MULTIPLES["float32"].rms * 3e-6, rel=0.01)
+
+
+@pytest.mark.parametrize("precision", MULTIPLES)
+def test_an_exact_tensor_may_still_be_rounded(precision: str) -> None:
+    bounds = Allowance(precision).next(Errors(10**9, 0.0, 0.0, 8.0, 2.0))
+    assert bounds.max_abs >= MULTIPLES[precision].max_abs * FLOOR * EPSILON[precision] * 8 * 0.99
+    assert bounds.rms >= MULTIPLES[precision].rms * FLOOR * EPSILON[precision] * 2 * 0.99
+
+
+def test_a_small_tensor_is_expected_to_err_like_the_one_before() -> None:
+    allowance = Allowance("float32")
+    allowance.next(Errors(10**9, 1e-3, 1e-4, 1.0, 1.0))  # one part in ten thousand
+    bounds = allowance.next(Errors(1, 0.0, 0.0, 7.0, 7.0))
+    rms = 7e-4 * math.sqrt(PRIOR_COUNT / (PRIOR_COUNT + 1))
+    assert bounds.rms == pytest.approx(MULTIPLES["float32"].rms * rms * (1 + STRAY / math.sqrt(2)), rel=0.01)
+    assert bounds.max_abs == pytest.approx(MULTIPLES["float32"].max_abs * rms * PEAK, rel=0.01)
+
+
+def test_nothing_to_measure() -> None:
+    allowance = Allowance("float16")
+    assert allowance.next(Errors(0, 0.0, 0.0, 0.0, 0.0)) == (0.0, 0.0)
+    assert allowance.next(Errors(5, 0.0, 0.0, 1.0, 1.0)).rms > 0
+
+
+def test_a_pack_measures_the_float32_pass(tmp_path) -> None:
+    """The bounds of a tensor of many elements, from two passes made here."""
+    config = tiny(hidden_size=48, intermediate_size=64)
+    model = build("BertModel", config, dtype=np.float32)
+    inputs = {"input_ids": ids(config, 3, 16), "attention_mask": np.ones((3, 16), np.int64)}
+    inputs["attention_mask"][2, 9:] = 0
+    golden.export(model, inputs, tmp_path / "pack.safetensors")
+    pack = golden.read_pack(tmp_path / "pack.safetensors")
+    with npbert.trace() as short:
+        model(**inputs)
+    with npbert.trace() as long:
+        model.astype(np.float64)(**inputs)
+    for name in ("encoder.layer.0.output.dense", "encoder.layer.1.intermediate"):
+        counted = inputs["attention_mask"].astype(bool)
+        wrong = np.abs(short[name] - long[name].astype(np.float32))[counted]
+        bounds = pack.tolerances[name]["float32"]
+        rms = math.sqrt(np.square(wrong, dtype=np.float64).mean())
+        assert bounds.max_abs == pytest.approx(MULTIPLES["float32"].max_abs * wrong.max(), rel=0.02)
+        assert bounds.rms == pytest.approx(MULTIPLES["float32"].rms * rms, rel=0.12)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.3, 0.6])
+@pytest.mark.parametrize("precision", MULTIPLES)
+def test_an_honest_port_passes_in_its_precision_alone(tmp_path, precision: str, scale: float) -> None:
+    """An independent port whose every value is rounded to the precision."""
+    model_class = "BertForSequenceClassification"
+    model = build(model_class, tiny(), dtype=np.float32, scale=scale)
+    inputs = {"input_ids": ids(model.config, 2, 6), "attention_mask": np.array([[1] * 6, [1] * 4 + [0] * 2])}
+    golden.export(model, inputs, tmp_path / "pack.safetensors")
+    rounded = {"float32": lambda x: x, "float16": halves, "bfloat16": upper_halves}[precision]
+    port = run_port(model.config.to_dict(), model.state_dict(), inputs, prefix="bert.", rounded=rounded)
+    for asked in MULTIPLES:
+        report = golden.compare(tmp_path / "pack.safetensors", port, precision=asked)
+        if asked == precision:
+            assert report.ok, report
+        elif EPSILON[asked] < EPSILON[precision]:
+            assert not report.ok
+
+
+def halves(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x).astype(np.float16).astype(np.float32)
+
+
+def upper_halves(x: np.ndarray) -> np.ndarray:
+    """bfloat16 by another way than the package's: 8 bits of the fraction that frexp finds."""
+    fraction, exponent = np.frexp(np.asarray(x, np.float64))
+    return np.ldexp(np.rint(fraction * 256) / 256, exponent).astype(np.float32)
