@@ -637,6 +637,15 @@ def test_types_without_a_storage_of_their_own(tmp_path: Path) -> None:
         same(read(tmp_path / "x", made), {"u": SIX.view(np.uint32)[1:], "f": SIX.reshape(2, 3).T})
 
 
+def test_the_first_reference_says_what_a_size_counts(tmp_path: Path) -> None:
+    """In the older format, the size beside the data of a storage that is seen as bytes and as numbers."""
+    as_bytes = rebuilt(U, 0, (6,), (1,), False, None, Name("torch.float32"), name="_rebuild_tensor_v3")
+    first = {"a": as_bytes, "b": tensor("0", (6,))}
+    same(read(tmp_path / "x", older(first, {"0": (24, SIX.tobytes())})), {"a": SIX, "b": SIX})
+    second = {"b": tensor("0", (6,)), "a": as_bytes}
+    same(read(tmp_path / "x", older(second, {"0": (6, SIX.tobytes())})), {"b": SIX, "a": SIX})
+
+
 # Zip archives
 
 X = {"x": tensor("0", (6,))}
