@@ -1,4 +1,4 @@
-"""Make tests/data/tasks/goldens.json: what the reference's pipelines, and sentence-transformers, answer to tests/tasks/cases.py.
+"""Make tests/data/tasks/goldens.json: what the reference's pipelines and sentence-transformers answer to tests/tasks/cases.py.
 
     python tools/make_task_goldens.py
 

@@ -134,16 +134,16 @@ TOKENIZER_OPTIONS = ("truncation", "max_length", "padding", "add_special_tokens"
 def encode_texts(model: BertPreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any] | None = None) -> Encode:
     """An `encode` that makes one row of each text or pair, with some of the tokenizer's options.
 
-    `truncation` cuts to what the model takes where `max_length` does not say. `padding=True` pads a text to its own length:
-    it is taken, since the reference takes it, and there is nothing to do.
+    None is an option's default. `truncation` cuts to what the model takes where `max_length` does not say. `padding=True`
+    pads a text to its own length: it is taken, since the reference takes it, and there is nothing to do.
     """
-    given = dict(options or {})
+    given = {name: value for name, value in (options or {}).items() if value is not None}
     for name in given:
         if name not in TOKENIZER_OPTIONS:
             raise InputTypeError(f"unknown argument {name!r}; of the tokenizer's are taken {', '.join(TOKENIZER_OPTIONS)}")
     if given.get("padding") in (True, "longest", "do_not_pad"):
         del given["padding"]
-    if given.get("truncation") not in (None, False, "do_not_truncate") or given.get("padding") == "max_length":
+    if given.get("truncation", False) not in (False, "do_not_truncate") or given.get("padding") == "max_length":
         given.setdefault("max_length", longest_row(model, tokenizer))
 
     def encode(items: Sequence[Item]) -> list[list[Row]]:

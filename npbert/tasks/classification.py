@@ -28,8 +28,11 @@ def text_classification(
     *,
     top_k: int | Literal["best"] | None = "best",
     function_to_apply: str | None = None,
+    truncation: bool | str | None = None,
+    max_length: int | None = None,
+    padding: bool | str | None = None,
+    add_special_tokens: bool | None = None,
     batch_size: int | None = None,
-    **tokenizer_kwargs: Any,
 ) -> Any:
     """The label of a text, or of a pair `{"text": ..., "text_pair": ...}`: `{"label", "score"}`.
 
@@ -44,6 +47,12 @@ def text_classification(
     if top_k != "best" and top_k is not None:
         check_count("top_k", top_k)
     function = FUNCTIONS[_function_name(model.config, function_to_apply)]
+    options = {
+        "truncation": truncation,
+        "max_length": max_length,
+        "padding": padding,
+        "add_special_tokens": add_special_tokens,
+    }
 
     def finish(item: Item, rows: list[Row], logits: list[Array]) -> Any:
         scores = function(logits[0])  # [num_labels]
@@ -58,7 +67,7 @@ def text_classification(
         tokenizer,
         inputs,
         is_one=isinstance(inputs, str | Mapping | tuple),
-        encode=encode_texts(model, tokenizer, tokenizer_kwargs),
+        encode=encode_texts(model, tokenizer, options),
         read=lambda out, batch: list(out.logits),
         finish=finish,
         batch_size=batch_size,
@@ -83,16 +92,16 @@ def next_sentence(
     tokenizer: BertTokenizer,
     inputs: Mapping[str, str] | tuple[str, str] | Sequence[Any] | Iterable[Any],
     *,
+    truncation: bool | str | None = None,
+    max_length: int | None = None,
     batch_size: int | None = None,
-    **tokenizer_kwargs: Any,
 ) -> Any:
     """Does the second text of a pair follow the first? `{"is_next": probability, "not_next": probability}`.
 
-    A pair is `(first, second)` or `{"text": first, "text_pair": second}`. `truncation`, `max_length`, `padding` and
-    `add_special_tokens` go to the tokenizer.
+    A pair is `(first, second)` or `{"text": first, "text_pair": second}`. `truncation` and `max_length` go to the tokenizer.
     """
     check_model("next-sentence", model, "BertForNextSentencePrediction", "BertForPreTraining")
-    encode_any = encode_texts(model, tokenizer, tokenizer_kwargs)
+    encode_any = encode_texts(model, tokenizer, {"truncation": truncation, "max_length": max_length})
 
     def encode(items: Sequence[Item]) -> list[list[Row]]:
         for item in items:

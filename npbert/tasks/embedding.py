@@ -161,17 +161,18 @@ def unit(vectors: Array) -> Array:
 _poolings: weakref.WeakKeyDictionary[BertPreTrainedModel, tuple[str, Pooling]] = weakref.WeakKeyDictionary()
 
 
-def pooling_of(model: BertPreTrainedModel) -> Pooling:
+def pooling_of(model: BertPreTrainedModel, **where: Any) -> Pooling:
     """The pooling of the checkpoint that the model was loaded from; mean pooling for a model that came from none.
 
-    Read once for each model, because on the hub every question after a file that may not exist takes a moment.
+    Read once for each model, because on the hub every question after a file that may not exist takes a moment. `where` is for
+    the hub, as in `read_pooling`.
     """
     path = str(getattr(model, "name_or_path", "") or "")
     if not path:
         return Pooling()
     known = _poolings.get(model)
     if known is None or known[0] != path:
-        known = _poolings[model] = (path, read_pooling(path))
+        known = _poolings[model] = (path, read_pooling(path, **where))
     return known[1]
 
 

@@ -12,7 +12,7 @@ from npbert.errors import InputError, InputTypeError
 from .answering import question_answering
 from .batches import Item, check_text, deliver
 from .classification import next_sentence, text_classification
-from .embedding import embed, feature_extraction, similarity
+from .embedding import embed, feature_extraction, pooling_of, similarity
 from .entities import token_classification
 from .generating import text_generation
 from .masking import fill_mask
@@ -93,7 +93,7 @@ class Pipeline:
     def _check_names(self, options: Mapping[str, Any]) -> None:
         parameters = inspect.signature(self._function).parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return  # the function says what it takes
+            return  # generation knows what it takes
         taken = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         for name in options:
             if name not in taken:
@@ -129,17 +129,24 @@ def pipeline(
         tokenizer = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", "")
         if not tokenizer:
             raise InputError("tokenizer: the model came from no checkpoint that would have one; pass a BertTokenizer")
-    if isinstance(model, str | os.PathLike):
-        model = _load(task, model, {**where, **(model_kwargs or {})})
+    loaded = _load(task, model, {**where, **(model_kwargs or {})}) if isinstance(model, str | os.PathLike) else model
     if isinstance(tokenizer, str | os.PathLike):
         from npbert.tokenizer import BertTokenizer as Tokenizer
 
         tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
-    return Pipeline(task, model, tokenizer, options)
+    return Pipeline(task, loaded, tokenizer, options)
 
 
-def _load(task: str, path_or_id: str | os.PathLike[str], options: Mapping[str, Any]) -> BertPreTrainedModel:
+def _load(task: str, path_or_id: str | os.PathLike[str], options: Mapping[str, Any]) -> Any:
+    from npbert.checkpoints.hub import find_config, read_json
     from npbert.models import MODELS
 
-    model: BertPreTrainedModel = MODELS[TASKS[task].model].from_pretrained(path_or_id, **options)
+    where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
+    if task == "text-generation" and read_json(find_config(path_or_id, **where)).get("model_type") == "encoder-decoder":
+        from npbert.encoder_decoder import EncoderDecoderModel
+
+        return EncoderDecoderModel.from_pretrained(path_or_id, **options)
+    model = MODELS[TASKS[task].model].from_pretrained(path_or_id, **options)
+    if task in ("embed", "sentence-similarity"):
+        pooling_of(model, **where)  # now, while it is known where the checkpoint's files are
     return model

@@ -178,7 +178,7 @@ def test_next_sentence_takes_two_texts(pair: Any) -> None:
         ({"top_k": 0}, "^top_k: takes 1 or more"),
         ({"top_k": "all"}, "^top_k: takes a whole number"),
         ({"function_to_apply": "relu"}, "^function_to_apply: takes softmax, sigmoid, none"),
-        ({"stride": 3}, "^unknown argument 'stride'"),
+        ({"stride": 3}, "^text-classification: unknown argument 'stride'; it takes top_k, function_to_apply"),
         ({"max_length": 1, "truncation": True}, "max_length=1 leaves no room"),
     ],
 )

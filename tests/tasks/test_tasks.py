@@ -220,7 +220,7 @@ def test_text_generation_stops_at_the_last_position() -> None:
     assert len(answer["generated_token_ids"]) == 128
 
 
-def test_an_encoder_decoder_writes_a_text_of_its_own() -> None:
+def test_an_encoder_decoder_writes_a_text_of_its_own(tmp_path: Path) -> None:
     encoder = cases.model("base")
     decoder_config = npbert.BertConfig(**{**cases.FIELDS, "is_decoder": True, "add_cross_attention": True})
     decoder = npbert.BertLMHeadModel(decoder_config, rng=np.random.default_rng(0))
@@ -231,6 +231,10 @@ def test_an_encoder_decoder_writes_a_text_of_its_own() -> None:
     ids = tokenizer(["Hello there"], return_tensors="np")["input_ids"]
     expected = npbert.generate(model, ids, num_beams=4, max_new_tokens=5)
     assert answer == {"generated_text": tokenizer.decode(expected[0], skip_special_tokens=True)}
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    made = npbert.pipeline("text-generation", model=tmp_path, max_new_tokens=5)
+    assert made("Hello there") == [answer]
 
 
 # --------------------------------------------------------------------------------------------------------------- masking
