@@ -178,7 +178,6 @@ def _looks_like_path(name: str) -> bool:
         or name.count("/") > 1
         or "\\" in name
         or Path(name).is_absolute()
-        or os.path.isdir(name.partition("/")[0])
     )
 
 

@@ -59,6 +59,10 @@ def from_tensorflow(variables: Mapping[str, Array]) -> dict[str, Array]:
 
     A dense layer computes `x @ kernel` in TensorFlow and `x @ weight.T` here, so kernels are transposed (as views).
     """
+    if any(variable.endswith("/.ATTRIBUTES/VARIABLE_VALUE") for variable in variables):
+        raise InputError(
+            "weights: this is a TensorFlow 2 object checkpoint; npbert reads those with google-research/bert's names"
+        )
     found: dict[str, Array] = {}
     for variable, array in variables.items():
         parts = variable.split("/")

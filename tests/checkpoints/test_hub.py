@@ -128,14 +128,6 @@ def test_a_path_object_is_a_path(monkeypatch):
         hub.find_weights(Path("bert-base-uncased"))
 
 
-def test_a_name_inside_a_directory_that_is_there_is_a_path(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    (tmp_path / "models").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(MissingFileError, match=r"^models/bert: no such file or directory$"):
-        hub.find_weights("models/bert")
-
-
 @pytest.mark.parametrize("name", [3, None, b"bert", ["bert"]])
 def test_what_is_no_path(name):
     with pytest.raises(InputTypeError, match="path_or_id"):
@@ -204,9 +196,17 @@ def test_the_installed_model_comes_first_and_is_checked(package, name, monkeypat
     # What SHA-256 makes of "{}", as sha256sum says.
     monkeypatch.setattr(hub, "_MINILM_SHA256", "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
     assert hub.find_weights(name) == hub.Weights(package / "model.safetensors", "safetensors")
-    (package / "model.safetensors").write_bytes(b"other")
+    (package / "model.safetensors").write_bytes(b"[]")
+    os.utime(package / "model.safetensors", (1, 1))
     with pytest.raises(FileError, match="SHA-256"):
         hub.find_weights(name)
+
+
+def test_a_revision_is_not_answered_with_the_installed_model(package, tmp_path):
+    name, nowhere = "all-MiniLM-L6-v2", {"cache_dir": tmp_path, "local_files_only": True}
+    assert hub.find_config(name, **nowhere) == package / "config.json"
+    with pytest.raises(MissingFileError, match="in the cache"):
+        hub.find_config(name, revision="v1", **nowhere)
 
 
 def test_the_package_is_found_without_running_it():
@@ -445,6 +445,29 @@ def test_without_a_network(tmp_path):
     answers, _ = ask(tmp_path, NOBODY, *calls, HF_HUB_OFFLINE="1")
     for answer in answers:
         assert "the network must not be asked (local_files_only or HF_HUB_OFFLINE)" in answer["missing"]
+
+
+def test_an_unreachable_hub_is_asked_once_a_minute(monkeypatch):
+    asked, now = [], [1000.0]
+
+    def refuse(address, timeout):
+        asked.append(address)
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(hub.socket, "create_connection", refuse)
+    monkeypatch.setattr(hub.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(hub, "_unreachable", {})
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    for _ in range(3):
+        assert hub._no_way_to("https://mirror.example", timeout=1) == "https://mirror.example does not answer: refused"
+    assert asked == [("mirror.example", 443)]
+    now[0] += 61
+    hub._no_way_to("https://mirror.example", timeout=1)
+    assert len(asked) == 2
+    # A proxy may know a way where there is no direct one.
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://proxy.example"})
+    assert hub._no_way_to("http://other.example", timeout=1) == ""
+    assert len(asked) == 2
 
 
 def test_a_cache_without_weights_says_so(tmp_path, server):

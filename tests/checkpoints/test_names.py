@@ -74,6 +74,11 @@ def test_two_variables_of_one_name_are_refused():
         from_tensorflow(arrays("bert/x/kernel", "bert/x/gamma"))
 
 
+def test_object_checkpoints_are_refused():
+    with pytest.raises(InputError, match="TensorFlow 2 object checkpoint"):
+        from_tensorflow(tensorflow.read(DATA / "dtypes"))
+
+
 @pytest.mark.parametrize(
     ("directory", "model"),
     [
