@@ -1,14 +1,13 @@
 """The mistakes that porters of BERT make, each as what it does to the one forward pass.
 
-A mistake is planted in npbert's own pass in one or both of two ways: other weights are handed to it (a port with wrong weights
-is npbert with wrong weights), or a named value is replaced, as soon as it has been computed, by what the mistake would have made
-of the values before it. So there is no second model here, only lines such as: `:masked_scores` is `:scores + mask`.
+A mistake is planted in npbert's own pass in one of two ways, or both: other weights are handed to it (a port with wrong weights
+is npbert with wrong weights), or a named value is replaced, as soon as it is computed, by what the mistake would have made of
+the values before it. So there is no second model here, only lines such as: `:residual` is `.dropout`, without what came in.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from npbert import masks, ops
 from npbert.config import BertConfig
+from npbert.golden.positions import Positions
 from npbert.golden.precision import round_to
 
 Array: TypeAlias = NDArray[Any]
@@ -58,43 +58,29 @@ MISTAKES = (
 
 
 class Call:
-    """What the arguments of the pack's call say about masks and positions."""
+    """What the arguments of the pack's call say about the masks and positions of a model, or of one of its parts."""
 
-    def __init__(self, config: BertConfig, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, config: BertConfig, visible: Positions, position_ids: Array | None) -> None:
         self.config = config
-
-        def flat(name: str, rank: int) -> Any:
-            """An argument; the choices of a multiple choice are sequences of their own."""
-            x = inputs.get(name)
-            return x.reshape(-1, *x.shape[-rank:]) if x is not None and x.ndim == rank + 2 else x
-
-        multiple = (config.architectures or [""])[0] == "BertForMultipleChoice"
-        rank = 1 if multiple else 9  # 9: no argument has so many dimensions
-        tokens = flat("input_ids", rank) if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
-        if multiple and "input_ids" not in inputs:
-            tokens = tokens.reshape(-1, tokens.shape[-1])
-        batch, length = tokens.shape  # B, S
-        past = inputs.get("past_key_values") or ()
-        past_length = past[0][0].shape[2] if past else 0  # P
-        mask = flat("attention_mask", rank)
-        position_ids = flat("position_ids", rank)
-        self._is_full = mask is not None and mask.ndim == 3
-        self._mask = np.ones((batch, past_length + length)) if mask is None else mask
-        self._encoder_mask = inputs.get("encoder_attention_mask")
-        self._length = length
-        self.position_ids = np.arange(past_length, past_length + length)[None] if position_ids is None else position_ids
+        keys = visible.visible.shape[2]  # T
+        triangle = masks.causal(visible.query.shape[1], keys) != 0  # [S, T]
+        padding = visible.visible[:, -1:]  # [B, 1, T]: the last query sees all keys that are real
+        is_causal = config.is_decoder and np.array_equal(visible.visible, padding & triangle)
+        is_plain = is_causal or np.array_equal(visible.visible, np.broadcast_to(padding, visible.visible.shape))
+        self._padding = (padding if is_plain else visible.visible)[:, None]  # [B, 1, 1 or S, T]
+        self._causal = triangle if is_causal else np.ones((1, 1), np.bool_)
+        self._cross = visible.cross_visible[:, None]  # [B, 1, S, E]
+        if position_ids is None:
+            position_ids = np.arange(keys - visible.query.shape[1], keys)[None]
+        self.position_ids = position_ids.reshape(-1, position_ids.shape[-1])  # [1 or B, S]
 
     def padding(self, module: str) -> Array:
-        """Which keys are real for the attention in `module`: truth values `[B, 1, S or 1, T]`."""
-        if "crossattention" not in module:
-            return masks.cross_attention(self._mask) != 0
-        return np.ones((1, 1, 1, 1), np.bool_) if self._encoder_mask is None else masks.cross_attention(self._encoder_mask) != 0
+        """Which keys are real for the attention in `module`: truth values `[B, 1, 1 or S, T]`."""
+        return self._cross if "crossattention" in module else self._padding
 
     def causal(self, module: str) -> Array:
-        """Which keys do not lie after the query: truth values `[S, T]`, all of them true in an encoder."""
-        if "crossattention" in module or not self.config.is_decoder or self._is_full:
-            return np.ones((1, 1), np.bool_)
-        return masks.causal(self._length, self._mask.shape[-1]) != 0
+        """Which keys do not lie after the query: truth values `[S, T]`, or `[1, 1]` where that does not matter."""
+        return np.ones((1, 1), np.bool_) if "crossattention" in module else self._causal
 
 
 @dataclass
@@ -102,13 +88,16 @@ class Step:
     """Where the pass stands: a module of it, one of whose values has just been computed."""
 
     module: str
-    config: BertConfig
     call: Call
     weights: Mapping[str, Array]
     seen: dict[str, Array]  # the values before, under their full names
     value: Array = field(default_factory=lambda: np.empty(0))  # the value as npbert computed it
     before: dict[str, Array] = field(default_factory=dict)  # what was replaced, as npbert had computed it
     port: Callable[[str], Array | None] = lambda name: None  # what the port dumped under a full name
+
+    @property
+    def config(self) -> BertConfig:
+        return self.call.config
 
     def __getitem__(self, name: str) -> Array:
         return self.seen[self.module + name]
@@ -134,10 +123,15 @@ class Form:
     mistake: str
     explanation: str
     module: str  # a regular expression for the modules that it can be made in
-    values: Mapping[str, Value] = field(default_factory=dict)  # what replaces values, by name relative to the module
+    values: Mapping[str, Value] = field(
+        default_factory=dict
+    )  # what replaces values, by name relative to the module; not all need be there
     weights: WeightsOf | None = None  # what replaces weights, by full name
     shows_in: tuple[str, ...] = ()  # the values that wrong weights go into first, relative to the module
-    rounds_to: str | None = None  # every value is rounded to this precision before it is used further
+    precision: str | None = None  # what is rounded, is rounded to this
+    rounds_values: bool = False  # every value is rounded before it is used further
+    groups: tuple[str, ...] = ()  # regular expressions for modules in which it is often made at once
+    only_together: bool = False  # it makes no sense in a single module of several
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -222,7 +216,6 @@ def _embeddings(config: BertConfig) -> Iterator[Form]:
 
 def _activations(config: BertConfig) -> Iterator[Form]:
     wanted = config.hidden_act if isinstance(config.hidden_act, str) else "the configuration's own activation"
-    places = ((r".*\.intermediate", ".intermediate_act_fn"), (r".*\.transform", ".transform_act_fn"))
     computed = [
         ("gelu-tanh", ops.gelu_new, "GELU is computed by its approximation with tanh"),
         ("gelu-sigmoid", ops.quick_gelu, "GELU is computed as x * sigmoid(1.702 x)"),
@@ -233,13 +226,13 @@ def _activations(config: BertConfig) -> Iterator[Form]:
     for mistake, function, what in computed:
         if function is not config.activation:
             formula = "x * (1 + erf(x / sqrt(2))) / 2" if config.activation is ops.gelu else "its own formula"
-            for module, name in places:
-                yield Form(
-                    mistake,
-                    f"{what}: the configuration's hidden_act is {wanted!r}, {formula}.",
-                    module,
-                    {name: lambda step, function=function: function(step[".dense"])},  # type: ignore[misc]
-                )
+            value: Value = lambda step, function=function: function(step[".dense"])  # type: ignore[misc]  # noqa: E731
+            yield Form(
+                mistake,
+                f"{what}: the configuration's hidden_act is {wanted!r}, {formula}.",
+                r".*\.(?:intermediate|transform)",
+                {".intermediate_act_fn": value, ".transform_act_fn": value},
+            )
 
 
 # ------------------------------------------------------------------------------------------------------------- LayerNorm
@@ -264,14 +257,16 @@ def _norms(config: BertConfig) -> Iterator[Form]:
     yield Form(
         "layernorm-missing",
         "LayerNorm is left out: normalise, scale and shift the sum with the residual.",
-        rf"{OUTPUT}|.*\.transform",
+        everywhere,
         {".LayerNorm": entering},
+        groups=(OUTPUT,),
     )
     yield Form(
         "layernorm-unbiased",
         "LayerNorm divides the squares by D - 1: its variance is the biased one, divided by D.",
         everywhere,
         {".LayerNorm": unbiased},
+        groups=(OUTPUT,),
     )
     for eps in (1e-5, 1e-12, 1e-6, 1e-3, 1e-8):
         if not math.isclose(eps, config.layer_norm_eps):
@@ -280,6 +275,7 @@ def _norms(config: BertConfig) -> Iterator[Form]:
                 f"LayerNorm's eps is {eps:g}: the configuration's layer_norm_eps is {config.layer_norm_eps:g}.",
                 everywhere,
                 {".LayerNorm": lambda step, eps=eps: step.norm(entering(step), eps)},  # type: ignore[misc]
+                groups=(OUTPUT,),
             )
 
 
@@ -319,7 +315,7 @@ def _masks(config: BertConfig) -> Iterator[Form]:
     def is_padded(padding: Array, causal: Array) -> bool:
         return not padding.all()
 
-    ignored = "The attention mask is ignored: keys that are padding must not be attended to; add a very negative number to their scores."
+    ignored = "The attention mask is ignored: keys that are padding must not be attended to; add a very negative number there."
     yield Form("mask-ignored", ignored, SELF, masked(only_if(is_padded, lambda padding, causal: causal)))
     if config.is_decoder:
         yield Form(
@@ -349,8 +345,8 @@ def _masks(config: BertConfig) -> Iterator[Form]:
             SELF,
             masked(
                 only_if(
-                    lambda padding, causal: not padding.all() and padding.shape[2] == 1,
-                    lambda padding, causal: padding.swapaxes(2, 3) & causal,
+                    is_padded,
+                    lambda padding, causal: padding[:, :, -1:].swapaxes(2, 3) & causal,
                 ),
                 fill,
             ),
@@ -504,7 +500,7 @@ def _pooler(config: BertConfig) -> Iterator[Form]:
 
     def real(step: Step, hidden: Array) -> Array | None:
         """Which tokens are no padding, `[B, S]`."""
-        padding = step.call.padding("")[:, 0, 0]
+        padding = step.call.padding("")[:, 0, -1]
         return padding if padding.shape == hidden.shape[:2] and padding.any(axis=1).all() else None
 
     def last_real(step: Step, hidden: Array) -> Array | None:
@@ -551,18 +547,18 @@ def _linears(config: BertConfig) -> Iterator[Form]:
             weight = arrays.get(f"{module}.weight")
             if weight is None or weight.ndim != 2 or f"{module}.bias" not in arrays:
                 return {}
-            return {f"{module}.weight": read(weight)}
+            return {f"{module}.weight": read(weight)} if weight.shape[0] != weight.shape[1] or read is reads[0] else {}
 
         return weights
 
+    groups = (rf"{SELF}\..+", rf"(?!{SELF}\.).+")
     explanation = "A weight is transposed: weights are stored as [out, in] and applied as x @ weight.T."
-    one_row = ("", " of a buffer of [out, in] that is read as [in, out]")
-    reads: list[tuple[str, Callable[[Array], Array]]] = [
-        (one_row[0], lambda weight: weight.reshape(weight.shape[::-1]).T),
-        (one_row[1], lambda weight: np.ascontiguousarray(weight.T).reshape(weight.shape)),
-    ]
-    for _, read in reads:
-        yield Form("weight-transposed", explanation, r".+", weights=transposed(read), shows_in=("",))
+    reads: tuple[Callable[[Array], Array], ...] = (
+        lambda weight: weight.reshape(weight.shape[::-1]).T,  # the numbers of [out, in] read as those of [in, out]
+        lambda weight: np.ascontiguousarray(weight.T).reshape(weight.shape),  # and the other way round
+    )
+    for read in reads:
+        yield Form("weight-transposed", explanation, r".+", weights=transposed(read), shows_in=("",), groups=groups)
 
     def without_bias(rank: int) -> WeightsOf:
         def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -571,13 +567,8 @@ def _linears(config: BertConfig) -> Iterator[Form]:
 
         return weights
 
-    def of_all_three(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        names = [f"{module}.{part}.bias" for part in ("query", "key", "value")]
-        return {name: np.zeros_like(arrays[name]) for name in names}
-
     explanation = "A bias is not added: every linear map and every LayerNorm of BERT has one."
-    yield Form("bias-missing", explanation, r".+", weights=without_bias(2), shows_in=("",))
-    yield Form("bias-missing", explanation, SELF, weights=of_all_three, shows_in=(".query", ".key", ".value"))
+    yield Form("bias-missing", explanation, r".+", weights=without_bias(2), shows_in=("",), groups=groups)
     yield Form("bias-missing", explanation, r".+", weights=without_bias(1), shows_in=("",))
     yield Form(
         "bias-missing",
@@ -616,6 +607,7 @@ def _layers(config: BertConfig) -> Iterator[Form]:
             LAYER,
             weights=of_layer(other),
             shows_in=(".attention.self.query",),
+            only_together=not what.startswith("of layer "),
         )
 
 
@@ -672,6 +664,17 @@ def _roundings(config: BertConfig) -> Iterator[Form]:
             return {name: round_to(arrays[name].astype(np.float32), precision) for name in names if name in arrays}
 
         explanation = f"No mistake: the weights are rounded to {precision}. Compare with precision={precision!r}."
-        yield Form("low-precision", explanation, r".+", weights=rounded, shows_in=("",))
+        yield Form(
+            "low-precision", explanation, r".+", weights=rounded, shows_in=("",), precision=precision, only_together=True
+        )
         explanation = f"No mistake: weights and values are rounded to {precision}. Compare with precision={precision!r}."
-        yield Form("low-precision", explanation, r".+", weights=rounded, shows_in=("",), rounds_to=precision)
+        yield Form(
+            "low-precision",
+            explanation,
+            r".+",
+            weights=rounded,
+            shows_in=("",),
+            precision=precision,
+            rounds_values=True,
+            only_together=True,
+        )
