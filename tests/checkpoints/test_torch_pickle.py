@@ -627,6 +627,12 @@ def test_hostile_tensors(tmp_path: Path, survives: Any, make: Callable[[Any], by
     assert re.search(words, str(error)), error
 
 
+def test_strides_that_are_never_taken_do_not_matter(tmp_path: Path) -> None:
+    for make in MADE:
+        value = {"x": tensor("0", (1, 6), ((1 << 64) - 1, 1)), "y": tensor("0", (0, 6), ((1 << 64) - 1, 1))}
+        same(read(tmp_path / "x", make(value)), {"x": SIX.reshape(1, 6), "y": np.empty((0, 6), np.float32)})
+
+
 def test_types_without_a_storage_of_their_own(tmp_path: Path) -> None:
     """uint16 and its like come as bytes; two types may look at the same ones."""
     value = {
