@@ -191,10 +191,8 @@ def _check(
         raise InputTypeError(f"{name}: takes {'a whole number' if kind is int else 'a number'}, got {value!r}")
     low = (above is not None and not value > above) or (at_least is not None and not value >= at_least)
     if low or not abs(value) < np.inf or (at_most is not None and value > at_most):
-        bounds = [
-            f"{word} {bound}" for word, bound in (("above", above), ("from", at_least), ("to", at_most)) if bound is not None
-        ]
-        raise InputError(f"{name}: takes a number {' '.join(bounds)}, got {value}".replace("  ", " "))
+        bounds = "".join(f" {w} {n}" for w, n in (("above", above), ("from", at_least), ("to", at_most)) if n is not None)
+        raise InputError(f"{name}: takes a number{bounds}, got {value}")
 
 
 # ------------------------------------------------------------------------------------------------------- what users call
@@ -349,7 +347,8 @@ def _read_then_write(model: EncoderDecoderModel, input_ids: Any, arrays: dict[st
     if not batch:
         raise InputError(f"{main[0]}: takes at least one sequence, got none")
 
-    first = settings.bos_token_id if settings.decoder_start_token_id is None else settings.decoder_start_token_id
+    starts = (settings.decoder_start_token_id, settings.bos_token_id, model.config.decoder_start_token_id)
+    first = next((token for token in starts if token is not None), None)
     if first is None:
         raise InputError("decoder_start_token_id: neither given nor in the config, so the decoder has nothing to begin with")
     tokens = np.full((batch, 1), inputs.ids("decoder_start_token_id", [first], config.vocab_size, rank=1)[0])  # [B, 1]
@@ -358,11 +357,11 @@ def _read_then_write(model: EncoderDecoderModel, input_ids: Any, arrays: dict[st
         given = inputs.ids("decoder_input_ids", arrays["decoder_input_ids"], config.vocab_size)
         if len(given) != batch or not given.size:
             raise InputError(f"decoder_input_ids: takes shape [{batch}, length], got {list(given.shape)}")
-        starts = not (given[:, 0] != first).all()  # as the reference: it begins with the start token unless no row does
-        tokens = given if starts else np.column_stack([tokens, given])  # [B, S]
+        begun = not (given[:, 0] != first).all()  # as the reference: it begins with the start token unless no row does
+        tokens = given if begun else np.column_stack([tokens, given])  # [B, S]
         if prompt_mask is not None:
             prompt_mask = inputs.mask("decoder_attention_mask", prompt_mask, given.shape)
-            prompt_mask = prompt_mask if starts else np.column_stack([np.ones(batch, prompt_mask.dtype), prompt_mask])
+            prompt_mask = prompt_mask if begun else np.column_stack([np.ones(batch, prompt_mask.dtype), prompt_mask])
     prompt_mask = np.ones(tokens.shape, np.int64) if prompt_mask is None else prompt_mask
     prompt_mask = inputs.mask("decoder_attention_mask", prompt_mask, tokens.shape)  # [B, S]
 
@@ -498,6 +497,10 @@ def processed(scores: Array, tokens: Array, settings: GenerationConfig) -> Array
         scores = scores.copy()
         scores[:, settings.eos_token_ids] = -np.inf
     if settings.do_sample:
+        if np.isneginf(scores).all(axis=-1).any():
+            raise InputError(
+                "generate: no token is possible any more; no_repeat_ngram_size or the minimum length forbid them all"
+            )
         # Of several beams each must be able to go on, whatever ends a sequence.
         at_least = 1 if settings.num_beams == 1 else max(len(settings.eos_token_ids), 1) + 1
         if settings.temperature not in (None, 1):
