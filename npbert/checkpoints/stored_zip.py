@@ -96,7 +96,7 @@ def _find_directory(path: StrPath, content: memoryview) -> tuple[int, int, int]:
         raise FileError(f"{path}: is one disk of a zip archive that spans several")
     if offset + size != end:
         raise FileError(f"{path}: the directory of the zip archive claims bytes {offset} to {offset + size}, not up to {end}")
-    if count > MAX_ENTRIES or count * 46 > size:
+    if count > MAX_ENTRIES:
         raise FileError(f"{path}: the zip archive claims {count} entries in {size} bytes; {MAX_ENTRIES} are taken at most")
     return offset, end, count
 

@@ -712,7 +712,7 @@ ZIPS = {
     "comment longer than the directory": (patched(GOOD, CENTRAL, 32, "<H", 0xFFFF, 1), "damaged at byte"),
     "name longer than the archive": (patched(GOOD, LOCAL, 26, "<H", 0xFFFF), "past the end of the data"),
     "checksum": (patched(GOOD, CENTRAL, 16, "<I", 1), "checksum"),
-    "more entries": (patched(patched(GOOD, END, 8, "<H", 9), END, 10, "<H", 9), "9 entries|damaged at byte"),
+    "more entries": (patched(patched(GOOD, END, 8, "<H", 9), END, 10, "<H", 9), "damaged at byte"),
     "fewer entries": (patched(patched(GOOD, END, 8, "<H", 1), END, 10, "<H", 1), "longer than its 1 entries"),
     "65535 entries": (patched(patched(GOOD, END, 8, "<H", 0xFFFF), END, 10, "<H", 0xFFFF), "claims 65535 entries"),
     "several disks": (patched(GOOD, END, 4, "<H", 1), "spans several"),
