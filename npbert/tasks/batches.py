@@ -178,7 +178,7 @@ def answer_all(
         check_count("batch_size", batch_size)
 
     def stream(items: Iterable[Item], total: int | None) -> Iterator[Answer]:
-        with _Bar(total) as bar:
+        with Bar(total) as bar:
             for window in _windows(items, batch_size):
                 rows = encode(window)
                 _check_lengths(model, window, rows, hint)
@@ -241,7 +241,7 @@ def _run(
     read: Callable[[Any, Batch], Sequence[Read]],
     batch_size: int | None,
     tokens_per_batch: int,
-    bar: _Bar,
+    bar: Bar,
 ) -> list[Read]:
     results: dict[int, Read] = {}
     for numbers in _batches([len(row) for row in rows], batch_size, tokens_per_batch):
@@ -286,7 +286,7 @@ def _pad(rows: Sequence[Row], pad_id: int) -> Batch:
 # ------------------------------------------------------------------------------------------------------------ progress
 
 
-class _Bar:
+class Bar:
     """A progress bar on standard error, once work has taken a while, where somebody is there to see it.
 
     It counts rows, because one long text can be thousands of them. How many there will be is known exactly when all texts
@@ -303,7 +303,7 @@ class _Bar:
         if total is None and sys.stdout is not None and sys.stdout.isatty():
             self._visible = False
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from npbert.errors import InputError
 
-from .batches import Item, check_model, check_text, deliver
+from .batches import Bar, Item, check_model, check_text, deliver
 
 if TYPE_CHECKING:
     from npbert.encoder_decoder import EncoderDecoderModel
@@ -74,7 +74,12 @@ def text_generation(
         return [{"generated_text": (prompt if return_full_text else "") + decode(tokens)[known:]} for tokens in sequences]
 
     def stream(items: Iterable[Item], total: int | None) -> Iterator[list[dict[str, Any]]]:
-        return map(one, items)
+        with Bar(total) as bar:
+            for item in items:
+                bar.expect(items=1, rows=1)
+                answer = one(item)
+                bar.advance(1)
+                yield answer
 
     return deliver(stream, inputs, is_one=isinstance(inputs, str))
 

@@ -239,6 +239,9 @@ def test_a_question_that_leaves_no_room_is_named() -> None:
         answer([ask("A text."), ask("A text.", "why " * 200)])
     with pytest.raises(InputError, match=r"^inputs: the question's 80 tokens leave 45 of .*doc_stride=64; max_question_len="):
         answer(ask("word " * 200, "why " * 80))
+    with pytest.raises(InputError, match=r"leave 64 of .*, which is not more than .* doc_stride=64"):
+        answer(ask("word " * 200, "why " * 61))
+    assert answer(ask("word " * 200, "why " * 60))["answer"]
     short = answer(ask("One word.", "why " * 80))  # the context fits, so nothing overlaps
     assert short["answer"] in "One word."
     cut = answer(ask("One word.", "why " * 200), max_question_len=80)

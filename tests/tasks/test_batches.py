@@ -162,6 +162,13 @@ def test_long_work_shows_progress_on_a_terminal_alone(monkeypatch: pytest.Monkey
     assert sys.stdout.getvalue() == ""
 
 
+def test_writing_shows_progress_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BAR_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    tasks.text_generation(cases.model("writer"), cases.tokenizer(), ["a", "b"], do_sample=False, max_new_tokens=1)
+    assert "/2" in sys.stderr.getvalue()
+
+
 def test_a_stream_shows_progress_only_if_its_answers_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "BAR_AFTER_SECONDS", -1.0)
     model, tokenizer = cases.model("base"), cases.tokenizer()
