@@ -278,7 +278,7 @@ class EncoderDecoderModel(BertPreTrainedModel):
         model.name_or_path = os.fspath(path_or_id)
 
         found, path = pretrained.read_weights(path_or_id, **where)
-        wanted, tied = model.parameters(), model._tied()
+        wanted, tied = model.parameters(), model.tied()
         for alias, name in tied.items():
             if alias in found:
                 found.setdefault(name, found[alias])
@@ -359,9 +359,9 @@ class EncoderDecoderModel(BertPreTrainedModel):
         ours, theirs = self.config.decoder.hidden_size, self.config.encoder.hidden_size
         return {} if ours == theirs else parameters.linear(PROJECTION, ours, theirs)
 
-    def _tied(self) -> dict[str, str]:
+    def tied(self) -> dict[str, str]:
         """The decoder's own ties; with `tie_encoder_decoder` also all of the encoder's names that the decoder has too."""
-        tied = {f"decoder.{alias}": f"decoder.{name}" for alias, name in self.decoder._tied().items()}
+        tied = {f"decoder.{alias}": f"decoder.{name}" for alias, name in self.decoder.tied().items()}
         if self.config.tie_encoder_decoder:
             theirs = self.decoder.parameters()
             for name, parameter in self.encoder.parameters().items():
@@ -374,7 +374,7 @@ class EncoderDecoderModel(BertPreTrainedModel):
         encoder = {f"encoder.{name}": parameter for name, parameter in self.encoder.parameters().items()}
         decoder = {f"decoder.{name}": parameter for name, parameter in self.decoder.parameters().items()}
         every = encoder | decoder | self._projection_parameters()
-        tied = self._tied()
+        tied = self.tied()
         return {name: parameter for name, parameter in every.items() if name not in tied}
 
     @property
@@ -383,12 +383,12 @@ class EncoderDecoderModel(BertPreTrainedModel):
         encoder = {f"encoder.{name}": array for name, array in self.encoder._arrays.items()}
         decoder = {f"decoder.{name}": array for name, array in self.decoder._arrays.items()}
         every = encoder | decoder | self._projection
-        tied = self._tied()
+        tied = self.tied()
         return {name: array for name, array in every.items() if name not in tied}
 
     @_arrays.setter
     def _arrays(self, arrays: dict[str, Array]) -> None:
-        every = arrays | {alias: arrays[name] for alias, name in self._tied().items()}
+        every = arrays | {alias: arrays[name] for alias, name in self.tied().items()}
         self.encoder._arrays = {name: every[f"encoder.{name}"] for name in self.encoder.parameters()}
         self.decoder._arrays = {name: every[f"decoder.{name}"] for name in self.decoder.parameters()}
         self._projection = {name: every[name] for name in self._projection_parameters()}

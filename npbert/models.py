@@ -113,10 +113,10 @@ class BertPreTrainedModel:
         """The name, shape and first values of every parameter, each once: a tied one under its first name only."""
         base = parameters.base(self.config, pooler=self._has_pooler)
         every = {self._prefix + name: parameter for name, parameter in base.items()} | self._head_parameters()
-        return {name: parameter for name, parameter in every.items() if name not in self._tied()}
+        return {name: parameter for name, parameter in every.items() if name not in self.tied()}
 
-    def _tied(self) -> dict[str, str]:
-        """Names that stand for another parameter."""
+    def tied(self) -> dict[str, str]:
+        """Names that stand for another parameter, and for which."""
         if DECODER not in self._head_parameters():
             return {}
         tied = {"cls.predictions.decoder.bias": DECODER_BIAS}
@@ -143,7 +143,7 @@ class BertPreTrainedModel:
 
     def state_dict(self) -> dict[str, Array]:
         """The arrays under all their names, tied ones under both. They are the model's own, not copies."""
-        return self._arrays | {alias: self._arrays[name] for alias, name in self._tied().items()}
+        return self._arrays | {alias: self._arrays[name] for alias, name in self.tied().items()}
 
     def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Take the model's weights from a mapping. Arrays of the model's own type are used as they are, not copied.
@@ -153,7 +153,7 @@ class BertPreTrainedModel:
         model is as it was.
         """
         wanted = self.parameters()
-        tied = self._tied()
+        tied = self.tied()
         given = dict(mapping)
         for alias, name in tied.items():
             if alias in given:

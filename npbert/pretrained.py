@@ -123,7 +123,10 @@ def read_weights(
     """Every array of a checkpoint, under the names that Hugging Face's BERT has for them; and the file it was found in."""
     found = hub.find_weights(path_or_id, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
     if found.format == "tensorflow":
-        return names.from_tensorflow(tensorflow.read(found.path)), found.path
+        try:
+            return names.from_tensorflow(tensorflow.read(found.path)), found.path
+        except InputError as error:
+            raise FileError(f"{found.path}: {error}") from None
     read_file = safetensors.read if found.format.startswith("safetensors") else torch_pickle.read
     read = shards.read(found.path, read_file) if found.format.endswith("shards") else read_file(found.path)
     return distilbert.from_distilbert(read), found.path
@@ -177,10 +180,11 @@ def build(
     model.name_or_path = os.fspath(path_or_id)
 
     wanted = model.parameters()
-    fit = names.fit_to(wanted, found, tied=model.config.tie_word_embeddings)
+    fit = names.fit_to([*wanted, *model.tied()], found, tied=model.config.tie_word_embeddings)
     if wanted and not fit.weights:
         raise FileError(f"{path}: holds no weight of {cls.__name__}; it has {listed(sorted(found))}")
-    wrong = {name: array for name, array in fit.weights.items() if array.shape != wanted[name].shape}
+    wrong = {name: fit.weights[name] for name in wanted if name in fit.weights}
+    wrong = {name: array for name, array in wrong.items() if array.shape != wanted[name].shape}
     for name, array in wrong.items():
         if not ignore_mismatched_sizes:
             raise InputError(f"{path}: {name} takes shape {list(wanted[name].shape)}, the file has {list(array.shape)}")

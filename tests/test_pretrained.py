@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -423,12 +424,14 @@ def test_distilbert_equals_the_reference_both_ways(suffix: str, tmp_path: Path) 
 def test_loading_info_says_what_the_references_says(tmp_path: Path) -> None:
     from . import reference
 
-    make("BertForPreTraining", tiny(), seed=21).save_pretrained(tmp_path)
-    for name in ("BertModel", "BertForTokenClassification", "BertForMaskedLM"):
+    make("BertForPreTraining", tiny(), seed=21).save_pretrained(tmp_path / "all")
+    make("BertModel", tiny(), seed=22).save_pretrained(tmp_path / "base")
+    names = ("BertModel", "BertForTokenClassification", "BertForMaskedLM")
+    for path, name in itertools.product((tmp_path / "all", tmp_path / "base"), names):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _, ours = getattr(npbert, name).from_pretrained(tmp_path, output_loading_info=True)
-        _, theirs = getattr(reference.transformers, name).from_pretrained(tmp_path, output_loading_info=True)
+            _, ours = getattr(npbert, name).from_pretrained(path, output_loading_info=True)
+        _, theirs = getattr(reference.transformers, name).from_pretrained(path, output_loading_info=True)
         for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             assert sorted(ours[key]) == sorted(theirs[key]), (name, key)
 

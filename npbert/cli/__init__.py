@@ -74,9 +74,10 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Exit status: 0; 1 when a comparison finds a difference; 2 for bad usage and bad input."""
     args = _parser().parse_args(argv)
-    warnings.showwarning = _show_warning
     try:
-        status: int = args.run(args) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status: int = args.run(args) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever read the output has seen enough

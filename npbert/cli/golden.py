@@ -68,6 +68,8 @@ def _export(args: argparse.Namespace) -> None:
     from npbert import golden
     from npbert.pretrained import load
 
+    if (args.text is None) == (args.ids is None):
+        raise InputError("golden export takes either --text or --ids")
     with common.loading(args.model) as name:
         model = load(name)
     golden.export(model, _inputs(args), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
@@ -77,8 +79,6 @@ def _export(args: argparse.Namespace) -> None:
 def _inputs(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
-    if (args.text is None) == (args.ids is None):
-        raise InputError("golden export takes either --text or --ids")
     if args.ids is not None:
         if args.text_pair is not None:
             raise InputError("--text-pair goes with --text")
