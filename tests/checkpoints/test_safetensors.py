@@ -300,7 +300,9 @@ def test_fits_into_one_file(tmp_path: Path) -> None:
     assert safetensors.read_metadata(tmp_path / "new" / "dir" / "model.safetensors") == {"format": "pt"}
 
 
-@pytest.mark.parametrize("sizes", [[6, 6, 2, 6, 2, 2], [3, 50, 3, 3, 3, 50], [50, 3], [10, 10, 1], [5, 5, 5, 5, 5, 0]])
+@pytest.mark.parametrize(
+    "sizes", [[6, 6, 2, 6, 2, 2], [3, 50, 3, 3, 3, 50], [50, 3], [10, 10, 1], [3, 10, 3], [5, 5, 5, 5, 5, 0]]
+)
 def test_cuts_where_the_reference_cuts(tmp_path: Path, sizes: list[int]) -> None:
     from huggingface_hub import split_state_dict_into_shards_factory
 
