@@ -20,6 +20,20 @@ from npbert.weights import Weights
 Array: TypeAlias = NDArray[Any]
 
 
+class _Table:
+    """A table of embeddings whose rows are cast when they are looked up: the whole of it in float64 could take more memory than
+    everything else in the pass."""
+
+    def __init__(self, rows: Array, cast: Callable[[Array], Array]) -> None:
+        self._rows, self._cast = rows, cast
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, ids: Array) -> Array:
+        return self._cast(self._rows[ids])
+
+
 class _CastOnAccess(Mapping[str, Array]):
     """Arrays that are cast each time they are read."""
 
@@ -27,6 +41,8 @@ class _CastOnAccess(Mapping[str, Array]):
         self._arrays, self._cast = arrays, cast
 
     def __getitem__(self, name: str) -> Array:
+        if name.endswith("_embeddings.weight"):
+            return _Table(self._arrays[name], self._cast)  # type: ignore[return-value]  # of which only rows are read
         return self._cast(self._arrays[name])
 
     def __contains__(self, name: object) -> bool:
@@ -56,7 +72,8 @@ def run(model: Any, inputs: Mapping[str, Any], precision: str, look: Callable[[s
         return x
 
     arguments = {name: _map_arrays(value, cast) for name, value in inputs.items()}
-    with observe(observer):
+    # A model may leave the range of a short format; that is no news here, its tolerances are measured on what is left.
+    with observe(observer), np.errstate(over="ignore", invalid="ignore"):
         outputs = _computing_in(model, cast)(**arguments, output_attentions=False, output_hidden_states=False, return_dict=True)
     for name, value in outputs.items():
         if name != "past_key_values":  # its arrays have names of their own: `:key` and `:value`

@@ -148,6 +148,23 @@ def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
     assert golden.compare(pack, kept).ok
 
 
+def test_a_model_may_leave_the_range_of_a_short_format(tmp_path: Path) -> None:
+    """The smallest float32 as mask is -infinity in both, and scores above 65504 are infinite in float16."""
+    config = tiny(mask_value=float(np.finfo(np.float32).min))
+    model = build("BertModel", config, dtype=np.float32)
+    weights = {name: x * (400 if ".query." in name or ".key." in name else 1) for name, x in model.named_parameters()}
+    model = npbert.BertModel(config, weights)
+    inputs = {"input_ids": ids(config, 2, 4), "attention_mask": np.array([[1, 1, 1, 0], [0, 0, 0, 0]])}
+    golden.export(model, inputs, tmp_path / "pack.safetensors")
+    pack = golden.read_pack(tmp_path / "pack.safetensors")
+    assert np.abs(pack["encoder.layer.0.attention.self:scores"]).max() > 65504
+    bounds = [bound for by_precision in pack.tolerances.values() for pair in by_precision.values() for bound in pair]
+    assert np.isfinite(bounds).all()
+    with npbert.trace() as kept:
+        model(**inputs)
+    assert golden.compare(pack, kept).ok
+
+
 def test_only(tmp_path: Path, model: Any, inputs: Any) -> None:
     golden.export(model, inputs, tmp_path / "one.safetensors", only="*:probs")
     assert list(golden.read_pack(tmp_path / "one.safetensors")) == [

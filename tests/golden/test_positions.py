@@ -51,6 +51,13 @@ def test_a_query_that_sees_nothing_has_no_answer() -> None:
     assert found.cross_key.tolist() == [[False, False], [True, False]]
 
 
+def test_a_key_that_only_padding_looks_at_does_not_count() -> None:
+    mask = [[[1, 0, 0], [1, 0, 0], [0, 1, 0]]]  # nobody looks at the last, which looks at the second
+    found = of(tiny(), input_ids=[[1, 1, 1]], attention_mask=mask)
+    assert found.query.tolist() == [[True, True, False]]
+    assert found.key.tolist() == [[True, False, False]]
+
+
 def test_a_decoder_sees_the_cache_and_what_came_before() -> None:
     past = (tuple(np.ones((1, 3, 2, 4)) for _ in range(2)),) * 2
     found = of(tiny(is_decoder=True), input_ids=[[1, 1]], past_key_values=past, attention_mask=[[0, 1, 1, 1]])
