@@ -144,15 +144,20 @@ def _what_is_known(case: _Case, right: _Replay) -> str:
 
 
 def _stored_precision(case: _Case, right: _Replay) -> str | None:
-    """The shorter precision that all the numbers of the first bad tensor can be written in, while the right ones cannot."""
-    seen, true = case.value(case.first), right.values[case.first]
+    """The shorter precision that the first bad tensor is written in: it holds all its numbers, and no shorter one would."""
+    seen = case.value(case.first)
     assert seen is not None
-    seen, true = (x[case.counts(case.first)].astype(np.float32) for x in (seen, true))
-    if len(np.unique(seen)) < 8:  # a few numbers may be short by chance
+    counts = case.counts(case.first)
+    numbers = seen[counts & (seen != 0)].astype(np.float32)
+    true = right.values[case.first][counts].astype(np.float32)
+    if len(numbers) < 16:  # a few numbers may be short by chance
         return None
     for precision in ("bfloat16", "float16"):  # in this order: most numbers of the first can be written in the second
-        longer = EPSILON[precision] > EPSILON[case.precision]
-        if longer and np.array_equal(round_to(seen, precision), seen) and not np.array_equal(round_to(true, precision), true):
+        if EPSILON[precision] <= EPSILON[case.precision]:
+            continue
+        last_bits = np.frexp(numbers)[0] * (2 / EPSILON[precision]) % 2  # half of them are 1, if the precision is made use of
+        is_written = np.array_equal(round_to(numbers, precision), numbers) and last_bits.mean() > 0.2
+        if is_written and not np.array_equal(round_to(true, precision), true):
             return precision
     return None
 
@@ -274,12 +279,14 @@ class _Case:
         seen = self.value(name)
         if seen is None:
             return None
-        if name.endswith(":masked_scores"):  # how far down a hidden score lies does not matter
-            seen, computed = (np.maximum(x, x.max(axis=-1, keepdims=True) - UNREACHABLE) for x in (seen, computed))
-        wrong = np.where((seen == computed) | (np.isnan(seen) & np.isnan(computed)), 0.0, seen - computed)
         counts = self.counts(name)
-        own = seen[counts]
-        return _Error(*_rms_and_max(wrong[counts]), _rms_and_max(wrong)[0], _rms_and_max(own[np.isfinite(own)])[0])
+        own = seen[counts & np.isfinite(seen)]
+        if name.endswith(":masked_scores"):  # how far down a hidden score lies does not matter
+            floors = [x.max(axis=-1, keepdims=True) - UNREACHABLE for x in (seen, computed)]
+            own = seen[counts & (seen > floors[0])]
+            seen, computed = np.maximum(seen, floors[0]), np.maximum(computed, floors[1])
+        wrong = np.where((seen == computed) | (np.isnan(seen) & np.isnan(computed)), 0.0, seen - computed)
+        return _Error(*_rms_and_max(wrong[counts]), _rms_and_max(wrong)[0], _rms_and_max(own)[0])
 
     def is_within(self, name: str, error: _Error, multiple: float = 1.0) -> bool:
         """Whether an error is one that the port's arithmetic may make."""
@@ -289,9 +296,8 @@ class _Case:
     def explains(self, name: str, mistake: _Error, right: _Error) -> bool:
         """Whether a pass with a mistake reproduces a tensor far better than the right pass does."""
         within = self.is_within(name, mistake)
-        if math.isinf(right.rms):
-            return within or mistake.rms * FAR_BETTER <= mistake.size
-        return mistake.rms * (BETTER if within else FAR_BETTER) <= right.rms
+        is_small = within or mistake.rms * FAR_BETTER <= mistake.size
+        return is_small and mistake.rms * (BETTER if within else FAR_BETTER) <= right.rms
 
 
 def _inner(pack: Pack, name: str, found: Mapping[str, Any]) -> str:
@@ -349,7 +355,7 @@ def _replay(case: _Case, form: Form | None = None, modules: Sequence[str] = (), 
     values = {
         module + name: (steps[module], value) for module in modules for name, value in (form.values if form else {}).items()
     }
-    model = _with_weights(case.rest, arrays | changed, case.layer)
+    model = _with_weights(case.rest, arrays | changed, case.layer) if changed else case.rest
 
     result = _Replay("", [], {}, {})
     where = ""
@@ -430,7 +436,7 @@ def _remaining(case: _Case) -> tuple[Any, dict[str, Any]]:
         model.config = config
         if "head_mask" in inputs and inputs["head_mask"].ndim == 2:
             inputs["head_mask"] = inputs["head_mask"][first:]
-        return model, inputs
+        return _with_weights(model, case.arrays, first), inputs
     return case.model, inputs
 
 

@@ -338,18 +338,17 @@ def _masks(config: BertConfig) -> Iterator[Form]:
         yield Form("mask-inverted", inverted, SELF, masked(only_if(is_padded, lambda padding, causal: ~padding & causal), fill))
         if config.is_decoder:
             yield Form("mask-inverted", inverted, SELF, masked(lambda padding, causal: ~(padding & causal), fill))
+
+    def of_queries(padding: Array, causal: Array) -> Array | None:
+        rows = padding[:, :, -1:].swapaxes(2, 3)  # [B, 1, T, 1]
+        return rows & causal if is_padded(padding, causal) and _broadcasts(causal.shape, (rows.shape[2],) * 2) else None
+
     for fill in _fills(config):
         yield Form(
             "mask-wrong-axis",
             "The attention mask hides queries: it belongs to the keys, the last axis of the scores [B, N, S, T].",
             SELF,
-            masked(
-                only_if(
-                    is_padded,
-                    lambda padding, causal: padding[:, :, -1:].swapaxes(2, 3) & causal,
-                ),
-                fill,
-            ),
+            masked(of_queries, fill),
         )
 
 
