@@ -344,11 +344,11 @@ class EncoderDecoderModel(BertPreTrainedModel):
         config = EncoderDecoderConfig(encoder=parts["encoder"].config, decoder=parts["decoder"].config, **options)
         return cls(config, encoder=parts["encoder"], decoder=parts["decoder"])
 
-    def save_pretrained(self, directory: Any, *, max_shard_size: int | str = "5GB") -> None:
+    def save_pretrained(self, directory: Any, **options: Any) -> None:
         """Write `config.json`, `model.safetensors` and, where there are any, the settings for `generate`."""
         from .checkpoints import writing
 
-        super().save_pretrained(directory, max_shard_size=max_shard_size)
+        super().save_pretrained(directory, **options)
         if self.generation_config:
             with writing.replacing(Path(directory) / GENERATION_FILE) as file:
                 file.write((json.dumps(self.generation_config, indent=2, sort_keys=True) + "\n").encode())

@@ -17,7 +17,6 @@ from .config import BertConfig
 from .errors import InputError, InputTypeError
 from .ops import Array
 
-
 IGNORED = -100  # the label of a position that counts in no loss
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -83,14 +83,17 @@ class BertPreTrainedModel:
 
         return from_pretrained(cls, path_or_id, **options)
 
-    def save_pretrained(self, directory: Any, *, max_shard_size: int | str = "5GB") -> None:
+    def save_pretrained(
+        self, directory: Any, *, max_shard_size: int | str = "5GB", progress: Callable[[int], object] | None = None
+    ) -> None:
         """Write `config.json` and `model.safetensors`, as the reference reads them; in several files above `max_shard_size`.
 
-        Each file is written aside and put in place at the end: a crash leaves the old one or the new one.
+        Each file is written aside and put in place at the end: a crash leaves the old one or the new one. `progress` is told
+        the bytes of each tensor as it is written.
         """
         from .pretrained import save_pretrained
 
-        save_pretrained(self, directory, max_shard_size=max_shard_size)
+        save_pretrained(self, directory, max_shard_size=max_shard_size, progress=progress)
 
     @classmethod
     def without_weights(cls: type[Model], config: BertConfig) -> Model:

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-
 from .errors import MissingNameError
 from .ops import Array
 

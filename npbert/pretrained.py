@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -86,8 +86,12 @@ def convert(
 
     Nothing that the model has is lost, float64 included. Returns the files.
     """
+    from tqdm import tqdm
+
     model = load(source, dtype=dtype)
-    model.save_pretrained(target, max_shard_size=max_shard_size)
+    total = sum(array.nbytes for _, array in model.named_parameters())
+    with tqdm(total=total, unit="B", unit_scale=True, desc="writing", disable=None) as bar:  # None: on a terminal only
+        model.save_pretrained(target, max_shard_size=max_shard_size, progress=bar.update)
     for name in COMPANIONS:
         path = hub.find_file(source, name)
         if path is not None and path.resolve() != (Path(target) / name).resolve():
@@ -212,13 +216,19 @@ def build(
     return (model, info) if output_loading_info else model
 
 
-def save_pretrained(model: BertPreTrainedModel, directory: StrPath, *, max_shard_size: int | str = "5GB") -> None:
-    """The work behind `model.save_pretrained`; see there."""
+def save_pretrained(
+    model: BertPreTrainedModel,
+    directory: StrPath,
+    *,
+    max_shard_size: int | str = "5GB",
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """The work behind `model.save_pretrained`; see there. `progress` is told the bytes of each tensor as it is written."""
     fields = {**model.config.to_dict(), "torch_dtype": model.dtype.name}
     arrays = dict(model.named_parameters())
     if model.config.model_type == "distilbert":
         fields, arrays = distilbert.config_to_distilbert(fields), distilbert.to_distilbert(arrays)
     text = model.config.as_json(fields)
-    safetensors.write_sharded(directory, arrays, max_shard_size)
+    safetensors.write_sharded(directory, arrays, max_shard_size, progress=progress)
     with writing.replacing(Path(directory) / "config.json") as file:
         file.write(text.encode("utf-8"))

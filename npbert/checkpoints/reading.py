@@ -74,9 +74,7 @@ def parse_json(raw: bytes, where: str) -> Any:
         return result
 
     def integer(digits: str) -> int:
-        if (
-            len(digits) > 40
-        ):  # sizes are 64 bits wide, "no limit" is written as 10 ** 30; converting millions of digits takes minutes
+        if len(digits) > 40:  # tokenizers write "no limit" as 10**30; millions of digits would take minutes to convert
             raise FileError(f"{where}: has an integer of {len(digits)} digits")
         return int(digits)
 
