@@ -9,10 +9,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 import npbert
 from npbert.checkpoints import safetensors
@@ -24,7 +24,7 @@ from npbert.golden.passes import run
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import MULTIPLES, Allowance, errors
 from npbert.inputs import as_array
-from npbert.models import BertPreTrainedModel
+from npbert.models import BertPreTrainedModel, float_type
 
 Array: TypeAlias = NDArray[Any]
 
@@ -36,7 +36,7 @@ def export(
     *,
     only: str | Sequence[str] | None = None,
     weights: bool = False,
-    dtype: Literal["float32", "float64"] = "float32",
+    dtype: DTypeLike = "float32",
 ) -> None:
     """Run `model(**inputs)` and write every intermediate and output to the golden pack `path`, with their tolerances.
 
@@ -47,10 +47,9 @@ def export(
     The arrays go to disk one by one as they are computed. The same model and inputs give the same file, byte for byte, on the
     same machine: another BLAS, or another number of its threads, may sum in another order.
     """
-    if dtype not in ("float32", "float64"):
-        raise InputTypeError(f"dtype: takes float32 or float64, got {dtype!r}")
     if not isinstance(model, BertPreTrainedModel):
         raise InputTypeError(f"model: takes a model of npbert, got {type(model).__name__}")
+    stored_type = float_type(dtype)
     directory = Path(path).parent
     if not directory.is_dir():
         raise MissingFileError(f"{path}: the directory {directory} does not exist")
@@ -73,41 +72,46 @@ def export(
     }
     metadata_texts(metadata)  # what cannot be written is found before the work, not after it
 
+    # Everything is spooled, also what `only` leaves out: what a tensor is allowed depends on the one before it.
     with tempfile.TemporaryFile(dir=directory) as file, _Progress() as progress:
         spool = _Spool(file)
 
         def keep_truth(name: str, x: Array) -> None:
-            progress.step(name)
-            if is_wanted(name):
-                spool.add(name, x.astype(dtype, copy=False))
+            progress.step()
+            spool.add(name, x.astype(stored_type, copy=False))
 
         run(model, arguments, "float64", keep_truth)
         progress.passes(1 + len(EPSILON))
-        if not spool.places:
+        order = [name for name in spool if is_wanted(name)]
+        if not order:
             raise InputError(f"only: nothing in this model is called {' or '.join(patterns or ())}")
 
         visible = positions.of_call(model.config, arguments)
-        tolerances: dict[str, dict[str, Any]] = {name: {} for name in spool.places}
+        tolerances: dict[str, dict[str, Any]] = {name: {} for name in spool}
         for precision in EPSILON:
             allowance = Allowance(precision)
 
             def measure(name: str, x: Array, precision: str = precision, allowance: Allowance = allowance) -> None:
-                progress.step(name)
-                if name in spool.places and name not in spool.aliases:
+                progress.step()
+                if spool.first_name[name] == name:
                     found = errors(spool[name], x, positions.counted(visible, name, x.shape))
                     tolerances[name][precision] = allowance.next(found)._asdict()
 
             run(model, arguments, precision, measure)
 
-        metadata["order"] = list(spool.places)
-        metadata["aliases"] = spool.aliases
-        metadata["tolerances"] = {name: tolerances[spool.aliases.get(name, name)] for name in spool.places}
+        stored: dict[str, str] = {}  # for each content the first name that is wanted
+        for name in order:
+            first = stored.setdefault(spool.first_name[name], name)
+            if first != name:
+                metadata["aliases"][name] = first
+        metadata["order"] = order
+        metadata["tolerances"] = {name: tolerances[spool.first_name[name]] for name in order}
         tensors: dict[str, Array] = {}
         for name, value in arguments.items():
             tensors |= dict(flat(INPUT + name, value))
         if weights:
             tensors |= {WEIGHT + name: array for name, array in arrays.items()}
-        safetensors.write(path, _Joined(tensors, spool), metadata_texts(metadata))
+        safetensors.write(path, _Joined(tensors, spool, list(stored.values())), metadata_texts(metadata))
 
 
 def _argument(name: str, value: Any) -> Any:
@@ -133,27 +137,25 @@ class _Spool(Mapping[str, Array]):
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._places: dict[str, _Place] = {}
         self._names: dict[str, str] = {}  # the first name of each content
-        self.places: dict[str, _Place] = {}
-        self.aliases: dict[str, str] = {}
+        self.first_name: dict[str, str] = {}  # of what is equal to the named array
 
     def add(self, name: str, array: Array) -> None:
         """Append an array, or note that it is there already."""
-        if name in self.places:
+        if name in self._places:
             raise InputError(f"{name}: the model computes it twice in one pass; only the values of one can be packed")
-        contiguous = np.ascontiguousarray(array)
-        content = contiguous.reshape(-1).view(np.uint8).data
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         key = f"{array.dtype} {array.shape} {hashlib.blake2b(content).hexdigest()}"
-        first = self._names.setdefault(key, name)
+        first = self.first_name[name] = self._names.setdefault(key, name)
         if first != name:
-            self.places[name] = self.places[first]
-            self.aliases[name] = first
+            self._places[name] = self._places[first]
             return
-        self.places[name] = _Place(self._file.tell(), array.dtype, array.shape)
+        self._places[name] = _Place(self._file.tell(), array.dtype, array.shape)
         self._file.write(content)
 
     def __getitem__(self, name: str) -> Array:
-        place = self.places[name]
+        place = self._places[name]
         size = math.prod(place.shape)
         if not size:
             return np.empty(place.shape, place.dtype)
@@ -161,26 +163,27 @@ class _Spool(Mapping[str, Array]):
         return np.memmap(self._file, place.dtype, "r", place.start, (size,)).reshape(place.shape)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self.places if name not in self.aliases)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self.places) - len(self.aliases)
+        return len(self._places)
 
 
 class _Joined(Mapping[str, Array]):
     """What goes into the file, in its order; spooled arrays are fetched only when they are asked for."""
 
-    def __init__(self, *parts: Mapping[str, Array]) -> None:
-        self._parts = parts
+    def __init__(self, tensors: Mapping[str, Array], spool: _Spool, spooled: Sequence[str]) -> None:
+        self._tensors, self._spool, self._spooled = tensors, spool, spooled
 
     def __getitem__(self, name: str) -> Array:
-        return next(part[name] for part in self._parts if name in part)
+        return self._tensors[name] if name in self._tensors else self._spool[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for part in self._parts for name in part)
+        yield from self._tensors
+        yield from self._spooled
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return len(self._tensors) + len(self._spooled)
 
 
 class _Progress:
@@ -194,7 +197,7 @@ class _Progress:
             self._bar = tqdm(unit=" tensors", desc="golden pack", leave=False)
         return self
 
-    def step(self, name: str) -> None:
+    def step(self) -> None:
         """One more tensor is done."""
         if self._bar is not None:
             self._bar.update()

@@ -98,6 +98,16 @@ def test_a_little_everywhere_is_found_by_the_rms(pack: golden.Pack, port: dict[s
     assert row.strain == pytest.approx(1.5, rel=0.1)
 
 
+def test_one_wrong_element_is_found_by_the_largest(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    name = "bert.encoder.layer.0.intermediate.dense"
+    bounds = pack.tolerances[name]["float32"]
+    port[name][0, 1, 2] += np.float32(bounds.max_abs * 1.1)
+    row = next(row for row in golden.compare(pack, port).rows if row.name == name)
+    assert not row.ok
+    assert row.rms <= row.rms_tolerance
+    assert row.strain == pytest.approx(1.1, rel=0.1)
+
+
 def test_a_wrong_input_is_the_first_divergence(pack: golden.Pack) -> None:
     dump = {"input:token_type_ids": np.zeros((2, 6)), "input:input_ids": pack.inputs["input_ids"].astype(np.int32)}
     report = golden.compare(pack, dump)

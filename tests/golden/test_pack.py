@@ -53,7 +53,7 @@ def inputs(model: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("model_class", CLASSES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", np.float64])
 def test_every_intermediate_and_output(tmp_path: Path, model_class: str, dtype: Any) -> None:
     config = tiny(**(DECODER if model_class == "BertLMHeadModel" else {}))
     model = build(model_class, config, dtype=np.float32)
@@ -174,6 +174,14 @@ def test_only(tmp_path: Path, model: Any, inputs: Any) -> None:
     pack = golden.read_pack(tmp_path / "two.safetensors")
     assert list(pack) == ["bert.pooler", "output:loss", "output:logits"]
     assert pack.inputs.keys() == inputs.keys()
+    assert not pack.aliases
+    golden.export(model, inputs, tmp_path / "all.safetensors")
+    everything = golden.read_pack(tmp_path / "all.safetensors")
+    assert all(np.array_equal(pack[name], everything[name]) for name in pack)
+    assert all(pack.tolerances[name] == everything.tolerances[name] for name in pack)
+    golden.export(model, inputs, tmp_path / "three.safetensors", only=["*.layer.0", "*.layer.0.output"])
+    pack = golden.read_pack(tmp_path / "three.safetensors")
+    assert pack.aliases == {"bert.encoder.layer.0": "bert.encoder.layer.0.output"}
 
 
 # -------------------------------------------------------------------------------------------------------------- the file
@@ -209,7 +217,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, model: Any, inputs: Any) 
 def test_bad_arguments(tmp_path: Path, model: Any, inputs: Any) -> None:
     path = tmp_path / "pack.safetensors"
     with pytest.raises(InputTypeError, match="float16"):
-        golden.export(model, inputs, path, dtype="float16")  # type: ignore[arg-type]
+        golden.export(model, inputs, path, dtype="float16")
     with pytest.raises(MissingFileError, match="nowhere"):
         golden.export(model, inputs, tmp_path / "nowhere" / "pack.safetensors")
     with pytest.raises(InputTypeError, match="str"):
