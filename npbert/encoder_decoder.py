@@ -295,6 +295,8 @@ class EncoderDecoderModel(BertPreTrainedModel):
         if fresh:
             text = f"{cls.__name__}: newly initialized, because {path_or_id} does not have them: {', '.join(fresh)}"
             warnings.warn(text, stacklevel=2)
+        if dtype is None:  # what the file has
+            dtype = np.result_type(np.float32, *(array.dtype for array in fit.weights.values()))
         dtype = float_type(dtype)
         arrays = parameters.initialize(fresh, model.config.decoder, np.random.default_rng(), dtype)
         model.load_state_dict(arrays | {n: fit.weights[n].astype(dtype, copy=False) for n in wanted if n not in arrays})

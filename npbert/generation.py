@@ -271,9 +271,11 @@ def _start(model: BertLMHeadModel | EncoderDecoderModel, input_ids: Any, options
         raise InputTypeError(f"generate: takes a BertLMHeadModel or an EncoderDecoderModel, got {type(model).__name__}")
     settings = settings_of(model, {name: value for name, value in options.items() if name in OPTIONS})
     arrays = {name: value for name, value in options.items() if name not in OPTIONS}
-    vocabulary = model.config.vocab_size if isinstance(model, BertLMHeadModel) else model.config.decoder.vocab_size
+    config = model.config if isinstance(model, BertLMHeadModel) else model.config.decoder
+    if not config.num_hidden_layers:
+        raise InputError("generate: a model without layers sees nothing of what it has written")
     for name, tokens in (("eos_token_id", settings.eos_token_ids), ("pad_token_id", [settings.filler or 0])):
-        inputs.ids(name, tokens, vocabulary, rank=1)
+        inputs.ids(name, tokens, config.vocab_size, rank=1)
     of_kind = _continue_prompts if isinstance(model, BertLMHeadModel) else _read_then_write
     return of_kind(model, input_ids, arrays, settings)  # type: ignore[arg-type]
 

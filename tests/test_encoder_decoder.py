@@ -78,6 +78,8 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = EncoderDecoderModel.from_pretrained(tmp_path, dtype=np.float64)
     assert again.dtype == np.float64
+    again.save_pretrained(tmp_path)
+    assert npbert.load(tmp_path, dtype=None).dtype == np.float64
     assert again.name_or_path == str(tmp_path)
     assert again.generation_config == model.generation_config == {
         "_from_model_config": True, "decoder_start_token_id": 1, "pad_token_id": 0, "transformers_version": "4.57.6",
@@ -133,7 +135,7 @@ def test_encoder_weights_that_a_tied_file_repeats_are_no_surprise(tmp_path: Path
     _, info = EncoderDecoderModel.from_pretrained(tmp_path, output_loading_info=True)
     assert info["missing_keys"] == info["unexpected_keys"] == []
     # A file that holds the encoder's names alone says the same.
-    tied = model._tied()
+    tied = model.tied()
     only = {n: a for n, a in every.items() if n not in [tied[alias] for alias in tied if alias.startswith("encoder.")]}
     save_file(only, tmp_path / "model.safetensors")
     again = EncoderDecoderModel.from_pretrained(tmp_path)

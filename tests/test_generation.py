@@ -447,6 +447,8 @@ def test_only_models_that_write() -> None:
         model = BertLMHeadModel(tiny(), rng=np.random.default_rng(0))
     with pytest.raises(npbert.InputError, match="set is_decoder=True"):
         generate(model, [[3]])
+    with pytest.raises(npbert.InputError, match="a model without layers"):
+        generate(decoder(num_hidden_layers=0), [[3]])
 
 
 # --------------------------------------------------------------------------------------------------- the live reference
