@@ -78,8 +78,8 @@ def test_saved_and_loaded_it_is_the_same(name: str, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = EncoderDecoderModel.from_pretrained(tmp_path, dtype=np.float64)
     assert again.dtype == np.float64
-    again.save_pretrained(tmp_path)
-    assert npbert.load(tmp_path, dtype=None).dtype == np.float64
+    again.save_pretrained(tmp_path / "double")
+    assert npbert.load(tmp_path / "double", dtype=None).dtype == np.float64
     assert again.name_or_path == str(tmp_path)
     assert again.generation_config == model.generation_config == {
         "_from_model_config": True, "decoder_start_token_id": 1, "pad_token_id": 0, "transformers_version": "4.57.6",
