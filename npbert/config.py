@@ -76,7 +76,10 @@ class BertConfig:
             self.id2label = labels
             self.label2id = {label: index for index, label in labels.items()}
         pruned = _integer_keys("pruned_heads", fields.pop("pruned_heads", None))
-        self.pruned_heads = {layer: sorted(heads) if isinstance(heads, set) else heads for layer, heads in pruned.items()}
+        self.pruned_heads = {
+            layer: sorted(heads) if isinstance(heads, set) or _is_list_of(heads, int) else heads
+            for layer, heads in pruned.items()
+        }
         for name, value in fields.items():
             setattr(self, name, value)
         self.validate()
