@@ -30,7 +30,7 @@ FIELDS = {
     "intermediate_size": 48,
     "max_position_embeddings": 128,
 }
-NAMES = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC", 5: "MISC"}
+NAMES = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC", 5: "MISC", 6: "B-ART-WORK", 7: "TEN-X-Y"}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("BertModel", {}),
     "masked": ("BertForMaskedLM", {}),
@@ -116,6 +116,7 @@ CASES = [
     Case("fill-mask", "masked", "It is [MASK].", {"targets": ["good", "bad", "good"], "top_k": 1}),
     Case("fill-mask", "masked", "It [MASK] very [MASK].", {"targets": "good"}, {"top_k": 2}),
     Case("fill-mask", "masked", "It is [MASK]" + " so" * 200, {"tokenizer_kwargs": {"truncation": True}, "top_k": 1}),
+    Case("fill-mask", "masked", "A [MASK] b [MASK].", {"tokenizer_kwargs": {"padding": "max_length", "max_length": 20}}),
     Case("text-classification", "four", "A text."),
     Case("text-classification", "four", ["A text."]),
     Case("text-classification", "four", TEXTS),
@@ -124,6 +125,7 @@ CASES = [
     Case("text-classification", "four", "A text.", {}, {"top_k": None}),
     Case("text-classification", "four", TEXTS[:2], {}, {"top_k": None}),
     Case("text-classification", "four", TEXTS[:2], {"top_k": 1}, {"top_k": None}),
+    Case("text-classification", "four", "A text.", {"top_k": 1}, {"top_k": None}),
     Case("text-classification", "four", PAIR),
     Case("text-classification", "four", [PAIR, {"text": "Alone.", "text_pair": ""}], {"top_k": None}),
     Case("text-classification", "four", "A text.", {"function_to_apply": "sigmoid", "top_k": None}),

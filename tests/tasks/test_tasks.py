@@ -89,6 +89,25 @@ def test_max_seq_length_and_lower_case_are_applied() -> None:
         assert np.array_equal(small, large) == same
 
 
+def test_no_more_is_read_than_the_model_has_positions_for() -> None:
+    model, tokenizer = cases.model("base"), cases.tokenizer()
+    vectors = [tasks.embed(model, tokenizer, cases.LONG, pooling=Pooling(max_seq_length=n)) for n in (128, 999)]
+    assert np.array_equal(*vectors)
+
+
+def test_the_pooling_is_that_of_the_checkpoint_the_model_is_said_to_be_from(tmp_path: Path) -> None:
+    model = cases.model("base").astype(np.float64)
+    poolings = [Pooling(modes=("cls",), max_seq_length=9), Pooling(modes=("max",), max_seq_length=8)]
+    for number, pooling in enumerate(poolings):
+        (tmp_path / str(number)).mkdir()
+        cases.write_pooling_files(tmp_path / str(number), pooling)
+    for number in (0, 1, 1, 0):
+        model.name_or_path = str(tmp_path / str(number))
+        assert tasks.pooling_of(model) == poolings[number]
+    model.name_or_path = ""
+    assert tasks.pooling_of(model) == Pooling()
+
+
 def test_without_files_the_mean_is_pooled(tmp_path: Path) -> None:
     assert tasks.read_pooling(tmp_path) == Pooling()
 
