@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -166,6 +168,33 @@ def test_loading_that_is_not_strict() -> None:
     assert model.state_dict()[WORDS] is before[WORDS]
     with pytest.raises(MissingNameError, match="missing"):
         npbert.BertModel(tiny(), {})
+    with pytest.raises(MissingNameError, match="missing"):
+        npbert.BertModel.without_weights(tiny()).load_state_dict({QUERY: np.ones((12, 12))}, strict=False)
+
+
+@pytest.mark.xfail(strict=True, reason="raises another error than npbert's own")
+@pytest.mark.parametrize("wrong", ["bert-base-uncased", [1], 3])
+def test_weights_are_a_mapping(wrong: Any) -> None:
+    with pytest.raises(NpbertError, match="weights"):
+        npbert.BertModel(tiny(), wrong)
+
+
+def test_models_can_be_copied_and_pickled() -> None:
+    model = build("BertForMaskedLM", tiny(pruned_heads={0: [1]}))
+    tokens = ids(tiny(), 1, 3)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_same_results(other(tokens), model(tokens), 0)
+        assert other.state_dict()["bert." + WORDS] is not model.state_dict()["bert." + WORDS]
+        assert other.config == model.config
+
+
+def test_many_threads_may_share_a_model() -> None:
+    model = build("BertModel", tiny())
+    given = [ids(tiny(), 2, 5, seed=seed) for seed in range(8)]
+    expected = [model(tokens)[0] for tokens in given]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda tokens: model(tokens)[0], given))
+    assert all(np.array_equal(x, y) for x, y in zip(found, expected, strict=True))
 
 
 def test_lists_are_weights_too() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from npbert import MissingNameError, outputs
 
-from .builders import arrays_of, build, ids, tiny
+from .builders import CLASSES, arrays_of, build, ids, inputs_for, tiny
 
 MODEL = build("BertModel", tiny(is_decoder=True, add_cross_attention=True))
 STATES = np.random.default_rng(0).normal(size=(2, 4, 12))
@@ -104,6 +104,16 @@ def test_plain_tuples_without_the_nones() -> None:
     without_pooler = type(without_pooler)(tiny(), weights, add_pooling_layer=False)
     assert len(without_pooler(tokens, return_dict=False)) == 1
     assert without_pooler(tokens).pooler_output is None
+
+
+@pytest.mark.parametrize("model_class", CLASSES[1:])
+def test_plain_tuples_of_every_head(model_class: str) -> None:
+    model = build(model_class, tiny(is_decoder=model_class == "BertLMHeadModel"))
+    options = {**inputs_for(model_class, tiny()), "output_attentions": True, "output_hidden_states": True}
+    named, plain = model(**options), model(**options, return_dict=False)
+    mine, other = (arrays_of({"all": x}) for x in (named.to_tuple(), plain))
+    assert list(mine) == list(other)
+    assert all(np.array_equal(mine[key], other[key]) for key in mine)
 
 
 @pytest.mark.parity
