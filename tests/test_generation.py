@@ -173,6 +173,51 @@ def test_beams_enough_for_everything_find_the_best(length_penalty: float, ends: 
         assert score == pytest.approx(likelihood[written], rel=1e-9)
 
 
+def beams_by_table(after: Any, **settings: Any) -> tuple[list[list[int]], np.ndarray, int]:
+    """Beam search where the next token depends on the last one alone, by a table [last, next] of probabilities; from 0 on.
+
+    Returns the sequences, their scores and the number of steps.
+    """
+    logits = np.log(np.array(after))
+    nothing = np.zeros((1, 1, 0, 1))
+    steps = []
+
+    def step(new: np.ndarray, cache: Any) -> Any:
+        steps.append(new)
+        return logits[new[:, -1]], ((nothing.repeat(len(new), axis=0),) * 2,)
+
+    start = generation.Start(np.array([[0]]), step, GenerationConfig(**settings))
+    found, scores = generation._beam_search(start, np.random.default_rng(0))
+    return found.tolist(), scores, len(steps)
+
+
+def test_end_tokens_do_not_crowd_out_the_open_beams() -> None:
+    """Three likely end tokens and two beams: both beams stay open, and the less likely one turns out to be right."""
+    after = np.tile([0.02, 0.3, 0.3, 0.3, 0.05, 0.03], (6, 1))
+    after[5] = [0.02, 0.9, 0.02, 0.02, 0.02, 0.02]
+    beams = {"num_beams": 2, "num_return_sequences": 2, "early_stopping": "never"}
+    found, scores, _ = beams_by_table(after, max_length=3, eos_token_id=[1, 2, 3], length_penalty=8.0, **beams)
+    assert found == [[0, 5, 1], [0, 4, 1]]
+    np.testing.assert_allclose(scores, np.log([0.03 * 0.9, 0.05 * 0.3]) / 2**8)
+
+
+@pytest.mark.parametrize(("early_stopping", "expected"), [(False, [[0, 1]]), ("never", [[0, 2, 1]])])
+def test_never_hopes_for_the_longest(early_stopping: Any, expected: list[list[int]]) -> None:
+    """The end is likelier than going on, but a long sequence would gain much: `never` waits for it."""
+    after = [[0.0001, 0.6, 0.3999], [0.1, 0.5, 0.4], [0.05, 0.9, 0.05]]
+    options = {"early_stopping": early_stopping, "length_penalty": 8.0, "eos_token_id": 1, "max_length": 3}
+    assert beams_by_table(after, num_beams=1, **options)[0] == expected
+
+
+def test_early_stopping_stops_when_there_are_enough() -> None:
+    after = np.tile([0.1, 0.5, 0.4], (3, 1))
+    options = {"num_beams": 2, "num_return_sequences": 2, "eos_token_id": 1, "max_length": 30, "length_penalty": 8.0}
+    found, _, steps = beams_by_table(after, early_stopping=True, **options)
+    assert (len(found[0]), steps) == (3, 2)
+    found, _, steps = beams_by_table(after, early_stopping="never", **options)
+    assert (len(found[0]), steps) == (30, 29)
+
+
 def test_beams_come_best_first_and_prompt_by_prompt() -> None:
     model = decoder()
     out = generate(model, [[3, 7], [5, 4]], num_beams=4, num_return_sequences=3, max_new_tokens=5, return_dict_in_generate=True)
