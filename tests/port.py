@@ -187,12 +187,15 @@ def run(
         wide = keep(f"{layer}.intermediate", keep(f"{layer}.intermediate.intermediate_act_fn", activation(wide, i)))
         x = keep(layer, hand_on(f"{layer}.output", wide, x, i, "feed_forward"))
     x = keep(f"{prefix}encoder", x)
-    keep("output:last_hidden_state", x)
+    if not prefix:
+        keep("output:last_hidden_state", x)
     if f"{prefix}pooler.dense.weight" in w:
         token = -1 if on("pooler-wrong-token") else 0
         y = dense(f"{prefix}pooler.dense", x[:, token], None, "pooler")
         y = keep(f"{prefix}pooler.activation", y if on("pooler-tanh-missing") else np.tanh(y))
-        keep("output:pooler_output", keep(f"{prefix}pooler", y))
+        y = keep(f"{prefix}pooler", y)
+        if not prefix:
+            keep("output:pooler_output", y)
     if "cls.predictions.transform.dense.weight" in w:
         y = activation(dense("cls.predictions.transform.dense", x, None, "head"))
         y = keep("cls.predictions.transform.transform_act_fn", y)

@@ -191,6 +191,7 @@ class _Found(NamedTuple):
     """A form of a mistake, made in some modules, that reproduces the first tensor that differs."""
 
     form: Form
+    places: int  # how many: the fewer are needed, the better
     result: Replay
     reproduced: int  # tensors from there on
     reproduced_whole: int  # tensors that it reproduces also where nothing counts
@@ -200,22 +201,17 @@ class _Found(NamedTuple):
 def _reproducing(case: Case, right: Replay, is_tried: Callable[[Form], bool]) -> list[Suspect]:
     """The mistakes that reproduce the port, the best first.
 
-    A mistake is first tried in all places of a kind at once, as porters make it, then in single ones.
+    A mistake is first tried in all places of a kind at once, as porters make it, then in single layers and places.
     """
     forms = [(part, form) for part, call in case.calls.items() for form in mistakes.known(call.config) if is_tried(form)]
-    places = [_places(case, right, form, part) for part, form in forms]
-    together = [(form, modules) for (_, form), where in zip(forms, places, strict=True) for modules in _together(form, where)]
-    alone = [
-        (form, [module])
-        for (_, form), where in zip(forms, places, strict=True)
-        for module in where
-        if not form.only_together and (form, [module]) not in together
-    ]
+    places = [(form, _places(case, right, form, part)) for part, form in forms]
+    together = [(form, modules) for form, where in places for modules in _together(form, where)]
     found = _tried(case, right, together)
     if not found and len({layer_of(name, -1) for name in right.order} - {-1}) <= FEW_LAYERS:
-        found = _tried(case, right, alone)
-    order = {id(form): index for index, (_, form) in enumerate(forms)}
-    found.sort(key=lambda one: (-one.reproduced, -one.reproduced_whole, one.error, order[id(one.form)]))
+        alone = [(form, modules) for form, where in places for modules in _alone(form, where)]
+        found = _tried(case, right, [attempt for attempt in alone if attempt not in together])
+    order = {id(form): index for index, (form, _) in enumerate(places)}
+    found.sort(key=lambda one: (-one.reproduced, -one.reproduced_whole, one.error, order[id(one.form)], one.places))
     best: dict[str, _Found] = {}
     for one in found:
         is_as_good = one.reproduced == found[0].reproduced and one.error <= BETTER * found[0].error
@@ -234,8 +230,8 @@ def _tried(case: Case, right: Replay, attempts: Sequence[tuple[Form, list[str]]]
         from tqdm import tqdm
 
         steps = tqdm(attempts, unit=" passes", desc="diagnosis", leave=False)
-    results = ((form, replay(case, form, modules, right)) for form, modules in steps)
-    return [_judged(case, right, form, result) for form, result in results if result is not None]
+    results = ((form, len(modules), replay(case, form, modules, right)) for form, modules in steps)
+    return [_judged(case, right, form, places, result) for form, places, result in results if result is not None]
 
 
 def _places(case: Case, right: Replay, form: Form, part: str) -> list[str]:
@@ -268,7 +264,17 @@ def _together(form: Form, places: list[str]) -> list[list[str]]:
     return chosen
 
 
-def _judged(case: Case, right: Replay, form: Form, result: Replay) -> _Found:
+def _alone(form: Form, places: list[str]) -> list[list[str]]:
+    """The places of a single layer at once, then each place by itself."""
+    if form.only_together:
+        return []
+    layers: dict[int, list[str]] = {}
+    for place in places:
+        layers.setdefault(layer_of(place, -1), []).append(place)
+    return [modules for modules in layers.values() if len(modules) > 1] + [[place] for place in places]
+
+
+def _judged(case: Case, right: Replay, form: Form, places: int, result: Replay) -> _Found:
     def is_reproduced(name: str, error: Error, true: Error) -> bool:
         return case.is_within(name, error, BETTER) or error.rms * FAR_BETTER <= true.rms
 
@@ -277,6 +283,7 @@ def _judged(case: Case, right: Replay, form: Form, result: Replay) -> _Found:
     tolerance = case.pack.tolerances[case.first][case.precision].rms
     return _Found(
         form,
+        places,
         result,
         sum(is_reproduced(*pair) for pair in pairs),
         sum(is_reproduced(*pair) for pair in everywhere),

@@ -379,9 +379,9 @@ def _scores(config: BertConfig) -> Iterator[Form]:
         return ops.attention_scores(key, query) if query.shape == key.shape else None
 
     swapped = "Queries and keys are swapped: scores are query @ key.T, with a row for each query."
-    yield Form("query-key-swapped", swapped, SELF, {":scores": transposed_scores})
     yield Form("query-key-swapped", swapped, SELF, weights=_exchanged(".query", ".key"), shows_in=(".query", ".key"))
     yield Form("query-key-swapped", swapped, SELF, {":query": _split_of(".key"), ":key": _split_of(".query")})
+    yield Form("query-key-swapped", swapped, SELF, {":scores": transposed_scores})
 
     swapped = "Keys and values are swapped: the queries are compared with the keys, the probabilities weigh the values."
     yield Form("key-value-swapped", swapped, SELF, weights=_exchanged(".key", ".value"), shows_in=(".key", ".value"))
@@ -550,7 +550,7 @@ def _linears(config: BertConfig) -> Iterator[Form]:
 
         return weights
 
-    groups = (rf"{SELF}\..+", rf"(?!{SELF}\.).+")
+    groups = (rf"{SELF}\..+", rf"(?!{SELF}\.).+", rf"{LAYER}\.(?:intermediate|output)\..+")
     explanation = "A weight is transposed: weights are stored as [out, in] and applied as x @ weight.T."
     reads: tuple[Callable[[Array], Array], ...] = (
         lambda weight: weight.reshape(weight.shape[::-1]).T,  # the numbers of [out, in] read as those of [in, out]

@@ -210,6 +210,11 @@ def replay(case: Case, form: Form | None = None, modules: Sequence[str] = (), ri
     first: Array | None = None
     seen: dict[str, Array] = {}
 
+    def rounded(x: Array) -> Array:
+        if form is None or form.precision is None or not form.rounds_values:
+            return x
+        return round_to(x.astype(np.float32), form.precision).astype(np.float64)
+
     def look(name: str, x: Array) -> Array:
         """See a value, perhaps replace it; what is returned goes on."""
         nonlocal where, first
@@ -236,8 +241,7 @@ def replay(case: Case, form: Form | None = None, modules: Sequence[str] = (), ri
             if where and not case.is_within(name, error, 2.0):
                 raise _Stop(is_refuted=True)
             x = case.right_value(name, x)
-        elif form and form.precision and form.rounds_values:
-            x = round_to(x.astype(np.float32), form.precision).astype(np.float64)
+        x = rounded(x)
         if _is_state(name):
             if first is not None:
                 raise _Stop(is_refuted=False)
@@ -249,7 +253,7 @@ def replay(case: Case, form: Form | None = None, modules: Sequence[str] = (), ri
         if case.start is None:
             return look(name, x)
         if name in ("embeddings", "bert.embeddings"):
-            x = case.right_value(case.start, case.pack[case.start].astype(np.float64))
+            x = rounded(case.right_value(case.start, case.pack[case.start].astype(np.float64)))
             seen[name] = seen[name.removesuffix("embeddings") + "encoder"] = x  # the latter where no layer is left
             return x
         if name.startswith(("embeddings", "bert.embeddings")):
