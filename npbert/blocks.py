@@ -47,12 +47,14 @@ def in_blocks(function: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[NDA
         if x.size <= BLOCK:
             return function(x)
         flat = x.reshape(-1)
-        result = np.empty_like(flat)
+        first = function(flat[:BLOCK])
+        result = np.empty(flat.shape, first.dtype)
+        result[:BLOCK] = first
 
         def run(start: int) -> None:
             result[start : start + BLOCK] = function(flat[start : start + BLOCK])
 
-        starts = range(0, flat.size, BLOCK)
+        starts = range(BLOCK, flat.size, BLOCK)
         if _cores() == 1:
             for start in starts:
                 run(start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -75,11 +76,12 @@ class BertConfig:
         if labels and len(labels) == self.num_labels:
             self.id2label = labels
             self.label2id = {label: index for index, label in labels.items()}
-        pruned = _integer_keys("pruned_heads", fields.pop("pruned_heads", None))
         self.pruned_heads = {
-            layer: sorted(heads) if isinstance(heads, set) or _is_list_of(heads, int) else heads
-            for layer, heads in pruned.items()
+            layer: sorted(set(heads)) if _is_list_of(heads, int) or isinstance(heads, set) else heads
+            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
         }
+        # A field with the name of one of this class's own methods cannot be an attribute; it is kept all the same.
+        self._kept = {name: fields.pop(name) for name in [*fields] if name in _METHODS}
         for name, value in fields.items():
             setattr(self, name, value)
         self.validate()
@@ -136,8 +138,10 @@ class BertConfig:
             )
         for name in ("hidden_act", "pooler_act"):
             activation = getattr(self, name)
-            if not callable(activation) and activation not in ACTIVATIONS:
+            if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
                 raise InputError(f"config: unknown {name} {activation!r}; known are {', '.join(ACTIVATIONS)}, or a callable")
+        if not -3.5e38 < self.mask_value <= 0:
+            raise InputError(f"config: mask_value takes a finite float32 that is not above 0, got {self.mask_value}")
         if self.position_embedding_type not in POSITION_TYPES:
             raise InputError(
                 f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {self.position_embedding_type!r}"
@@ -158,8 +162,9 @@ class BertConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, known or not, as plain values."""
-        names = [name for name in BertConfig.__annotations__ if hasattr(self, name)]
-        return copy.deepcopy({name: getattr(self, name) for name in [*names, *(n for n in vars(self) if n not in names)]})
+        known = {name: getattr(self, name) for name in BertConfig.__annotations__}
+        others = {name: value for name, value in vars(self).items() if name != "_kept"}
+        return copy.deepcopy(known | others | self._kept)
 
     def to_json_string(self) -> str:
         """The text of `config.json`."""
@@ -214,6 +219,9 @@ class BertConfig:
         return f"BertConfig({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
 
+_METHODS = {name for name in vars(BertConfig) if name not in BertConfig.__annotations__ and name != "num_labels"}
+
+
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -223,7 +231,7 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _KINDS: dict[str, Callable[[object], bool]] = {

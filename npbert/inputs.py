@@ -68,14 +68,15 @@ def numbers(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
 
 
 def mask(name: str, value: object, *shapes: tuple[int, ...]) -> Array:
-    """Ones and zeros (or weights between them) in one of the given shapes; bool and every kind of number will do."""
+    """Ones and zeros (or numbers between them) in one of the given shapes; bool and every kind of number will do."""
     x = as_array(name, value)
     if x.dtype.kind not in "biuf":
         raise InputTypeError(f"{name}: takes 0 and 1, got {_kind(x)}")
     if x.shape not in shapes:
         raise InputError(f"{name}: takes shape {' or '.join(str(list(shape)) for shape in shapes)}, got {list(x.shape)}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise InputError(f"{name}: takes 0 and 1, got {x[~np.isfinite(x)][0]}")
+    wrong = x[~((x >= 0) & (x <= 1))]  # nan among them
+    if wrong.size:
+        raise InputError(f"{name}: takes 0 and 1, got {wrong[0]}")
     return x
 
 
@@ -141,6 +142,8 @@ def of_bert(
         if tokens.ndim != 3 or tokens.shape[2] != config.hidden_size:
             raise InputError(f"inputs_embeds: takes shape [batch, length, {config.hidden_size}], got {list(tokens.shape)}")
     batch, length = tokens.shape[:2]
+    if batch and not length:
+        raise InputError(f"{next(iter(checked))}: takes at least one token, got shape {list(tokens.shape)}")
 
     past_length = 0
     if past_key_values is not None:
@@ -195,7 +198,7 @@ def _warn_of_padding(config: BertConfig, input_ids: Array, attention_mask: objec
         warnings.warn(
             f"input_ids begin or end with the padding token ({config.pad_token_id}) and there is no attention_mask: "
             "the padding takes part in attention",
-            stacklevel=5,
+            stacklevel=6,  # the line that calls the model
         )
 
 

@@ -155,6 +155,8 @@ class BertPreTrainedModel:
         result says what was missing and what was not expected. A wrong shape is always an error, and after an error the
         model is as it was.
         """
+        if not isinstance(mapping, Mapping):
+            raise InputTypeError(f"weights: takes a mapping from names to arrays, got {type(mapping).__name__}")
         wanted = self.parameters()
         tied = self.tied()
         given = dict(mapping)
@@ -224,11 +226,15 @@ class BertPreTrainedModel:
         The model then computes with the smaller matrices. Heads that are gone already may be named again.
         """
         config = copy.deepcopy(self.config)
+        if not isinstance(heads_to_prune, Mapping):
+            raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
         for layer, pruned in heads_to_prune.items():
-            config.pruned_heads[layer] = sorted({*config.pruned_heads.get(layer, ()), *pruned})
+            heads = inputs.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
+            layer = int(inputs.integers("heads_to_prune", layer, 0))
+            config.pruned_heads[layer] = sorted({*config.pruned_heads.get(layer, ()), *heads.tolist()})
         config.validate()
         size = config.head_size
-        for layer in heads_to_prune:
+        for layer in map(int, heads_to_prune):
             before = [h for h in range(config.num_attention_heads) if h not in self.config.pruned_heads.get(layer, ())]
             stay = np.array([h not in config.pruned_heads[layer] for h in before], dtype=bool).repeat(size)  # [N*H]
             attention = f"{self._prefix}encoder.layer.{layer}.attention"

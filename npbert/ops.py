@@ -205,8 +205,8 @@ def linear_activation(x: Array) -> Array:
 
 @in_blocks
 def mish(x: Array) -> Array:
-    """`x * tanh(log(1 + exp(x)))` (Misra 2019)."""
-    return x * np.tanh(np.logaddexp(0, x))
+    """`x * tanh(log(1 + exp(x)))` (Misra 2019); the logarithm is `max(x, 0) + log(1 + exp(-|x|))`, which never overflows."""
+    return x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
 def relu(x: Array) -> Array:
@@ -275,18 +275,21 @@ def cross_entropy(logits: Array, labels: Array, *, ignore_index: int = -100) -> 
     """
     counted = labels != ignore_index  # [...]
     rows = logits[counted]  # [rows, C]
-    if not len(rows):
-        return logits.dtype.type(np.nan)
-    rows = rows - rows.max(axis=-1, keepdims=True)
+    rows = rows - rows.max(axis=-1, keepdims=True, initial=-np.inf)
     log_sums = np.log(np.exp(rows).sum(axis=-1))  # [rows]
-    return np.mean(log_sums - np.take_along_axis(rows, labels[counted][:, None], axis=-1)[:, 0])
+    return _mean(log_sums - np.take_along_axis(rows, labels[counted][:, None], axis=-1)[:, 0])
 
 
 def mean_squared_error(predictions: Array, targets: Array) -> Array:
     """The mean of `(predictions - targets)^2`."""
-    return np.mean(np.square(predictions - targets))
+    return _mean(np.square(predictions - targets))
 
 
 def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> Array:
     """The mean of `-y log(sigmoid(z)) - (1 - y) log(1 - sigmoid(z))`, as `max(z, 0) - z y + log(1 + exp(-|z|))`."""
-    return np.mean(np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits))))
+    return _mean(np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits))))
+
+
+def _mean(x: Array) -> Array:
+    """The mean of all elements; of none it is nan, without NumPy's warning."""
+    return np.mean(x) if x.size else x.dtype.type(np.nan)

@@ -480,18 +480,16 @@ def test_wrong(name: str) -> None:
     assert isinstance(caught.value, kind)
 
 
-# Each of these is taken today, or ends in an error that is not npbert's own.
-NOT_YET: dict[str, tuple[Any, dict[str, Any]]] = {
+WRONG_TOO: dict[str, tuple[Any, dict[str, Any]]] = {
     "no tokens": (ENCODER, {"input_ids": np.zeros((2, 0), int)}),
     "a mask that is added already": (ENCODER, {"input_ids": IDS, "attention_mask": [[0.0, 0.0, -10000.0]] * 2}),
     "a mask of lengths": (ENCODER, {"input_ids": IDS, "attention_mask": [[3, 3, 2]] * 2}),
 }
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-@pytest.mark.xfail(strict=True, reason="not refused by npbert's own error")
+@pytest.mark.parametrize("name", WRONG_TOO)
 def test_wrong_too(name: str) -> None:
-    model, arguments = NOT_YET[name]
+    model, arguments = WRONG_TOO[name]
     with pytest.raises(NpbertError):
         model(**arguments)
 
@@ -657,7 +655,6 @@ def test_padding_without_a_mask_gets_one_warning(rows: list[list[int]]) -> None:
     assert "padding" in str(warning.message)
 
 
-@pytest.mark.xfail(strict=True, reason="its stacklevel stops one frame short")
 @pytest.mark.parametrize("model_class", CLASSES)
 def test_the_warning_points_at_the_callers_line(model_class: str) -> None:
     rows = [[[1, 0]]] if model_class == "BertForMultipleChoice" else [[1, 0]]
