@@ -81,6 +81,10 @@ def test_choices_are_scored_one_by_one() -> None:
             alone = [x[b : b + 1, c : c + 1] for x in (tokens, mask, types, positions)]
             one = model(alone[0], attention_mask=alone[1], token_type_ids=alone[2], position_ids=alone[3]).logits
             np.testing.assert_allclose(logits[b, c], one[0, 0], rtol=1e-11)
+    given = {"attention_mask": mask, "token_type_ids": types, "position_ids": positions}
+    for name in given:
+        without = {other: x for other, x in given.items() if other != name}
+        assert not np.allclose(model(tokens, **without).logits, logits), f"{name} matters"
     embeds = model.get_input_embeddings()[tokens]
     again = model(inputs_embeds=embeds, attention_mask=mask, token_type_ids=types, position_ids=positions).logits
     np.testing.assert_array_equal(again, logits)

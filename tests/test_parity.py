@@ -226,7 +226,9 @@ def test_heads_and_losses(data: Any, model_class: str, dtype: Any) -> None:
         arguments = {
             name: np.repeat(x, choices, axis=0).reshape(-1, choices, *x.shape[1:])
             for name, x in arguments.items()
-            if name in ("input_ids", "inputs_embeds", "token_type_ids") or (name == "attention_mask" and x.ndim == 2)
+            if name in ("input_ids", "inputs_embeds", "token_type_ids")
+            or (name == "position_ids" and len(x) == batch)
+            or (name == "attention_mask" and x.ndim == 2)
         }
         if "input_ids" in arguments:
             arguments["input_ids"] = rng.integers(0, config.vocab_size, arguments["input_ids"].shape)
