@@ -307,6 +307,7 @@ def test_cross_entropy_by_math() -> None:
 def test_cross_entropy_of_large_logits_and_of_nothing() -> None:
     assert ops.cross_entropy(np.array([[1e4, 0.0]]), np.array([1])) == 1e4
     assert ops.cross_entropy(np.array([[1e4, 0.0]]), np.array([0])) == 0
+    assert ops.cross_entropy(np.array([[1e4, 0.0], [-1e4, -1e4]]), np.array([0, 1])) == pytest.approx(math.log(2) / 2)
     nothing = ops.cross_entropy(np.zeros((2, 3), np.float32), np.array([-100, -100]))
     assert np.isnan(nothing)
     assert nothing.dtype == np.float32
