@@ -117,7 +117,11 @@ def test_padding_is_told_from_the_end_token() -> None:
     assert (read_off == given).all()
     assert (read_off != all_seen).any()
     # A padding token that also ends sequences says nothing about the prompts.
-    assert (generate(model, prompts, max_new_tokens=6, eos_token_id=0, min_new_tokens=6)[:, :5] == all_seen[:, :5]).all()
+    options = {"max_new_tokens": 6, "eos_token_id": [0, 4], "min_new_tokens": 6}
+    assert (generate(model, prompts, **options) == generate(model, prompts, attention_mask=np.ones((2, 3)), **options)).all()
+    assert (
+        generate(model, prompts, **options) != generate(model, prompts, attention_mask=[[0, 1, 1], [1, 1, 1]], **options)
+    ).any()
 
 
 def test_a_model_that_reads_an_encoder() -> None:
@@ -173,10 +177,10 @@ def test_beams_enough_for_everything_find_the_best(length_penalty: float, ends: 
         assert score == pytest.approx(likelihood[written], rel=1e-9)
 
 
-def beams_by_table(after: Any, **settings: Any) -> tuple[list[list[int]], np.ndarray, int]:
-    """Beam search where the next token depends on the last one alone, by a table [last, next] of probabilities; from 0 on.
+def beams_by_table(after: Any, *, first: tuple[int, ...] = (0,), **settings: Any) -> tuple[list[list[int]], np.ndarray, int]:
+    """Beam search where the next token depends on the last one alone, by a table [last, next] of probabilities.
 
-    Returns the sequences, their scores and the number of steps.
+    `first` are the prompts, one token each. Returns the sequences, their scores and the number of steps.
     """
     logits = np.log(np.array(after))
     nothing = np.zeros((1, 1, 0, 1))
@@ -186,7 +190,7 @@ def beams_by_table(after: Any, **settings: Any) -> tuple[list[list[int]], np.nda
         steps.append(new)
         return logits[new[:, -1]], ((nothing.repeat(len(new), axis=0),) * 2,)
 
-    start = generation.Start(np.array([[0]]), step, GenerationConfig(**settings))
+    start = generation.Start(np.array(first)[:, None], step, GenerationConfig(**settings))
     found, scores = generation._beam_search(start, np.random.default_rng(0))
     return found.tolist(), scores, len(steps)
 
@@ -207,6 +211,13 @@ def test_never_hopes_for_the_longest(early_stopping: Any, expected: list[list[in
     after = [[0.0001, 0.6, 0.3999], [0.1, 0.5, 0.4], [0.05, 0.9, 0.05]]
     options = {"early_stopping": early_stopping, "length_penalty": 8.0, "eos_token_id": 1, "max_length": 3}
     assert beams_by_table(after, num_beams=1, **options)[0] == expected
+
+
+def test_a_prompt_that_is_done_stays_as_it_is() -> None:
+    """The first prompt has its result after one step; what would outdo it while the second one goes on comes too late."""
+    after = [[0.0001, 0.6, 0.3998, 0.0001], [0.25] * 4, [0.05, 0.85, 0.05, 0.05], [0.0001, 0.0001, 0.9997, 0.0001]]
+    options = {"num_beams": 1, "length_penalty": 8.0, "eos_token_id": 1, "pad_token_id": 3, "max_length": 3}
+    assert beams_by_table(after, first=(0, 3), **options)[0] == [[0, 1, 3], [3, 2, 1]]
 
 
 def test_early_stopping_stops_when_there_are_enough() -> None:
@@ -335,6 +346,14 @@ def test_top_p_keeps_the_fewest_that_reach_it() -> None:
     assert kept(0.99) == [0, 1, 2, 3]
     assert kept(0.0) == [1]
     assert kept(0.0, at_least=3) == [0, 1, 3]
+
+
+def test_a_beam_keeps_a_way_on_beside_the_ends() -> None:
+    scores, tokens = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), np.array([[0]])
+    for beams, ends, kept in ((1, [1, 2], 1), (2, None, 2), (2, [1], 2), (2, [1, 2], 3)):
+        for name, value in (("top_k", 1), ("top_p", 0.0)):
+            settings = GenerationConfig(**{"do_sample": True, "num_beams": beams, "eos_token_id": ends, name: value})
+            assert np.isfinite(generation.processed(scores, tokens, settings)).sum() == kept
 
 
 def test_an_end_before_its_time_is_impossible() -> None:
@@ -544,7 +563,7 @@ def assert_generates_alike(model: Any, reference_model: Any, arrays: dict[str, A
 
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_parity_of_greedy_and_beam_search(seed: int) -> None:
     from . import reference
 
@@ -563,7 +582,7 @@ def test_parity_of_greedy_and_beam_search(seed: int) -> None:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 def test_parity_of_processed_scores(seed: int) -> None:
     """The distribution that is drawn from, from rounded scores, so that there are ties."""
     import torch
