@@ -17,7 +17,7 @@ from .cases import CASES, POOLINGS, TEXTS, assert_same
 NUMBERED = [pytest.param(number, id=f"{number}-{case.task}") for number, case in enumerate(CASES)]
 
 
-def ours(case: cases.Case, seed: int = 0, **more: Any) -> Any:
+def ours(case: cases.Case, seed: int = cases.SEED, **more: Any) -> Any:
     """npbert's answer to a case."""
     model = cases.model(case.model, seed)
     ask = npbert.pipeline(case.task, model=model, tokenizer=cases.tokenizer(), **case.made_with)
@@ -72,7 +72,7 @@ def test_answer_is_the_live_reference_s(number: int) -> None:
     """With other weights than those on file."""
     from . import live
 
-    assert_same(ours(CASES[number], seed=1), live.answer(CASES[number], seed=1))
+    assert_same(ours(CASES[number], seed=5), live.answer(CASES[number], seed=5))
 
 
 WORDS = [
