@@ -42,8 +42,8 @@ measured errors ports are off; their worst, for honest ports, and what is least 
     float16     honest: rounded after every step          2.8   1.6       2.6   1.5
     bfloat16    honest: rounded after every step          2.7   1.9       2.7   1.5
 
-In float16 gelu-tanh and layernorm-eps may be smaller than the rounding itself, in bfloat16 layernorm-unbiased too and, where the
-weights are random, gelu-sigmoid: no tolerance can see those. All other mistakes are off more than 6 times in 16 bits.
+No tolerance can see a mistake that is smaller than the rounding itself: in float16 gelu-tanh and layernorm-eps, in bfloat16
+layernorm-unbiased too and, where the weights are random, gelu-sigmoid. All others are off more than 6 times in 16 bits.
 """
 
 FLOOR = 0.5
