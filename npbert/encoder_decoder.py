@@ -236,16 +236,14 @@ class EncoderDecoderModel(BertPreTrainedModel):
 
     def _take(self, name: str, part: BertModel | BertLMHeadModel) -> None:
         """Make the model a part of this one. They share the configuration, so that a change is seen by both."""
-        ours = getattr(self.config, name)
-        if ours != part.config:
-            before, part.config = part.config, ours
-            wrong = [n for n, p in part.parameters().items() if n not in part._arrays or part._arrays[n].shape != p.shape]
-            if part._arrays and (wrong or len(part._arrays) != len(part.parameters())):
-                part.config = before
-                raise InputError(
-                    f"{name}: does not fit the config's {name}, in {listed(wrong) if wrong else 'the number of weights'}"
-                )
-        setattr(self.config, name, part.config)
+        before, part.config = part.config, getattr(self.config, name)
+        wanted = part.parameters()
+        wrong = [n for n, array in part._arrays.items() if n not in wanted or array.shape != wanted[n].shape]
+        if part._arrays and (wrong or len(part._arrays) != len(wanted)):
+            part.config = before
+            raise InputError(
+                f"{name}: does not fit the config's {name}, in {listed(wrong) if wrong else 'the number of weights'}"
+            )
         setattr(self, name, part)
 
     # ------------------------------------------------------------------------------------------------------- checkpoints

@@ -222,6 +222,8 @@ def test_of_two_models() -> None:
     model = EncoderDecoderModel(encoder=encoder, decoder=decoder, rng=np.random.default_rng(0))
     assert model.get_encoder() is encoder
     assert model.get_decoder() is decoder
+    assert model.config.encoder is encoder.config
+    assert model.config.decoder is decoder.config
     hidden = encoder(IDS, MASK).last_hidden_state
     weights = model.state_dict()
     projected = hidden @ weights["enc_to_dec_proj.weight"].T + weights["enc_to_dec_proj.bias"]
@@ -264,6 +266,8 @@ def test_tied_parts_are_one() -> None:
     assert model.num_parameters() == model.decoder.num_parameters() + 12 * 12 + 12
     table = np.random.default_rng(0).normal(size=(31, 12))
     model.decoder.set_input_embeddings(table)
+    hidden = model(**INPUTS).encoder_last_hidden_state  # the encoder reads by the new table
+    assert_close(hidden, model.astype(np.float64).encoder(IDS, MASK).last_hidden_state, 1e-15)
     assert (model.state_dict()["encoder.embeddings.word_embeddings.weight"] == table).all()
     untied = EncoderDecoderModel(config_of(), model.state_dict())
     assert_close(model(**INPUTS).logits, untied(**INPUTS).logits, 1e-15)
@@ -302,6 +306,9 @@ def test_construction_errors() -> None:
         EncoderDecoderModel(encoder=encoder, decoder=build("BertLMHeadModel", tiny(is_decoder=True)))
     with pytest.raises(npbert.InputError, match=r"encoder: does not fit the config's encoder, in embeddings\.word"):
         EncoderDecoderModel(config_of(encoder={"vocab_size": 32}), encoder=encoder, decoder=decoder)
+    with pytest.raises(npbert.InputError, match="decoder: does not fit the config's decoder, in the number of weights"):
+        EncoderDecoderModel(config_of(decoder={"num_hidden_layers": 3}), encoder=encoder, decoder=decoder)
+    assert decoder.config.num_hidden_layers == 2
     with pytest.raises(npbert.InputError, match="weights: an encoder and a decoder bring their own"):
         EncoderDecoderModel(config_of(), {}, encoder=encoder)
     for change in ("resize_token_embeddings", "prune_heads"):
