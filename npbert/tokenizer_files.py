@@ -151,7 +151,7 @@ def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if "max_len" in settings:
         settings.setdefault("model_max_length", settings.pop("max_len"))
     for name in checks.TOKEN_SETTINGS:
-        if value := settings.get(name):
+        if (value := settings.get(name)) is not None:
             settings[name] = [_added_token(entry) for entry in value] if isinstance(value, list) else _added_token(value)
     extra = config.get("extra_special_tokens") or {}
     if not isinstance(extra, dict):
