@@ -427,6 +427,20 @@ def test_dropout_happens_at_its_places_exactly(place: str) -> None:
     np.testing.assert_array_equal(model(tokens).logits, plain)
 
 
+@pytest.mark.parametrize("place", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+def test_cross_attention_drops_as_well(place: str) -> None:
+    config = dropping(**{place: 0.5})
+    config.is_decoder = config.add_cross_attention = True
+    states = np.random.default_rng(0).normal(size=(4, 6, 12))
+    with npbert.trace() as kept:
+        build("BertModel", config)(ids(tiny(), 4, 7), encoder_hidden_states=states, rng=np.random.default_rng(0))
+    part = "self" if place == "attention_probs_dropout_prob" else "output"
+    for index in range(2):
+        for name in ("self", "output"):
+            fraction = (kept[f"encoder.layer.{index}.crossattention.{name}.dropout"] == 0).mean()
+            assert (0.3 < fraction < 0.7) if name == part else fraction == 0
+
+
 def test_the_dropped_probabilities_are_those_that_are_put_out_and_used() -> None:
     model = build("BertModel", dropping(attention_probs_dropout_prob=0.5))
     head_mask = np.array([1, 0.5, 1])
