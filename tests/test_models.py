@@ -148,6 +148,9 @@ def test_strict_loading_names_what_is_missing_and_what_is_too_much() -> None:
         model.load_state_dict({**state, "extra": np.zeros(1)})
     with pytest.raises(InputError, match=r"query\.weight takes shape \[12, 12\], got \[12, 11\]"):
         model.load_state_dict({**{n: x * 2 for n, x in state.items()}, QUERY: np.zeros((12, 11))})
+    wide = "encoder.layer.0.intermediate.dense.weight"
+    with pytest.raises(InputError, match=r"dense\.weight takes shape \[21, 12\], got \[12, 21\]"):
+        model.load_state_dict({**state, wide: state[wide].T})
     with pytest.raises(InputError, match=r"query\.weight takes shape"):
         model.load_state_dict({QUERY: np.zeros(12)}, strict=False)
     with pytest.raises(InputTypeError, match=r"query\.weight.*strings"):
