@@ -20,8 +20,9 @@ def test_scopes_are_views() -> None:
     layer = w.scope("encoder.layer.1").scope("output")
     assert layer["dense.weight"] is ARRAYS["encoder.layer.1.output.dense.weight"]
     assert layer.path == "encoder.layer.1.output"
-    assert set(layer) == {"dense.weight", "dense.bias"}  # and nothing of layer 10
+    assert set(layer) == {"dense.weight", "dense.bias"}
     assert len(layer) == 2
+    assert set(w.scope("encoder.layer.1")) == {"output.dense.weight", "output.dense.bias"}  # and nothing of layer 10
     assert len(w) == 4
     assert dict(w) == ARRAYS
     assert "dense.bias" in layer
