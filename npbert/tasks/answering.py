@@ -57,7 +57,8 @@ def question_answering(
       least likely
     - `align_to_words`: an answer that begins or ends inside a word takes in the whole word
 
-    As in the reference, a list with a single question is answered like the question alone.
+    As in the reference, a list with a single question is answered like the question alone; and a context with fewer possible
+    answers than `top_k` may have impossible ones in its list, whose score is 0.
     """
     check_model("question-answering", model, "BertForQuestionAnswering")
     asked = _examples(inputs, question, context)
@@ -99,8 +100,8 @@ def question_answering(
                 known = answers.setdefault(answer.lower(), {"score": 0.0, "start": begin, "end": stop, "answer": answer})
                 known["score"] += score
         found = list(answers.values())
-        if handle_impossible_answer:
-            found.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
+        if handle_impossible_answer or not found:
+            found.append({"score": null_score if handle_impossible_answer else 0.0, "start": 0, "end": 0, "answer": ""})
         found = sorted(found, key=lambda answer: answer["score"], reverse=True)[:top_k]
         return found[0] if len(found) == 1 else found
 
