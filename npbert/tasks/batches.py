@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from npbert.errors import InputError, InputTypeError
+from npbert.errors import InputError, InputTypeError, NpbertError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -177,16 +177,29 @@ def answer_all(
     if batch_size is not None:
         check_count("batch_size", batch_size)
 
+    def rows_for(items: Sequence[Item]) -> list[list[Row]]:
+        rows = encode(items)
+        _check_lengths(model, items, rows, hint)
+        return rows
+
+    def answer(items: Sequence[Item], rows: list[list[Row]], bar: Bar) -> Iterator[Answer]:
+        flat = [row for of_item in rows for row in of_item]
+        bar.expect(len(items), len(flat))
+        results = iter(_run(model, tokenizer, flat, read, batch_size, tokens_per_batch, bar))
+        for item, of_item in zip(items, rows, strict=True):
+            yield finish(item, of_item, [next(results) for _ in of_item])
+
     def stream(items: Iterable[Item], total: int | None) -> Iterator[Answer]:
         with Bar(total) as bar:
             for window in _windows(items, batch_size):
-                rows = encode(window)
-                _check_lengths(model, window, rows, hint)
-                flat = [row for of_item in rows for row in of_item]
-                bar.expect(len(window), len(flat))
-                results = iter(_run(model, tokenizer, flat, read, batch_size, tokens_per_batch, bar))
-                for item, of_item in zip(window, rows, strict=True):
-                    yield finish(item, of_item, [next(results) for _ in of_item])
+                try:
+                    rows = rows_for(window)
+                except NpbertError:
+                    if total is None:  # a stream hands out what it has up to the item that cannot be answered
+                        for item in window:
+                            yield from answer([item], rows_for([item]), bar)
+                    raise
+                yield from answer(window, rows, bar)
 
     return deliver(stream, inputs, is_one=is_one, name=name)
 
