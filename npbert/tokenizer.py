@@ -10,8 +10,8 @@ A text goes through four steps (Devlin et al. 2018, and Wu et al. 2016 for WordP
 4. *frame*: `[CLS] a [SEP]`, or `[CLS] a [SEP] b [SEP]` for a pair, token type 0 up to the first `[SEP]` and 1 after it.
 
 The library does these steps; `BertTokenizer` gives them the interface of the reference's `BertTokenizerFast`. What surrounds
-them is in files of its own: `tokenizer_files.py` (reading and writing), `tokenizer_checks.py` (what is taken),
-`vocabulary.py` (tokens, ids, special tokens, ids to text), `row_lengths.py` (padding and truncation), `batch_encoding.py`
+them is in files of its own: `tokenization/files.py` (reading and writing), `checks.py` (what is taken),
+`vocabulary.py` (tokens, ids, special tokens, ids to text), `lengths.py` (padding and truncation), `batch_encoding.py`
 (the answer). `tokenizers` is imported when the first tokenizer is made, not with these.
 """
 
@@ -22,15 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npbert import tokenizer_checks as checks
-from npbert import tokenizer_files as files
-from npbert.batch_encoding import BatchEncoding, CharSpan, TokenSpan
 from npbert.checkpoints.hub import find_file
 from npbert.checkpoints.reading import StrPath
-from npbert.errors import FileError, InputError, InputTypeError
-from npbert.row_lengths import as_array, check_return_tensors, columns_of, pad_columns, row_lengths
-from npbert.tokenizer_files import MODEL_INPUT_NAMES, Source, load_vocab
-from npbert.vocabulary import Vocabulary
+from npbert.errors import FileError, InputError, InputTypeError, warn
+from npbert.tokenization import checks, files
+from npbert.tokenization.batch_encoding import BatchEncoding, CharSpan, TokenSpan
+from npbert.tokenization.files import MODEL_INPUT_NAMES, Source, load_vocab
+from npbert.tokenization.lengths import as_array, check_return_tensors, columns_of, pad_columns, row_lengths
+from npbert.tokenization.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Encoding
@@ -317,7 +316,7 @@ class BertTokenizer(Vocabulary):
             sample += [number] * len(parts)
         longest = max(len(row.ids) for row in rows)
         if verbose and lengths.max_length is None and 0 < self.model_max_length < longest:
-            checks.warn(f"a text has {longest} tokens, the model takes {self.model_max_length}; truncation=True cuts it")
+            warn(f"a text has {longest} tokens, the model takes {self.model_max_length}; truncation=True cuts it")
 
         data: dict[str, Any] = {"input_ids": [row.ids for row in rows]}
         if self._answers("token_type_ids", return_token_type_ids):

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from npbert import tokenizer_checks as checks
 from npbert.checkpoints.hub import read_json
 from npbert.checkpoints.reading import StrPath
 from npbert.checkpoints.writing import replacing
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, warn
+from npbert.tokenization import checks
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
@@ -217,7 +217,7 @@ def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None]) ->
         config = {} if config_file is None else read_json(config_file)
         name = "DistilBertTokenizer" if config.get("model_type") == "distilbert" else "BertTokenizer"
     if name not in _SAME_ALGORITHM:
-        checks.warn(f"the checkpoint's tokenizer is a {name}, not a BertTokenizer: it may cut text in another way")
+        warn(f"the checkpoint's tokenizer is a {name}, not a BertTokenizer: it may cut text in another way")
     missing = ("token_type_ids",) if name == "DistilBertTokenizer" else ()
     return [array for array in MODEL_INPUT_NAMES if array not in missing]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npbert import tokenizer_checks as checks
 from npbert.errors import InputError, InputTypeError
+from npbert.tokenization import checks
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer

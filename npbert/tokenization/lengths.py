@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npbert import tokenizer_checks as checks
-from npbert.errors import InputError, InputTypeError
+from npbert.errors import InputError, InputTypeError, warn
+from npbert.tokenization import checks
 
 PADDINGS = ("longest", "max_length", "do_not_pad")
 TRUNCATIONS = ("longest_first", "only_first", "only_second", "do_not_truncate")
@@ -28,9 +28,9 @@ def row_lengths(
 ) -> RowLengths:
     """What a call's options mean together, in the reference's words."""
 
-    def warn(message: str) -> None:
+    def remark(message: str) -> None:
         if verbose:
-            checks.warn(message)
+            warn(message)
 
     if max_length is not None:
         max_length = checks.count("max_length", max_length, 0)
@@ -44,13 +44,13 @@ def row_lengths(
     cut = truncation
     if truncation is None and max_length is not None and padding is False:
         cut = "longest_first"
-        warn("max_length was given without truncation: truncating 'longest_first'. Pass truncation=True to say so")
+        remark("max_length was given without truncation: truncating 'longest_first'. Pass truncation=True to say so")
     elif truncation is None or isinstance(truncation, bool):
         cut = "longest_first" if truncation else "do_not_truncate"
     if cut not in TRUNCATIONS:
         raise InputError(f"truncation is True, False, None or one of {', '.join(TRUNCATIONS)}, got {checks.short(truncation)}")
     if padding is True and max_length is not None and cut == "do_not_truncate":
-        warn("max_length has no effect with padding=True and no truncation; padding='max_length' pads to it")
+        remark("max_length has no effect with padding=True and no truncation; padding='max_length' pads to it")
 
     if max_length is None and model_max_length <= LARGE_LENGTH:
         if pad == "max_length" or cut != "do_not_truncate":
@@ -58,10 +58,10 @@ def row_lengths(
     elif max_length is None:
         if pad == "max_length":
             pad = "do_not_pad"
-            warn("padding='max_length' without max_length, and the tokenizer has no model_max_length: not padding")
+            remark("padding='max_length' without max_length, and the tokenizer has no model_max_length: not padding")
         if cut != "do_not_truncate":
             cut = "do_not_truncate"
-            warn("truncation without max_length, and the tokenizer has no model_max_length: not truncating")
+            remark("truncation without max_length, and the tokenizer has no model_max_length: not truncating")
     both = cut != "do_not_truncate" and pad != "do_not_pad"
     if both and max_length is not None and pad_to_multiple_of is not None and max_length % pad_to_multiple_of:
         multiple = f"a multiple of pad_to_multiple_of={pad_to_multiple_of}"

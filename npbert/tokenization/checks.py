@@ -5,8 +5,6 @@ The Rust library takes some of what is refused here, and then loses it silently 
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,14 +31,6 @@ def short(value: Any) -> str:
     """`value` as it may stand in a message."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def warn(message: str) -> None:
-    """Warn at the frame that called npbert: the place that the user can change."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("npbert."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 @contextmanager
