@@ -286,6 +286,7 @@ def encoder(
                 cross_attentions.append(cross_probs)
         if use_cache:
             caches.append(cache)
+        del probs, cross_probs, cache  # else they would live through the next layer
     hidden = keep(w, "", hidden)
     return EncoderResult(
         hidden,

@@ -9,11 +9,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError, InputTypeError
 from .masks import MASKED
 from .ops import ACTIVATIONS, Array
 
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
+SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
@@ -140,8 +143,8 @@ class BertConfig:
             activation = getattr(self, name)
             if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
                 raise InputError(f"config: unknown {name} {activation!r}; known are {', '.join(ACTIVATIONS)}, or a callable")
-        if not -3.5e38 < self.mask_value <= 0:
-            raise InputError(f"config: mask_value takes a finite float32 that is not above 0, got {self.mask_value}")
+        if not SMALLEST_FLOAT32 <= self.mask_value <= 0:
+            raise InputError(f"config: mask_value takes {SMALLEST_FLOAT32} to 0, got {self.mask_value}")
         if self.position_embedding_type not in POSITION_TYPES:
             raise InputError(
                 f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {self.position_embedding_type!r}"
@@ -189,7 +192,7 @@ class BertConfig:
         from .checkpoints import hub  # here, so that a program which reads no file imports no reader
         from .pretrained import config_from
 
-        where = {name: options.pop(name) for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
+        where = {name: options.pop(name) for name in hub.WHERE if name in options}
         path = hub.find_config(path_or_id, **where)
         return cls.from_dict(config_from(hub.read_json(path), path).to_dict(), **options)
 

@@ -10,12 +10,9 @@ intermediates of a call have the same prefixes.
 from __future__ import annotations
 
 import copy
-import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,11 +27,10 @@ from .models import BertLMHeadModel, BertModel, BertPreTrainedModel, float_type,
 from .ops import Array
 from .outputs import ModelOutput, Seq2SeqLMOutput
 from .parameters import Parameters
-from .trace import _observer, keep
+from .trace import keep, under
 from .weights import Weights
 
 PROJECTION = "enc_to_dec_proj"
-GENERATION_FILE = "generation_config.json"
 
 
 # --------------------------------------------------------------------------------------------------------- configuration
@@ -133,7 +129,7 @@ class EncoderDecoderConfig:
         everything else overrides a field."""
         from .checkpoints import hub  # here, so that a program which reads no file imports no reader
 
-        where = {name: options.pop(name) for name in _WHERE if name in options}
+        where = {name: options.pop(name) for name in hub.WHERE if name in options}
         config = cls.from_json_file(hub.find_config(path_or_id, **where))
         return cls.from_dict(config.to_dict(), **options)
 
@@ -218,7 +214,9 @@ class EncoderDecoderModel(BertPreTrainedModel):
         rng = np.random.default_rng() if rng is None else rng
         self._take("encoder", BertModel(self.config.encoder, rng=rng) if encoder is None else encoder)
         self._take("decoder", BertLMHeadModel(self.config.decoder, rng=rng) if decoder is None else decoder)
-        first_values = parameters.initialize(self._projection_parameters(), self.config.decoder, rng, self.decoder.dtype)
+        first_values = parameters.initialize(
+            self._projection_parameters(), rng, self.decoder.dtype, std=self.config.decoder.initializer_range
+        )
         self._projection.update(first_values)
         self._tie()
 
@@ -261,53 +259,23 @@ class EncoderDecoderModel(BertPreTrainedModel):
     ) -> Any:
         """The model with the weights of a checkpoint whose `model_type` is encoder-decoder; options as in the other models."""
         from . import pretrained
-        from .checkpoints import hub, names
+        from .checkpoints import hub
 
-        where = {name: options.pop(name) for name in _WHERE if name in options}
+        where = {name: options.pop(name) for name in hub.WHERE if name in options}
         if config is None:
             path = hub.find_config(path_or_id, **where)
             config = EncoderDecoderConfig.from_json_file(path)
         elif not isinstance(config, EncoderDecoderConfig):
             raise InputTypeError(f"config: takes an EncoderDecoderConfig, got {type(config).__name__}")
         fields = config.to_dict()
-        inputs.known(f"{cls.__name__}.from_pretrained", options, (*fields, *_WHERE))
+        inputs.known(f"{cls.__name__}.from_pretrained", options, (*fields, *hub.WHERE))
         model = cls.__new__(cls)
         model._set_config(EncoderDecoderConfig.from_dict(fields, **options))
         model.name_or_path = os.fspath(path_or_id)
 
         found, path = pretrained.read_weights(path_or_id, **where)
-        wanted, tied = model.parameters(), model.tied()
-        for alias, name in tied.items():
-            if alias in found:
-                found.setdefault(name, found[alias])
-        fit = names.fit_to(wanted, found, tied=model.config.decoder.tie_word_embeddings)
-        if not fit.weights:
-            raise FileError(f"{path}: holds no weight of {cls.__name__}; it has {listed(sorted(found))}")
-        wrong = {name: array for name, array in fit.weights.items() if array.shape != wanted[name].shape}
-        for name, array in fit.weights.items():
-            if name in wrong and not ignore_mismatched_sizes:
-                raise InputError(f"{path}: {name} takes shape {list(wanted[name].shape)}, the file has {list(array.shape)}")
-            if array.dtype.kind != "f":
-                raise FileError(f"{path}: {name} takes floats, the file has {array.dtype}")
-        fresh = {name: parameter for name, parameter in wanted.items() if name not in fit.weights or name in wrong}
-        if fresh:
-            text = f"{cls.__name__}: newly initialized, because {path_or_id} does not have them: {', '.join(fresh)}"
-            warnings.warn(text, stacklevel=2)
-        if dtype is None:  # what the file has
-            dtype = np.result_type(np.float32, *(array.dtype for array in fit.weights.values()))
-        dtype = float_type(dtype)
-        arrays = parameters.initialize(fresh, model.config.decoder, np.random.default_rng(), dtype)
-        model.load_state_dict(arrays | {n: fit.weights[n].astype(dtype, copy=False) for n in wanted if n not in arrays})
-
-        settings = hub.find_file(path_or_id, GENERATION_FILE, **where)
-        if settings is not None:
-            model.generation_config = hub.read_json(settings)
-        info = {
-            "missing_keys": fit.missing,
-            "unexpected_keys": [name for name in fit.unexpected if name not in tied],
-            "mismatched_keys": [(name, array.shape, wanted[name].shape) for name, array in wrong.items()],
-            "error_msgs": [],
-        }
+        model.generation_config = pretrained.read_generation_config(path_or_id, **where)
+        info = pretrained.fill(model, found, path, dtype=dtype, ignore_mismatched_sizes=ignore_mismatched_sizes)
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -343,15 +311,6 @@ class EncoderDecoderModel(BertPreTrainedModel):
                 raise InputError(f"{part}_model: is loaded already, so {part}_{next(iter(given))} would have no effect")
         config = EncoderDecoderConfig(encoder=parts["encoder"].config, decoder=parts["decoder"].config, **options)
         return cls(config, encoder=parts["encoder"], decoder=parts["decoder"])
-
-    def save_pretrained(self, directory: Any, **options: Any) -> None:
-        """Write `config.json`, `model.safetensors` and, where there are any, the settings for `generate`."""
-        from .checkpoints import writing
-
-        super().save_pretrained(directory, **options)
-        if self.generation_config:
-            with writing.replacing(Path(directory) / GENERATION_FILE) as file:
-                file.write((json.dumps(self.generation_config, indent=2, sort_keys=True) + "\n").encode())
 
     # -------------------------------------------------------------------------------------------------------- parameters
 
@@ -572,7 +531,6 @@ _ARGUMENTS = (
     "return_dict",
 )
 _MORE = ("token_type_ids", "position_ids", "head_mask")
-_WHERE = ("revision", "cache_dir", "local_files_only", "token")
 _ENCODER: dict[str, Any] = {"is_decoder": False, "add_cross_attention": False}
 _DECODER: dict[str, Any] = {"is_decoder": True, "add_cross_attention": True}
 
@@ -606,15 +564,6 @@ def _named_errors(part: str) -> Iterator[None]:
 
 @contextmanager
 def _within(part: str) -> Iterator[None]:
-    """What a part names, an observer of the whole sees behind the part's own name."""
-    outer = _observer.get()
-    if outer is None:
-        with _named_errors(part):
-            yield
-        return
-    token = _observer.set(lambda name, x: outer(f"{part}.{name}", x))
-    try:
-        with _named_errors(part):
-            yield
-    finally:
-        _observer.reset(token)
+    """A part's names and errors begin with the part's own name."""
+    with under(part), _named_errors(part):
+        yield

@@ -24,7 +24,6 @@ system" (length penalty); Kool et al. 2019, "Stochastic beams and where to find 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -33,7 +32,7 @@ import numpy as np
 from . import inputs, ops
 from .bert import Rng
 from .encoder_decoder import EncoderDecoderModel
-from .errors import InputError, InputTypeError
+from .errors import InputError, InputTypeError, warn
 from .models import BertLMHeadModel
 from .ops import Array
 from .outputs import Cache, ModelOutput
@@ -161,7 +160,7 @@ def settings_of(model: BertLMHeadModel | EncoderDecoderModel, given: Mapping[str
 
     foreign = [name for name in found if name in _FOREIGN]
     if foreign:
-        warnings.warn(f"generate: the checkpoint's settings for {', '.join(foreign)} are not applied", stacklevel=4)
+        warn(f"generate: the checkpoint's settings for {', '.join(foreign)} are not applied")
     changed = [name for name, value in given.items() if value not in (None, _UNSET[name])]
     for idle, names, remedy in (
         (not settings.do_sample, _ONLY_FOR_SAMPLING, "do_sample=True"),
@@ -169,7 +168,7 @@ def settings_of(model: BertLMHeadModel | EncoderDecoderModel, given: Mapping[str
     ):
         without_effect = [name for name in names if name in changed]
         if idle and without_effect:
-            warnings.warn(f"generate: {', '.join(without_effect)} has no effect without {remedy}", stacklevel=4)
+            warn(f"generate: {', '.join(without_effect)} has no effect without {remedy}")
     return settings
 
 
@@ -296,9 +295,7 @@ def _continue_prompts(model: BertLMHeadModel, input_ids: Any, arrays: dict[str, 
     prompt_mask = _without_padding(tokens, settings) if given_mask is None else given_mask
     prompt_mask = inputs.mask("attention_mask", prompt_mask, tokens.shape).astype(np.int64)  # [B, S]
     if not prompt_mask[:, -1].all():
-        warnings.warn(
-            "generate: prompts that end with padding; put it to the left, so that text goes on from text", stacklevel=4
-        )
+        warn("generate: prompts that end with padding; put it to the left, so that text goes on from text")
     types = arrays.get("token_type_ids")
     if types is not None:
         types = inputs.ids("token_type_ids", types, max(config.type_vocab_size, 1))
@@ -416,7 +413,7 @@ def _with_lengths(
         )
     least = settings.min_length or 0 if settings.min_new_tokens is None else length + settings.min_new_tokens
     if least > end:
-        warnings.warn(f"generate: at least {least} tokens are asked for and at most {end}; generation ends there", stacklevel=5)
+        warn(f"generate: at least {least} tokens are asked for and at most {end}; generation ends there")
     return dataclasses.replace(settings, max_length=end, min_length=least)
 
 

@@ -77,8 +77,5 @@ def span_loss(start_logits: Array, end_logits: Array, start_positions: Array, en
     A position past the sequence (an answer that was cut off) is clamped to S and then ignored; a negative one counts as 0.
     """
     length = start_logits.shape[1]  # S
-    start_loss, end_loss = (
-        ops.cross_entropy(logits, np.clip(positions, 0, length), ignore_index=length)
-        for logits, positions in ((start_logits, start_positions), (end_logits, end_positions))
-    )
-    return (start_loss + end_loss) / 2
+    ends = ((start_logits, start_positions), (end_logits, end_positions))
+    return ops.mean(np.array([ops.cross_entropy(x, np.clip(at, 0, length), ignore_index=length) for x, at in ends]))

@@ -6,7 +6,6 @@ id from the end of a table, stretch a mask that is too short and cut 1.7 down to
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .config import BertConfig
-from .errors import InputError, InputTypeError
+from .errors import InputError, InputTypeError, warn
 from .ops import Array
 
 IGNORED = -100  # the label of a position that counts in no loss
@@ -142,7 +141,7 @@ def of_bert(
         if tokens.ndim != 3 or tokens.shape[2] != config.hidden_size:
             raise InputError(f"inputs_embeds: takes shape [batch, length, {config.hidden_size}], got {list(tokens.shape)}")
     batch, length = tokens.shape[:2]
-    if batch and not length:
+    if not length:
         raise InputError(f"{next(iter(checked))}: takes at least one token, got shape {list(tokens.shape)}")
 
     past_length = 0
@@ -195,10 +194,9 @@ def _warn_of_padding(config: BertConfig, input_ids: Array, attention_mask: objec
     if attention_mask is not None or config.pad_token_id is None or not input_ids.size:
         return
     if (input_ids[:, [0, -1]] == config.pad_token_id).any():
-        warnings.warn(
+        warn(
             f"input_ids begin or end with the padding token ({config.pad_token_id}) and there is no attention_mask: "
             "the padding takes part in attention",
-            stacklevel=6,  # the line that calls the model
         )
 
 

@@ -7,7 +7,6 @@ architecture (`npbert.bert`, `npbert.heads`) and names the results (`npbert.outp
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ from numpy.typing import DTypeLike
 from . import heads, inputs, ops, outputs, parameters
 from .bert import EncoderResult, Rng, bert
 from .config import BertConfig
-from .errors import InputError, InputTypeError, MissingNameError
+from .errors import InputError, InputTypeError, MissingNameError, warn
 from .ops import Array
 from .parameters import Parameters
 from .trace import keep
@@ -54,7 +53,8 @@ class BertPreTrainedModel:
         self._set_config(config)
         if weights is None:
             rng = np.random.default_rng() if rng is None else rng
-            self._arrays = parameters.initialize(self.parameters(), self.config, rng, np.float32)
+            std = self.config.initializer_range
+            self._arrays = parameters.initialize(self.parameters(), rng, np.float32, std=std)
         else:
             self.load_state_dict(weights)
 
@@ -65,6 +65,7 @@ class BertPreTrainedModel:
         self.config = copy.deepcopy(config)
         self.config.architectures = [type(self).__name__]
         self.name_or_path = ""  # where the checkpoint came from
+        self.generation_config: dict[str, Any] = {}  # what its generation_config.json says
         self._arrays = {}
 
     # ------------------------------------------------------------------------------------------------------- checkpoints
@@ -300,7 +301,7 @@ class BertPreTrainedModel:
         w = self._weights.scope(self.base_model_prefix)
         result, pooled = bert(w, self.config, use_cache=bool(use_cache), **checked, **options)
         if self.base_model_prefix:
-            keep(w, "", result.hidden)
+            result = result._replace(hidden=keep(w, "", result.hidden))
         return result, pooled
 
     def __repr__(self) -> str:
@@ -368,7 +369,13 @@ class BertLMHeadModel(_LanguageModel):
     def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
         super().__init__(config, weights, rng=rng)
         if not config.is_decoder:
-            warnings.warn("BertLMHeadModel without is_decoder=True in its config sees the tokens it predicts", stacklevel=2)
+            warn("BertLMHeadModel without is_decoder=True in its config sees the tokens it predicts")
+
+    def generate(self, input_ids: Any = None, **options: Any) -> Any:
+        """Write on from `input_ids`, token by token: see `npbert.generate`."""
+        from .generation import generate  # here: generation is built on the models
+
+        return generate(self, input_ids, **options)
 
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
         if labels["labels"] is not None:
@@ -414,9 +421,9 @@ class BertForPreTraining(_LanguageModel):
         cls = self._weights.scope("cls")
         logits = self._predictions(result.hidden)  # [B, S, V]
         follows = heads.next_sentence(cls, pooled)  # [B, 2]
-        keep(cls, "", logits)
+        logits = keep(cls, "", logits)
         loss = None
-        if labels["labels"] is not None and labels["next_sentence_label"] is not None:
+        if _both(labels):
             wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
             loss = ops.cross_entropy(logits, wanted)
             loss = loss + _next_sentence_loss("next_sentence_label", labels["next_sentence_label"], follows)
@@ -473,6 +480,8 @@ class BertForMultipleChoice(BertPreTrainedModel):
         return parameters.linear("classifier", 1, self.config.hidden_size)
 
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        if (arrays["input_ids"] is None) == (arrays["inputs_embeds"] is None):
+            raise InputError("takes either input_ids or inputs_embeds, not both and not neither")
         tokens = "input_ids" if arrays["input_ids"] is not None else "inputs_embeds"
         batch, choices = _leading_shape(tokens, arrays[tokens], 4 if tokens == "inputs_embeds" else 3)
         flat = {name: x if x is None or name == "head_mask" else _flatten_choices(name, x) for name, x in arrays.items()}
@@ -519,7 +528,7 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         result, _ = self._bert(arrays, options)
         start, end = heads.span(self._weights, result.hidden)  # [B, S] each
         loss = None
-        if labels["start_positions"] is not None and labels["end_positions"] is not None:
+        if _both(labels):
             positions = [inputs.integers(name, labels[name], (1, 2)) for name in self._labels]
             for name, x in zip(self._labels, positions, strict=True):
                 inputs.with_shape(name, x, (len(start),) if x.ndim == 1 else (len(start), 1))
@@ -542,6 +551,14 @@ MODELS: dict[str, type[BertPreTrainedModel]] = {
     )
 }
 """The models by the name that a configuration's `architectures` gives."""
+
+
+def _both(labels: Mapping[str, Any]) -> bool:
+    """Whether there are labels; of labels that make one loss together, one alone would be of no use."""
+    missing = [name for name, x in labels.items() if x is None]
+    if len(missing) == 1:
+        raise InputError(f"{missing[0]}: belongs to {' and '.join(name for name in labels if name not in missing)}, got none")
+    return not missing
 
 
 def _next_sentence_loss(name: str, labels: Any, logits: Array) -> Array:
@@ -567,7 +584,10 @@ def _flatten_choices(name: str, value: Any) -> Array:
 
 def float_type(dtype: DTypeLike) -> np.dtype[Any]:
     """The type that a model computes in."""
-    found = np.dtype(dtype)
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise InputTypeError(f"dtype: takes float32 or float64, got {dtype!r}") from None
     if found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputTypeError(f"dtype: takes float32 or float64, got {found}")
     return found

@@ -19,7 +19,7 @@ from .ops import Array
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's shape and its first values: "normal" (with the config's initializer_range), "zeros" or "ones"."""
+    """A parameter's shape and its first values: "normal", "zeros" or "ones"."""
 
     shape: tuple[int, ...]
     starts_as: str
@@ -98,16 +98,19 @@ def language_model_head(config: BertConfig) -> Parameters:
 
 
 def initialize(
-    parameters: Mapping[str, Parameter], config: BertConfig, rng: np.random.Generator, dtype: DTypeLike
+    parameters: Mapping[str, Parameter], rng: np.random.Generator, dtype: DTypeLike, *, std: float
 ) -> dict[str, Array]:
-    """First values for a model that is trained from the start, as the paper has them: normal weights, zero biases."""
+    """First values for a model that is trained from the start, as the paper has them: normal weights, zero biases.
+
+    `std` is the configuration's `initializer_range`.
+    """
 
     def first_values(parameter: Parameter) -> Array:
         if parameter.starts_as == "zeros":
             return np.zeros(parameter.shape, dtype)
         if parameter.starts_as == "ones":
             return np.ones(parameter.shape, dtype)
-        values = rng.normal(0.0, config.initializer_range, parameter.shape).astype(dtype)
+        values = rng.normal(0.0, std, parameter.shape).astype(dtype)
         if parameter.zero_row is not None:
             values[parameter.zero_row] = 0
         return values

@@ -5,9 +5,9 @@ Finding and reading files is `npbert.checkpoints`' part; here their contents bec
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 from . import parameters
 from .checkpoints import distilbert, hub, names, safetensors, shards, tensorflow, torch_pickle, writing
 from .config import BertConfig
-from .errors import FileError, InputError, InputTypeError
+from .errors import FileError, InputError, InputTypeError, warn
 from .models import MODELS, BertModel, BertPreTrainedModel, float_type, listed
 from .ops import Array
 
@@ -37,8 +37,8 @@ COMPANIONS = (
     "modules.json",
     "sentence_bert_config.json",
     "1_Pooling/config.json",
-    "generation_config.json",
 )
+GENERATION = "generation_config.json"
 
 
 def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, **options: Any) -> Any:
@@ -48,7 +48,7 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, **options
     one that has a place for every head in the file. Takes what `from_pretrained` takes; with `dtype=None` the model computes
     in float64 if that is what the file has, else in float32.
     """
-    where = {name: options.pop(name) for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
+    where: dict[str, Any] = {name: options.pop(name) for name in hub.WHERE if name in options}
     config = options.pop("config", None)
     if config is None:
         path = hub.find_config(path_or_id, **where)
@@ -62,7 +62,7 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, **options
     architecture = config.architectures[0] if config.architectures else architecture_of(found)
     if architecture not in MODELS:
         raise InputError(f"{path_or_id}: is a {architecture}; npbert has {', '.join(MODELS)}")
-    return build(MODELS[architecture], path_or_id, config, found, weights_path, dtype=dtype, **options)
+    return build(MODELS[architecture], path_or_id, config, found, weights_path, where, dtype=dtype, **options)
 
 
 def architecture_of(weights: Iterable[str]) -> str:
@@ -98,7 +98,7 @@ def convert(
             (Path(target) / name).parent.mkdir(exist_ok=True)
             with writing.replacing(Path(target) / name) as file:
                 file.write(path.read_bytes())
-    own = re.compile(r"config\.json|model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
+    own = re.compile(r"(generation_)?config\.json|model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
     files = [path for path in Path(target).iterdir() if own.fullmatch(path.name)]
     return sorted(files) + [Path(target) / name for name in COMPANIONS if (Path(target) / name).exists()]
 
@@ -155,7 +155,7 @@ def from_pretrained(
     elif not isinstance(config, BertConfig):
         raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
     found, weights_path = read_weights(path_or_id, **where)  # type: ignore[arg-type]
-    return build(cls, path_or_id, config, found, weights_path, **options)
+    return build(cls, path_or_id, config, found, weights_path, where, **options)
 
 
 def build(
@@ -164,6 +164,7 @@ def build(
     config: BertConfig,
     found: Mapping[str, Array],
     path: Path,
+    where: Mapping[str, Any],
     *,
     dtype: DTypeLike | None = np.float32,
     output_loading_info: bool = False,
@@ -182,38 +183,57 @@ def build(
     if add_pooling_layer is not None and isinstance(model, BertModel):
         model._has_pooler = add_pooling_layer
     model.name_or_path = os.fspath(path_or_id)
+    if hasattr(model, "generate"):
+        model.generation_config = read_generation_config(path_or_id, **where)
+    info = fill(model, found, path, dtype=dtype, ignore_mismatched_sizes=ignore_mismatched_sizes)
+    return (model, info) if output_loading_info else model
 
-    wanted = model.parameters()
-    fit = names.fit_to([*wanted, *model.tied()], found, tied=model.config.tie_word_embeddings)
-    if wanted and not fit.weights:
-        raise FileError(f"{path}: holds no weight of {cls.__name__}; it has {listed(sorted(found))}")
-    wrong = {name: fit.weights[name] for name in wanted if name in fit.weights}
-    wrong = {name: array for name, array in wrong.items() if array.shape != wanted[name].shape}
-    for name, array in wrong.items():
-        if not ignore_mismatched_sizes:
+
+def fill(
+    model: BertPreTrainedModel,
+    found: Mapping[str, Array],
+    path: Path,
+    *,
+    dtype: DTypeLike | None,
+    ignore_mismatched_sizes: bool,
+) -> LoadingInfo:
+    """Give a model its weights from those found in a file: renamed, checked, and completed where the file lacks some."""
+    config = getattr(model.config, "decoder", model.config)  # of two BERTs as one, the one that has a head
+    wanted, tied = model.parameters(), model.tied()
+    fit = names.fit_to([*wanted, *tied], found, tied=config.tie_word_embeddings)
+    weights = {name: fit.weights[alias] for alias, name in tied.items() if alias in fit.weights}
+    weights |= {name: fit.weights[name] for name in wanted if name in fit.weights}
+    if wanted and not weights:
+        raise FileError(f"{path}: holds no weight of {type(model).__name__}; it has {listed(sorted(found))}")
+    wrong = {name: array for name, array in weights.items() if array.shape != wanted[name].shape}
+    for name, array in weights.items():
+        if name in wrong and not ignore_mismatched_sizes:
             raise InputError(f"{path}: {name} takes shape {list(wanted[name].shape)}, the file has {list(array.shape)}")
-    for name, array in fit.weights.items():
         if array.dtype.kind != "f":
             raise FileError(f"{path}: {name} takes floats, the file has {array.dtype}")
     if dtype is None:
-        dtype = np.result_type(np.float32, *(array.dtype for array in fit.weights.values()))
+        dtype = np.result_type(np.float32, *(array.dtype for array in weights.values()))
     dtype = float_type(dtype)
 
-    fresh = [name for name in wanted if name not in fit.weights or name in wrong]
+    fresh = {name: parameter for name, parameter in wanted.items() if name not in weights or name in wrong}
     if fresh:
-        warnings.warn(
-            f"{cls.__name__}: newly initialized, because {path_or_id} does not have them: {', '.join(fresh)}", stacklevel=4
-        )
-    arrays = parameters.initialize({name: wanted[name] for name in fresh}, model.config, np.random.default_rng(), dtype)
-    arrays |= {name: fit.weights[name].astype(dtype, copy=False) for name in wanted if name not in arrays}
+        text = f"newly initialized, because {model.name_or_path} does not have them: {', '.join(fresh)}"
+        warn(f"{type(model).__name__}: {text}")
+    arrays = parameters.initialize(fresh, np.random.default_rng(), dtype, std=config.initializer_range)
+    arrays |= {name: weights[name].astype(dtype, copy=False) for name in wanted if name not in fresh}
     model.load_state_dict(arrays)
-    info: LoadingInfo = {
-        "missing_keys": fit.missing,
+    return {
+        "missing_keys": [name for name in fit.missing if tied.get(name) not in weights],
         "unexpected_keys": fit.unexpected,
         "mismatched_keys": [(name, array.shape, wanted[name].shape) for name, array in wrong.items()],
         "error_msgs": [],
     }
-    return (model, info) if output_loading_info else model
+
+
+def read_generation_config(path_or_id: StrPath, **where: Any) -> dict[str, Any]:
+    """What a checkpoint's `generation_config.json` says; nothing where there is none."""
+    path = hub.find_file(path_or_id, GENERATION, **where)
+    return {} if path is None else hub.read_json(path)
 
 
 def save_pretrained(
@@ -232,3 +252,6 @@ def save_pretrained(
     safetensors.write_sharded(directory, arrays, max_shard_size, progress=progress)
     with writing.replacing(Path(directory) / "config.json") as file:
         file.write(text.encode("utf-8"))
+    if model.generation_config:
+        with writing.replacing(Path(directory) / GENERATION) as file:
+            file.write((json.dumps(model.generation_config, indent=2, sort_keys=True) + "\n").encode("utf-8"))

@@ -65,6 +65,17 @@ def observe(observer: Observer) -> Iterator[None]:
         _observer.reset(token)
 
 
+@contextmanager
+def under(path: str) -> Iterator[None]:
+    """Within this block every name is one of the module `path`: how a model that is part of another takes its place."""
+    outer = _observer.get()
+    token = _observer.set(None if outer is None else lambda name, x: outer(f"{path}.{name}", x))
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
 class Trace(Mapping[str, Array]):
     """The kept intermediates, in the order in which they were computed: a mapping from names to arrays.
 

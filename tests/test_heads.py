@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import npbert
-from npbert import heads, ops
+from npbert import NpbertError, heads, ops
 
 from .builders import build, ids, tiny
 
@@ -175,8 +175,11 @@ def test_pretraining_loss_is_the_sum_and_needs_both_labels() -> None:
     out = model(tokens, labels=words, next_sentence_label=follows)
     both = ops.cross_entropy(out.prediction_logits, words) + ops.cross_entropy(out.seq_relationship_logits, follows)
     assert out.loss == pytest.approx(both, rel=1e-14)
-    assert model(tokens, labels=words).loss is None
-    assert model(tokens, next_sentence_label=follows).loss is None
+    assert model(tokens).loss is None
+    with pytest.raises(NpbertError, match="next_sentence_label: belongs to labels"):
+        model(tokens, labels=words)
+    with pytest.raises(NpbertError, match="labels: belongs to next_sentence_label"):
+        model(tokens, next_sentence_label=follows)
 
 
 def test_all_labels_ignored_is_nan() -> None:

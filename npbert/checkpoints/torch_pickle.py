@@ -16,7 +16,6 @@ The pickle is run by pickle_machine, which builds descriptions of tensors; array
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from npbert.checkpoints import dtypes, stored_zip
 from npbert.checkpoints.pickle_machine import Global, Hooks, load
 from npbert.checkpoints.reading import StrPath, guess, map_file, shown
-from npbert.errors import FileError
+from npbert.errors import FileError, warn
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -231,7 +230,7 @@ def _state_dict(path: StrPath, value: Any) -> dict[str, Tensor]:
             left_out.append(shown(name))
     if left_out:
         listed = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
-        warnings.warn(f"{path}: left out what is no tensor: {listed}", UserWarning, stacklevel=3)
+        warn(f"{path}: left out what is no tensor: {listed}")
     return tensors
 
 

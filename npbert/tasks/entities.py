@@ -6,14 +6,13 @@ Labels follow the inside-outside-beginning scheme of Ramshaw & Marcus 1995: "B-P
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from npbert import ops
-from npbert.errors import InputError, InputTypeError
+from npbert.errors import InputError, InputTypeError, warn
 from npbert.ops import Array
 
 from .batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, longest_row, rows_of
@@ -102,7 +101,7 @@ def token_classification(
             for item, pieces in zip(items, rows, strict=True):
                 if len(pieces) > 1:
                     cut = f"{item.name}: only its first {longest} tokens are read; stride= reads all of it, in pieces"
-                    warnings.warn(cut, stacklevel=2)
+                    warn(cut)
             rows = [pieces[:1] for pieces in rows]
         return rows
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from npbert import ops
-from npbert.errors import InputError, InputTypeError
+from npbert.errors import InputError, InputTypeError, warn
 from npbert.inputs import IGNORED, integers
 from npbert.ops import Array
 
@@ -137,11 +136,11 @@ def _target_ids(tokenizer: BertTokenizer, targets: str | Sequence[str]) -> Array
         if token is None:
             pieces = tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
             if not pieces:
-                warnings.warn(f"targets: {target!r} holds no word, it is left out", stacklevel=3)
+                warn(f"targets: {target!r} holds no word, it is left out")
                 continue
             token = pieces[0]
             piece = tokenizer.convert_ids_to_tokens(token)
-            warnings.warn(f"targets: {target!r} is not in the vocabulary, {piece!r} stands in for it", stacklevel=3)
+            warn(f"targets: {target!r} is not in the vocabulary, {piece!r} stands in for it")
         ids.add(token)
     if not ids:
         raise InputError("targets: takes at least one word")
