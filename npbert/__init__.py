@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .generation import GenerationConfig, generate, stream
     from .pretrained import load
     from .tasks import (
+        Pipeline,
+        Pooling,
         embed,
         feature_extraction,
         fill_mask,
@@ -39,12 +41,13 @@ if TYPE_CHECKING:
         next_sentence,
         pipeline,
         question_answering,
+        read_pooling,
         similarity,
         text_classification,
         text_generation,
         token_classification,
     )
-    from .tokenizer import BertTokenizer
+    from .tokenizer import BatchEncoding, BertTokenizer
 
 __version__ = "0.1.0"
 
@@ -54,6 +57,8 @@ _LATER = {
     "generation": ("GenerationConfig", "generate", "stream"),
     "pretrained": ("load",),
     "tasks": (
+        "Pipeline",
+        "Pooling",
         "embed",
         "feature_extraction",
         "fill_mask",
@@ -61,17 +66,19 @@ _LATER = {
         "next_sentence",
         "pipeline",
         "question_answering",
+        "read_pooling",
         "similarity",
         "text_classification",
         "text_generation",
         "token_classification",
     ),
-    "tokenizer": ("BertTokenizer",),
+    "tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
 _MODULES = ("golden", "outputs")
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
+    "BatchEncoding",
     "BertConfig",
     "BertForMaskedLM",
     "BertForMultipleChoice",
@@ -92,6 +99,8 @@ __all__ = [
     "MissingFileError",
     "MissingNameError",
     "NpbertError",
+    "Pipeline",
+    "Pooling",
     "Trace",
     "Weights",
     "embed",
@@ -107,6 +116,7 @@ __all__ = [
     "outputs",
     "pipeline",
     "question_answering",
+    "read_pooling",
     "similarity",
     "stream",
     "text_classification",
