@@ -69,6 +69,14 @@ class Suspect:
     explanation: str  # what is wrong and what to change
     evidence: Evidence
 
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values that JSON can hold: what is infinite is None."""
+        evidence = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in self.evidence._asdict().items()
+        }
+        return {"mistake": self.mistake, "where": self.where, "explanation": self.explanation, "evidence": evidence}
+
     def __str__(self) -> str:
         return f"{self.mistake} at {self.where}\n    {self.explanation}\n    evidence: {self.evidence}"
 

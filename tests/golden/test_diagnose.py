@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -280,6 +281,20 @@ def test_each_suspect_says_what_to_change(subjects: dict[str, Subject]) -> None:
     assert suspect.where in printed
     assert suspect.explanation in printed
     assert "times closer" in printed
+
+
+def test_a_suspect_in_json(subjects: dict[str, Subject]) -> None:
+    subject = subjects["encoder"]
+    for mistake, name in (("gelu-tanh", "gelu-tanh"), ("", "unknown")):
+        dump = subject.dump(mistake)
+        dump[ACTIVATION] = dump[ACTIVATION] * (1 if mistake else np.float32(np.nan))
+        suspect = golden.diagnose(subject.pack, dump)[0]
+        read = json.loads(json.dumps(suspect.as_dict(), allow_nan=False))
+        assert read["mistake"] == name
+        assert read["where"] == suspect.where == ACTIVATION
+        assert read["explanation"] == suspect.explanation
+        assert read["evidence"]["tensor"] == ACTIVATION
+        assert (read["evidence"]["error_of_mistake"] is None) == (name == "unknown")
 
 
 def test_the_approximation_where_the_exact_function_is_wanted_and_the_other_way_round(
