@@ -118,14 +118,12 @@ WeightsOf: TypeAlias = Callable[[str, Mapping[str, Array]], dict[str, Array]]
 
 @dataclass(frozen=True)
 class Form:
-    """One way to make a mistake."""
+    """One way to make a mistake. Of the values that it names, those are replaced that the module has."""
 
     mistake: str
     explanation: str
     module: str  # a regular expression for the modules that it can be made in
-    values: Mapping[str, Value] = field(
-        default_factory=dict
-    )  # what replaces values, by name relative to the module; not all need be there
+    values: Mapping[str, Value] = field(default_factory=dict)  # what replaces values, by name relative to the module
     weights: WeightsOf | None = None  # what replaces weights, by full name
     shows_in: tuple[str, ...] = ()  # the values that wrong weights go into first, relative to the module
     precision: str | None = None  # what is rounded, is rounded to this
