@@ -119,8 +119,7 @@ def _diagnose(args: argparse.Namespace) -> None:
     precision = PRECISIONS.get(args.precision, args.precision)
     suspects = golden.diagnose(args.pack, args.port, names=args.map, precision=precision, model=model)
     if args.json:
-        fields = ("mistake", "where", "explanation", "evidence")
-        print(json.dumps([{name: getattr(suspect, name) for name in fields} for suspect in suspects], ensure_ascii=False))
+        print(json.dumps([suspect.as_dict() for suspect in suspects], ensure_ascii=False))
     elif not suspects:
         print("no mistake: the port is within its tolerances")
     else:

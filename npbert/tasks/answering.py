@@ -200,8 +200,8 @@ def _characters(row: Row, first: int, last: int, align_to_words: bool) -> tuple[
     """The characters of the context that the tokens `first` to `last`, or the words they are in, stand for."""
     encoding = row.encoding
     begin, end = encoding.offsets[first][0], encoding.offsets[last][1]
-    words = encoding.word_ids[first], encoding.word_ids[last]
-    if align_to_words and words[0] is not None and words[1] is not None:
+    words = [word for word in (encoding.word_ids[first], encoding.word_ids[last]) if word is not None]
+    if align_to_words and len(words) == 2:
         spans = [encoding.word_to_chars(word, 1) for word in words]
         if spans[0] is not None and spans[1] is not None:
             begin, end = spans[0][0], spans[1][1]

@@ -184,9 +184,8 @@ class Vocabulary:
 
         Tokens that the vocabulary lacks get the ids from `len(tok)` on: the model then needs `resize_token_embeddings`.
         """
-        if not isinstance(new_tokens, list | tuple):
-            new_tokens = [new_tokens]
-        return self._add(checks.tokens("new_tokens", new_tokens), special_tokens=special_tokens)
+        several = new_tokens if isinstance(new_tokens, list | tuple) else [new_tokens]
+        return self._add(checks.tokens("new_tokens", several), special_tokens=special_tokens)
 
     def _add(self, tokens: list[Any], special_tokens: bool = False) -> int:
         checks.refuse_surrogates("new_tokens", [str(token) for token in tokens])
