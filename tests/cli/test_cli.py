@@ -310,9 +310,16 @@ def test_a_reader_that_leaves_early_is_no_error(checkpoints: dict[str, str]) -> 
 
 def test_an_interrupt_ends_quietly(checkpoints: dict[str, str]) -> None:
     command = [sys.executable, "-m", "npbert", "tokenize", "--json", "--model", checkpoints["BertModel"]]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    ) as running:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background ignores it, and so would its child
+    try:
+        running = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with running:
         running.stdin.write(b"the cat\n" * 2_000)  # fits into its pipe; the answers do not fit into theirs
         running.stdin.flush()
         running.stdout.read(10)
