@@ -72,7 +72,7 @@ class BertConfig:
     architectures: list[str] | None = None
 
     def __init__(self, **fields: Any) -> None:
-        fields = copy.deepcopy(fields)
+        fields = _plain(fields)
         labels = _integer_keys("id2label", fields.pop("id2label", None))
         number = fields.pop("num_labels", None)
         self.num_labels = (len(labels) or 2) if number is None else number
@@ -88,6 +88,9 @@ class BertConfig:
         for name, value in fields.items():
             setattr(self, name, value)
         self.validate()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _plain(value))
 
     @property
     def num_labels(self) -> int:
@@ -178,7 +181,7 @@ class BertConfig:
         """Fields as the text of a `config.json`."""
         if callable(fields.get("hidden_act")):
             raise InputTypeError(f"config: hidden_act is a function ({fields['hidden_act']!r}) and cannot be written to a file")
-        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False, default=_refuse_to_write) + "\n"
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], **overrides: Any) -> BertConfig:
@@ -223,6 +226,19 @@ class BertConfig:
 
 
 _METHODS = {name for name in vars(BertConfig) if name not in BertConfig.__annotations__ and name != "num_labels"}
+
+
+def _plain(value: Any) -> Any:
+    """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well and could not be saved."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _refuse_to_write(value: object) -> None:
+    raise InputTypeError(f"config: a field holds {value!r}, which cannot be written to a file")
 
 
 def _is_int(value: object) -> bool:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .errors import InputError, InputTypeError
+
 # P(t) = 1 + t * (c0 + c1 t + ...), the cube root of 1 / (1 - erf(x)^2) at t = x^2, for x to 3.92 and beyond.
 CUBE_ROOT = (0.4244132, 0.07730996, 0.0084643265, 0.0007753773, 6.5901613e-05, 8.8086662e-08, 4.1787294e-07)
 
@@ -79,11 +81,11 @@ def erf(x: ArrayLike, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     array = np.asarray(x)
     dtype = np.dtype(np.float64) if array.dtype.kind in "biu" else array.dtype.newbyteorder("=")
     if dtype not in (np.float16, np.float32, np.float64):
-        raise TypeError(f"erf: x is {array.dtype}; it takes float16, float32, float64 and integers")
+        raise InputTypeError(f"erf: x is {array.dtype}; it takes float16, float32, float64 and integers")
     if out is None:
         out = np.empty(array.shape, dtype)
     elif out.shape != array.shape or out.dtype != dtype:
-        raise ValueError(f"erf: out is {out.dtype} of shape {out.shape}; for this x it takes {dtype} of shape {array.shape}")
+        raise InputError(f"erf: out is {out.dtype} of shape {out.shape}; for this x it takes {dtype} of shape {array.shape}")
 
     working_dtype = np.result_type(dtype, np.float32)
     kernel = float32_kernel if working_dtype == np.float32 else float64_kernel

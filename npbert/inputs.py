@@ -66,6 +66,29 @@ def numbers(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
     return x if dtype is None else x.astype(dtype, copy=False)
 
 
+def floats(name: str, value: object) -> Array:
+    """Weights. Whole numbers are refused: they are quantized, or of something else, and NumPy would make them float64."""
+    x = as_array(name, value)
+    if x.dtype.kind != "f":
+        raise InputTypeError(f"{name} takes floats, got {_kind(x)}")
+    return x
+
+
+def flag(name: str, value: object, default: bool) -> bool:
+    """Yes or no; None is the default. A string would count as yes whatever it says."""
+    if value is None:
+        return default
+    if not isinstance(value, int | np.bool_):
+        raise InputTypeError(f"{name}: takes True, False or None, got {value!r}")
+    return bool(value)
+
+
+def generator(name: str, value: object) -> None:
+    """Refuse what is neither None nor a generator: a seed, say."""
+    if value is not None and not isinstance(value, np.random.Generator):
+        raise InputTypeError(f"{name}: takes a numpy.random.Generator, got {type(value).__name__}")
+
+
 def mask(name: str, value: object, *shapes: tuple[int, ...]) -> Array:
     """Ones and zeros (or numbers between them) in one of the given shapes; bool and every kind of number will do."""
     x = as_array(name, value)

@@ -51,10 +51,13 @@ class BertPreTrainedModel:
 
     def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
         self._set_config(config)
+        inputs.generator("rng", rng)
         if weights is None:
             rng = np.random.default_rng() if rng is None else rng
             std = self.config.initializer_range
             self._arrays = parameters.initialize(self.parameters(), rng, np.float32, std=std)
+        elif rng is not None:
+            raise InputError("rng: draws the weights of a new model, but weights were given")
         else:
             self.load_state_dict(weights)
 
@@ -150,7 +153,8 @@ class BertPreTrainedModel:
         return self._arrays | {alias: self._arrays[name] for alias, name in self.tied().items()}
 
     def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Take the model's weights from a mapping. Arrays of the model's own type are used as they are, not copied.
+        """Take the model's weights from a mapping. Arrays of the model's own type are used as they are, not copied; the
+        first weights decide that type: float64 if one of them is, else float32.
 
         With `strict` every parameter must be there and nothing else; without it the others keep their values and the
         result says what was missing and what was not expected. A wrong shape is always an error, and after an error the
@@ -164,7 +168,7 @@ class BertPreTrainedModel:
         for alias, name in tied.items():
             if alias in given:
                 given.setdefault(name, given[alias])
-        found = {name: inputs.numbers(name, given[name]) for name in wanted if name in given}
+        found = {name: inputs.floats(f"weights: {name}", given[name]) for name in wanted if name in given}
         missing = [name for name in wanted if name not in found]
         unexpected = [name for name in given if name not in wanted and name not in tied]
         if strict and (missing or unexpected):
@@ -274,17 +278,16 @@ class BertPreTrainedModel:
             "inputs_embeds": inputs_embeds,
         }
         options = {
-            "output_attentions": self.config.output_attentions if output_attentions is None else output_attentions,
-            "output_hidden_states": self.config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            "output_attentions": inputs.flag("output_attentions", output_attentions, self.config.output_attentions),
+            "output_hidden_states": inputs.flag("output_hidden_states", output_hidden_states, self.config.output_hidden_states),
             "rng": rng,
         }
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise InputTypeError(f"rng: takes a numpy.random.Generator, got {type(rng).__name__}")
+        return_dict = inputs.flag("return_dict", return_dict, self.config.return_dict)
+        inputs.generator("rng", rng)
         every = ("output_attentions", "output_hidden_states", "return_dict", "rng")
         inputs.known(type(self).__name__, others, (*arrays, *self._reads_encoder, *self._labels, *every))
         labels = {name: others.pop(name, None) for name in self._labels}
         result = self._run(arrays | others, labels, options)
-        return_dict = self.config.return_dict if return_dict is None else return_dict
         return result if return_dict else result.as_plain_tuple()
 
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
@@ -292,14 +295,13 @@ class BertPreTrainedModel:
 
     def _bert(self, arrays: dict[str, Any], options: dict[str, Any]) -> tuple[EncoderResult, Array | None]:
         """Check the arguments of the base model and run it."""
-        use_cache = arrays.pop("use_cache", None)
+        has_cache = self.config.is_decoder and "use_cache" in self._reads_encoder
+        use_cache = inputs.flag("use_cache", arrays.pop("use_cache", None), has_cache and self.config.use_cache)
         if use_cache and not self.config.is_decoder:
             raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
-        if self.config.is_decoder and "use_cache" in self._reads_encoder:
-            use_cache = self.config.use_cache if use_cache is None else use_cache
         checked = inputs.of_bert(self.config, self.dtype, **arrays)
         w = self._weights.scope(self.base_model_prefix)
-        result, pooled = bert(w, self.config, use_cache=bool(use_cache), **checked, **options)
+        result, pooled = bert(w, self.config, use_cache=use_cache, **checked, **options)
         if self.base_model_prefix:
             result = result._replace(hidden=keep(w, "", result.hidden))
         return result, pooled

@@ -47,6 +47,31 @@ def test_unknown_fields_are_kept_and_saved_again(tmp_path: Path) -> None:
     assert build("BertModel", config).config.note == "mine"
 
 
+def test_numpy_values_become_plain_ones_and_can_be_saved() -> None:
+    plain = tiny(hidden_size=24, layer_norm_eps=0.5, is_decoder=True, num_labels=3, pruned_heads={1: [0, 2]}, note=[[1, 2]])
+    config = tiny(
+        hidden_size=np.int64(24),
+        layer_norm_eps=np.float32(0.5),
+        is_decoder=np.bool_(True),
+        num_labels=np.uint8(3),
+        pruned_heads={np.int64(1): np.array([2, 0])},
+        note=(np.array([1, 2]),),
+    )
+    assert config == plain
+    assert {type(value) for value in config.to_dict().values()} == {type(value) for value in plain.to_dict().values()}
+    assert config.to_json_string() == plain.to_json_string()
+    config.vocab_size = np.int32(40)  # type: ignore[assignment]
+    config.mask_value = np.finfo(np.float32).min  # type: ignore[assignment]
+    assert type(config.vocab_size) is int
+    assert type(config.mask_value) is float
+    assert build("BertModel", config)(ids(config, 1, 2))[0].shape == (1, 2, 24)
+
+
+def test_what_json_cannot_hold_is_refused_when_saved() -> None:
+    with pytest.raises(InputTypeError, match="field holds <object"):
+        tiny(note={"deep": [object()]}).to_json_string()
+
+
 def test_nothing_is_shared_with_the_caller() -> None:
     heads, nested = {0: [1]}, {"a": [1]}
     config = tiny(pruned_heads=heads, nested=nested)

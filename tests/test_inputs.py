@@ -483,6 +483,11 @@ def test_wrong(name: str) -> None:
 
 WRONG_TOO: dict[str, tuple[Any, dict[str, Any]]] = {
     "no tokens": (ENCODER, {"input_ids": np.zeros((2, 0), int)}),
+    "a word for a flag": (ENCODER, {"input_ids": IDS, "output_attentions": "no"}),
+    "an array for a flag": (ENCODER, {"input_ids": IDS, "output_hidden_states": np.zeros(2)}),
+    "a word for the kind of result": (ENCODER, {"input_ids": IDS, "return_dict": "tuple"}),
+    "a word for the cache": (DECODER, {"input_ids": IDS, "use_cache": "no"}),
+    "a seed for a generator": (ENCODER, {"input_ids": IDS, "rng": 0}),
     "a mask that is added already": (ENCODER, {"input_ids": IDS, "attention_mask": [[0.0, 0.0, -10000.0]] * 2}),
     "a mask of lengths": (ENCODER, {"input_ids": IDS, "attention_mask": [[3, 3, 2]] * 2}),
 }

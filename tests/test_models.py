@@ -205,6 +205,32 @@ def test_lists_are_weights_too() -> None:
     assert_same_results(npbert.BertModel(tiny(), listed)(ids(tiny(), 1, 3)), model(ids(tiny(), 1, 3)), 0)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.bool_])
+def test_whole_numbers_are_no_weights(dtype: Any) -> None:
+    """NumPy would let one such array turn a float32 model into a float64 one."""
+    state = build("BertModel", tiny(), dtype=np.float32).state_dict()
+    with pytest.raises(InputTypeError, match=r"weights: .*query\.weight takes floats, got (int|bool)"):
+        npbert.BertModel(tiny(), {**state, QUERY: state[QUERY].astype(dtype)})
+
+
+def test_a_generator_draws_or_the_weights_are_given() -> None:
+    with pytest.raises(InputTypeError, match=r"rng: takes a numpy\.random\.Generator, got int"):
+        npbert.BertModel(tiny(), rng=0)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"rng: .*weights were given"):
+        npbert.BertModel(tiny(), build("BertModel", tiny()).state_dict(), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("swap", [">f2", ">f4", ">f8"])
+def test_weights_in_any_byte_order_and_layout(swap: str) -> None:
+    model = build("BertModel", tiny(), dtype=np.float16 if swap == ">f2" else swap.replace(">", "<"))
+    odd = {name: np.asfortranarray(x).astype(swap, order="F") for name, x in model.state_dict().items()}
+    for x in odd.values():
+        x.flags.writeable = False
+    other = npbert.BertModel(tiny(), odd)
+    assert other.dtype == model.dtype
+    assert_same_results(other(ids(tiny(), 2, 3)), model(ids(tiny(), 2, 3)), 1e-6 if model.dtype == np.float32 else 1e-14)
+
+
 def test_word_table() -> None:
     model = build("BertForMaskedLM", tiny())
     table = np.random.default_rng(9).normal(size=(31, 12))
