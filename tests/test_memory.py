@@ -51,18 +51,18 @@ def peak_of(model: Any, **arguments: Any) -> int:
 
 def test_attention_holds_a_few_times_the_scores() -> None:
     scores = B * 8 * S * S * FLOAT
-    assert 2 * scores < peak_of(model_of(num_attention_heads=8)) < 4 * scores
+    assert 2 * scores < peak_of(model_of(num_attention_heads=8)) < 2.6 * scores
 
 
-@pytest.mark.parametrize("kind", POSITION_TYPES[1:])
-def test_relative_positions_hold_a_few_times_the_scores(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "times"), [("relative_key", 4.2), ("relative_key_query", 5.2)])
+def test_relative_positions_hold_a_few_times_the_scores(kind: str, times: float) -> None:
     scores = B * 8 * S * S * FLOAT  # the distances, [S, T, H], are half as large here
-    assert peak_of(model_of(num_attention_heads=8, position_embedding_type=kind)) < 6.5 * scores
+    assert peak_of(model_of(num_attention_heads=8, position_embedding_type=kind)) < times * scores
 
 
 def test_feed_forward_holds_a_few_times_its_wide_array() -> None:
     wide = B * S * 1024 * FLOAT
-    assert 2 * wide < peak_of(model_of(intermediate_size=1024, num_attention_heads=1)) < 3.5 * wide
+    assert 2 * wide < peak_of(model_of(intermediate_size=1024, num_attention_heads=1)) < 2.7 * wide
 
 
 def test_chunks_make_the_wide_array_small() -> None:
@@ -75,28 +75,28 @@ def test_chunks_make_the_wide_array_small() -> None:
     assert peaks[S] == pytest.approx(peaks[0], rel=0.02)
     assert peaks[S // 2] < peaks[0] - 0.9 * wide, "two wide arrays, half as large"
     assert peaks[S // 4] < peaks[0] - 1.4 * wide, "two wide arrays, a quarter as large"
-    assert peaks[S // 16] < 0.4 * peaks[0]
+    assert peaks[S // 16] < 0.3 * peaks[0]
     without = peak_of(model_of(intermediate_size=64, num_attention_heads=1))
-    assert peaks[S // 16] < 1.35 * without, "what is left is attention's"
+    assert peaks[S // 16] < 1.15 * without, "what is left is attention's"
 
 
 def test_layers_do_not_add_up() -> None:
     few, many = (peak_of(model_of(num_hidden_layers=layers)) for layers in (2, 5))
-    assert many < 1.02 * few + 8 * 1024
+    assert many < few + 4 * 1024
 
 
 def test_only_what_is_asked_for_is_held() -> None:
     model = model_of(num_hidden_layers=4)
     plain, scores, hidden = peak_of(model), B * 4 * S * S * FLOAT, B * S * 64 * FLOAT
-    assert peak_of(model, output_attentions=True) > plain + 2 * scores
-    assert plain + 2 * hidden < peak_of(model, output_hidden_states=True) < plain + 6 * hidden
+    assert plain + 2.9 * scores < peak_of(model, output_attentions=True) < plain + 3.1 * scores, "the fourth is held anyway"
+    assert plain + 1.9 * hidden < peak_of(model, output_hidden_states=True) < plain + 2.2 * hidden
 
 
 def test_words_logits_exist_once_and_their_loss_takes_a_few_copies() -> None:
     model = model_of("BertForMaskedLM", vocab_size=8000, num_hidden_layers=1, num_attention_heads=1)
     logits = B * S * 8000 * FLOAT
-    assert peak_of(model) < 1.3 * logits
-    assert peak_of(model, labels=np.ones((B, S), int)) < 4.2 * logits
+    assert peak_of(model) < 1.05 * logits
+    assert peak_of(model, labels=np.ones((B, S), int)) < 3.1 * logits
 
 
 def test_a_step_with_a_cache_holds_little_more_than_the_new_cache() -> None:
@@ -104,7 +104,7 @@ def test_a_step_with_a_cache_holds_little_more_than_the_new_cache() -> None:
     tokens = ids(model.config, B, S - 1)
     past = model(tokens).past_key_values
     new_cache = 2 * 2 * B * S * 64 * FLOAT
-    assert peak(lambda: model(tokens[:, :1], past_key_values=past)) < 2 * new_cache
+    assert peak(lambda: model(tokens[:, :1], past_key_values=past)) < 1.4 * new_cache
 
 
 def lines_run(function: Callable[[], Any]) -> int:
