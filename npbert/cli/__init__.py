@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import NoReturn
 
 from npbert.cli import common
-from npbert.errors import NpbertError
+from npbert.errors import InputError, InputTypeError, NpbertError
 
 VERBS = {
     "similarity": "similarity",
@@ -42,10 +44,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=20)  # the longest verb has its help beside it
     parser = _Parser(
         prog="npbert",
         description="BERT as plain NumPy: run checkpoints, look into them, and hold ports against them.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=layout,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
     examples = []
@@ -67,26 +70,61 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"npbert: warning: {message}", file=sys.stderr)
+def _say(message: object) -> None:
+    """A line on standard error, however many the message has."""
+    if sys.stderr is not None:  # else print would take standard output
+        print("npbert:", common.shown(" ".join(str(message).splitlines())), file=sys.stderr)
+
+
+def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as what is read; and file names that are no text stay what they are
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    try:
+        _parser().parse_args(argv, args)
+        if sys.stdout is None:
+            raise InputError("standard output is closed")
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _say(f"warning: {common.translated(args, str(message))}")
+            status: int = args.run(args) or 0
+    except SystemExit:  # after --help
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Exit status: 0; 1 when a comparison finds a difference; 2 for bad usage and bad input."""
-    args = _parser().parse_args(argv)
+    args = argparse.Namespace(debug=False)
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            status: int = args.run(args) or 0
-        sys.stdout.flush()
-        return status
+        return _run(args, argv)
     except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own flush at the end finds a taker
         return 0
     except KeyboardInterrupt:
         return 130
-    except (NpbertError, OSError) as error:
-        if getattr(args, "debug", False):
+    except Exception as error:
+        if args.debug:
             raise
-        print(f"npbert: {error}", file=sys.stderr)
+        if isinstance(error, InputError | InputTypeError):
+            _say(common.translated(args, str(error)))
+        elif isinstance(error, NpbertError):
+            _say(error)
+        elif isinstance(error, OSError):
+            _say(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+        elif isinstance(error, MemoryError):
+            _say("the memory does not suffice")
+        else:
+            _say(f"{type(error).__name__}: {error} (--debug shows where it came up)")
         return 2
+    finally:
+        _leave_nothing_to_write()
+
+
+def _leave_nothing_to_write() -> None:
+    """Python writes at its end what is left, and where nobody takes it says so in lines of its own."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

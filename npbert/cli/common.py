@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
+import unicodedata
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from npbert.errors import InputError, MissingFileError
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from npbert.tokenizer import BertTokenizer
 
 MINILM = "all-MiniLM-L6-v2"
+JOINERS = "\u200c\u200d"  # without them some scripts, and emoji of several persons, fall apart
 
 
 def add_text(parser: argparse.ArgumentParser, what: str = "text") -> None:
@@ -39,6 +43,11 @@ def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None) -> N
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="print one JSON value a line")
+
+
+def add_truncation(parser: argparse.ArgumentParser) -> None:
+    """--truncation."""
+    parser.add_argument("--truncation", action="store_true", help="of a text too long for the model read the beginning")
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
@@ -119,28 +128,46 @@ def beside(inputs: Iterable[Any], answer: Callable[[Iterator[Any]], Iterable[Any
         yield waiting.popleft(), result
 
 
+def translated(args: argparse.Namespace, message: str) -> str:
+    """What a task says of its arguments, in the words of the command: places in files for positions in lists, options."""
+    message = re.sub(r"^inputs\[(\d+)\](\[[^]]*\])?", lambda found: place(args, int(found[1]) + 1), message)
+    message = message.replace("tokenizer_kwargs={'truncation': True}", "truncation=True")
+    for name in vars(args).keys() - {"text"}:
+        message = re.sub(rf"^{name}(?=:)|\b{name}=(True\b|(?= ))", f"--{name.replace('_', '-')}", message)
+    return message
+
+
+def place(args: argparse.Namespace, number: int) -> str:
+    """What error messages call an item, counted from 1."""
+    if args.text:
+        return f"text {number}"
+    return f"{'standard input' if args.file in (None, '-') else args.file}: line {number}"
+
+
 def items(args: argparse.Namespace) -> Iterator[str]:
-    """The texts, one after the other: a million lines need no more memory than one."""
+    """The texts, one after the other: a million lines need no more memory than one.
+
+    That there are any is found out now, before a model is loaded in vain.
+    """
     if args.text and args.file is not None:
         raise InputError("takes texts or --file, got both")
     if args.text:
-        yield from args.text
-        return
-    if args.file is None and sys.stdin.isatty():
+        return iter(args.text)
+    if args.file not in (None, "-"):
+        os.stat(args.file)
+    elif sys.stdin is None or (args.file is None and sys.stdin.isatty()):
         raise InputError("no text: give it as arguments, with --file, or on standard input")
-    if args.file is not None and args.file != "-":
-        with open(args.file, "rb") as file:
-            yield from _lines(file, args.file)
-    else:
-        yield from _lines(sys.stdin.buffer, "standard input")
+    return _lines(args)
 
 
-def _lines(file: Any, name: str) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: line {number} is not UTF-8 ({error.reason} at byte {error.start})") from None
+def _lines(args: argparse.Namespace) -> Iterator[str]:
+    with nullcontext(sys.stdin.buffer) if args.file in (None, "-") else open(args.file, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")  # some editors begin a file with a mark
+            except UnicodeDecodeError as error:
+                raise InputError(f"{place(args, number)} is not UTF-8 ({error.reason} at byte {error.start})") from None
+            yield text.rstrip("\r\n")
 
 
 def print_json(value: Any) -> None:
@@ -150,11 +177,36 @@ def print_json(value: Any) -> None:
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Rows with their columns aligned; the columns in `right` to the right, as numbers are read."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+
     return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        "  ".join(pad(cell, widths[column], right=column in right) for column, cell in enumerate(row)).rstrip() for row in rows
+    )
+
+
+def pad(text: str, columns: int, *, right: bool = False) -> str:
+    """The text with spaces after it, or before it, so that it takes so many columns."""
+    space = " " * (columns - width(text))
+    return space + text if right else text + space
+
+
+def width(text: str) -> int:
+    """The columns that a text takes in a terminal: two for a Chinese character, none for what stands on another."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.category(sign) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+        for sign in text
+    )
+
+
+def shown(text: str) -> str:
+    """The text on one line, with control characters as escapes, so that it can do nothing to a table or a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") and sign not in JOINERS
+        else sign
+        for sign in text
     )

@@ -19,8 +19,9 @@ def run(args: argparse.Namespace) -> None:
     """Print a line of numbers for each text."""
     from npbert.tasks.embedding import embed
 
+    inputs = common.items(args)
     model, tokenizer = common.load_base(args)
-    for text, vector in common.beside(common.items(args), lambda texts: embed(model, tokenizer, texts)):
+    for text, vector in common.beside(inputs, lambda texts: embed(model, tokenizer, texts)):
         if args.json:
             common.print_json({"text": text, "embedding": vector})
         else:

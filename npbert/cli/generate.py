@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from npbert.cli import common
+from npbert.errors import InputError
 
 EXAMPLE = 'npbert generate --model my-causal-model --max-new-tokens 20 "Once upon a time"'
 
@@ -42,12 +43,13 @@ def run(args: argparse.Namespace) -> None:
 
     from npbert.tasks import text_generation
 
+    if args.seed is not None and args.seed < 0:
+        raise InputError(f"--seed: takes 0 or more, got {args.seed}")
+    inputs = common.items(args)
     model, tokenizer = common.load_generator(args)
     options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     rng = np.random.default_rng(args.seed)
-    for prompt, texts in common.beside(
-        common.items(args), lambda prompts: text_generation(model, tokenizer, prompts, rng=rng, **options)
-    ):
+    for prompt, texts in common.beside(inputs, lambda prompts: text_generation(model, tokenizer, prompts, rng=rng, **options)):
         if args.json:
             common.print_json({"text": prompt, "generated": [text["generated_text"] for text in texts]})
         else:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npbert.cli import common
+
+if TYPE_CHECKING:
+    from npbert.config import BertConfig
 
 EXAMPLE = "npbert info"
 
@@ -18,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the configuration's main numbers, the tree and the parts."""
+    from npbert.encoder_decoder import EncoderDecoderModel
     from npbert.pretrained import load
 
     with common.loading(common.model_name(args)) as name:
@@ -37,12 +41,25 @@ def run(args: argparse.Namespace) -> None:
         )
         return
     print(f"{type(model).__name__} from {name}, computing in {model.dtype}")
+    both = isinstance(model, EncoderDecoderModel)
+    for config in (model.config.encoder, model.config.decoder) if both else (model.config,):
+        print(main_numbers(config))
     print()
     print(tree(sizes))
     print()
     total = sum(parts.values())
     rows = [(part, f"{count:,}", f"{count / max(total, 1):.1%}") for part, count in parts.items()]
     print(common.table([*rows, ("total", f"{total:,}", "")], right=(1, 2)))
+
+
+def main_numbers(config: BertConfig) -> str:
+    """What makes one BERT larger than another."""
+    kind = "decoder" if config.is_decoder else "encoder"
+    return (
+        f"{kind}: {config.num_hidden_layers} layers of {config.num_attention_heads} heads, hidden size {config.hidden_size}, "
+        f"intermediate size {config.intermediate_size}, {config.vocab_size:,} tokens, "
+        f"{config.max_position_embeddings} positions"
+    )
 
 
 def count_parts(sizes: Mapping[str, tuple[list[int], int]]) -> dict[str, int]:

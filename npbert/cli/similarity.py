@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> None:
     _, vector = next(answers)
     compared = unit(vector)
     if not args.json:
-        print(f"        {first}")
+        print(f"        {common.shown(first)}")
     for text, vector in answers:
         cosine = float(compared @ unit(vector))
         if args.json:
             common.print_json({"text": first, "other": text, "similarity": cosine})
         else:
-            print(f"{cosine:7.4f} {text}")
+            print(f"{cosine:7.4f} {common.shown(text)}")

@@ -20,11 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a table for each text."""
+    from npbert.tasks.batches import check_text
     from npbert.tokenizer import BertTokenizer
 
+    if args.pair is not None:
+        check_text("--pair", args.pair)
+    inputs = common.items(args)
     with common.loading(common.model_name(args)) as name:
         tokenizer = BertTokenizer.from_pretrained(name)
-    for number, text in enumerate(common.items(args)):
+    for number, text in enumerate(inputs):
+        check_text(common.place(args, number + 1), text)
         encoding = tokenizer(text, args.pair, return_offsets_mapping=True)
         pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
         if args.json:
@@ -40,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
             encoding.sequence_ids(),
             strict=True,
         ):
-            source = "" if sequence is None else repr(texts[sequence][start:end])[1:-1]
+            source = "" if sequence is None else common.shown(texts[sequence][start:end])
             place = ("", "") if sequence is None else (str(start), str(end))
             rows.append((piece, str(identifier), str(kind), *place, source))
         print(("\n" if number else "") + common.table(rows, right=(1, 2, 3, 4)))

@@ -123,7 +123,7 @@ def test_classify_tokens_qa_and_next_sentence(capsys: pytest.CaptureFixture[str]
     where = checkpoints["BertForSequenceClassification"]
     best = npbert.pipeline("text-classification", model=where)("the cat sat")[0]
     _, out, _ = run(capsys, "classify", "--model", where, "the cat sat", "the dog")
-    assert out.splitlines()[0] == f"{best['score']:.4f} {best['label']}  the cat sat"
+    assert out.splitlines()[0] == f"{best['score']:.4f} {best['label']:5}  the cat sat"  # as wide as "maybe"
     _, out, _ = run(capsys, "classify", "--model", where, "--json", "--top-k", "3", "--pair", "a dog", "the cat sat")
     assert [sorted(label["label"] for label in json.loads(out)["labels"])] == [["maybe", "no", "yes"]]
 
