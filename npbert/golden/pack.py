@@ -41,6 +41,8 @@ from npbert.checkpoints.reading import StrPath, parse_json, shown
 from npbert.config import BertConfig
 from npbert.encoder_decoder import EncoderDecoderConfig
 from npbert.errors import FileError, InputError, MissingNameError
+from npbert.golden import positions
+from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import Tolerance
 
 Array: TypeAlias = NDArray[Any]
@@ -72,8 +74,8 @@ class Pack(Mapping[str, Array]):
         self.config = kind.from_dict(fields)
         self.aliases = metadata["aliases"]
         self.tolerances = {
-            name: {precision: Tolerance(**bounds) for precision, bounds in precisions.items()}
-            for name, precisions in metadata["tolerances"].items()
+            name: {precision: Tolerance(**metadata["tolerances"][name][precision]) for precision in EPSILON}
+            for name in metadata["order"]
         }
         self.inputs = _nested({n.removeprefix(INPUT): x for n, x in tensors.items() if n.startswith(INPUT)})
         weights = {name.removeprefix(WEIGHT): x for name, x in tensors.items() if name.startswith(WEIGHT)}
@@ -109,9 +111,24 @@ def read_pack(path: StrPath) -> Pack:
     metadata = {part: parse_json(texts[part].encode("utf-8"), f"{path}: {part}") for part in PARTS}
     tensors = safetensors.read(path)
     try:
-        return Pack(path, tensors, metadata)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        pack = Pack(path, tensors, metadata)
+        _check(pack)
+        return pack
+    except (TypeError, LookupError, AttributeError, ValueError, OverflowError) as error:
         raise FileError(f"{path}: is not a sound golden pack: {type(error).__name__}: {error}") from error
+
+
+def _check(pack: Pack) -> None:
+    """That what the file says of itself fits together, so that who reads on need not ask."""
+    if not isinstance(pack.metadata["weights_sha256"], str):
+        raise ValueError(f"weights_sha256 takes a text, got {shown(pack.metadata['weights_sha256'])}")
+    for name, precisions in pack.tolerances.items():
+        for bound in (bound for tolerance in precisions.values() for bound in tolerance):
+            if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not 0 <= bound < math.inf:
+                raise ValueError(f"{name}: a tolerance takes a number from 0 on, got {shown(bound)}")
+    visible = positions.of_call(pack.config, pack.inputs)
+    for name, array in pack.items():
+        np.broadcast_to(positions.counted(visible, name, array.shape), array.shape)
 
 
 def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -253,6 +253,67 @@ def test_what_is_no_pack(tmp_path: Path) -> None:
         golden.read_pack(path)
 
 
+def _tolerances(bounds: Any) -> Any:
+    return lambda tolerances: tolerances["bert.pooler"]["bfloat16"].update(bounds) or tolerances
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("config", lambda config: [config]),
+        ("weights_sha256", lambda text: 5),
+        ("order", lambda order: [*order, 5]),
+        ("order", lambda order: [*order, {}]),
+        ("aliases", lambda aliases: list(aliases)),
+        ("tolerances", lambda tolerances: {}),
+        ("tolerances", lambda tolerances: {name: {} for name in tolerances}),
+        ("tolerances", _tolerances({"max_abs": "1"})),
+        ("tolerances", _tolerances({"max_abs": None})),
+        ("tolerances", _tolerances({"rms": True})),
+        ("tolerances", _tolerances({"rms": -1e-6})),
+        ("tolerances", _tolerances({"mean": 0})),
+    ],
+)
+def test_metadata_that_does_not_fit(tmp_path: Path, part: str, change: Any) -> None:
+    def damage(header: dict[str, Any]) -> None:
+        texts = header["__metadata__"]
+        texts[part] = json.dumps(change(json.loads(texts[part])))
+
+    with pytest.raises(FileError, match="sound"):
+        golden.read_pack(_damaged(tmp_path, damage))
+
+
+@pytest.mark.parametrize(
+    "name", ["input:labels.0", "input:past_key_values.0", "input:past_key_values.0.x", "input:inputs_embeds"]
+)
+def test_inputs_that_do_not_fit(tmp_path: Path, name: str) -> None:
+    def damage(header: dict[str, Any]) -> None:
+        header[name] = header.pop("input:input_ids")
+
+    with pytest.raises(FileError, match="sound"):
+        golden.read_pack(_damaged(tmp_path, damage))
+
+
+def test_tensors_that_do_not_fit_the_inputs(tmp_path: Path) -> None:
+    def damage(header: dict[str, Any]) -> None:
+        header["bert.encoder.layer.0.attention.self:scores"]["shape"].reverse()
+
+    with pytest.raises(FileError, match="sound"):
+        golden.read_pack(_damaged(tmp_path, damage))
+
+
+def _damaged(tmp_path: Path, damage: Any) -> Path:
+    """A committed pack with another header."""
+    sound = (PACKS / "encoder.safetensors").read_bytes()
+    data = 8 + int.from_bytes(sound[:8], "little")
+    header = json.loads(sound[8:data])
+    damage(header)
+    text = json.dumps(header).encode()
+    path = tmp_path / "pack.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + sound[data:])
+    return path
+
+
 def test_names_that_are_not_there() -> None:
     pack = golden.read_pack(PACKS / "encoder.safetensors")
     with pytest.raises(MissingNameError, match=r"bert\.pooler"):
