@@ -342,10 +342,10 @@ def bert(
         masks.self_attention(attention_mask, length, is_decoder=config.is_decoder), dtype, value=config.mask_value
     )  # [B, 1, S or 1, T]
     encoder_mask = None
-    if encoder_hidden is not None or (past and len(past[0]) == 4):
+    source = past[0][2] if past and len(past[0]) == 4 else encoder_hidden  # [B, N, E, H] stored, or [B, E, D]
+    if source is not None:
         if encoder_attention_mask is None:
-            encoder_length = encoder_hidden.shape[1] if encoder_hidden is not None else past[0][2].shape[2]  # type: ignore[index]
-            encoder_attention_mask = np.ones((batch, encoder_length), np.int64)  # [B, E]
+            encoder_attention_mask = np.ones((batch, source.shape[-2]), np.int64)  # [B, E]
         encoder_mask = masks.additive(masks.cross_attention(encoder_attention_mask), dtype, value=config.mask_value)
 
     hidden = embeddings(

@@ -89,6 +89,13 @@ def generator(name: str, value: object) -> None:
         raise InputTypeError(f"{name}: takes a numpy.random.Generator, got {type(value).__name__}")
 
 
+def which_tokens(input_ids: object, inputs_embeds: object) -> str:
+    """The name of the argument that brings the tokens: one of the two."""
+    if (input_ids is None) == (inputs_embeds is None):
+        raise InputError(f"takes either input_ids or inputs_embeds, got {'neither' if input_ids is None else 'both'}")
+    return "input_ids" if inputs_embeds is None else "inputs_embeds"
+
+
 def mask(name: str, value: object, *shapes: tuple[int, ...]) -> Array:
     """Ones and zeros (or numbers between them) in one of the given shapes; bool and every kind of number will do."""
     x = as_array(name, value)
@@ -153,10 +160,9 @@ def of_bert(
     past_key_values: object = None,
 ) -> dict[str, Any]:
     """Check the arguments that every model takes; the result is what `npbert.bert.bert` takes."""
-    if (input_ids is None) == (inputs_embeds is None):
-        raise InputError(f"takes either input_ids or inputs_embeds, got {'neither' if input_ids is None else 'both'}")
+    name = which_tokens(input_ids, inputs_embeds)
     checked: dict[str, Any] = {}
-    if input_ids is not None:
+    if name == "input_ids":
         tokens = checked["input_ids"] = ids("input_ids", input_ids, config.vocab_size)
         _warn_of_padding(config, tokens, attention_mask)
     else:
@@ -165,17 +171,17 @@ def of_bert(
             raise InputError(f"inputs_embeds: takes shape [batch, length, {config.hidden_size}], got {list(tokens.shape)}")
     batch, length = tokens.shape[:2]
     if not length:
-        raise InputError(f"{next(iter(checked))}: takes at least one token, got shape {list(tokens.shape)}")
+        raise InputError(f"{name}: takes at least one token, got shape {list(tokens.shape)}")
 
-    past_length = 0
+    past: tuple[tuple[Array, ...], ...] = ()
     if past_key_values is not None:
         past = checked["past"] = cache(past_key_values, config, batch, dtype)
-        past_length = past[0][0].shape[2] if past else 0
+    past_length = past[0][0].shape[2] if past else 0
+    stored = past[0][2].shape[2] if past and len(past[0]) == 4 else None  # how much of an encoder the cache holds
     total = past_length + length
     longest = config.max_position_embeddings
     by_distance = config.position_embedding_type != "absolute"
     if total > longest and (by_distance or position_ids is None):
-        name = "input_ids" if input_ids is not None else "inputs_embeds"
         cached = f" ({past_length} of them cached)" if past_length else ""
         raise InputError(f"{name}: {total} tokens{cached}, the model takes {longest}")
     if position_ids is not None:
@@ -201,11 +207,12 @@ def of_bert(
         if states.ndim != 3 or states.shape[0] != batch or states.shape[2] != config.hidden_size:
             wanted = f"[{batch}, length, {config.hidden_size}]"
             raise InputError(f"encoder_hidden_states: takes shape {wanted}, got {list(states.shape)}")
+        if stored not in (None, states.shape[1]):
+            raise InputError(f"encoder_hidden_states: {states.shape[1]} positions, in past_key_values there are {stored}")
     if encoder_attention_mask is not None:
-        stored = "past" in checked and checked["past"] and len(checked["past"][0]) == 4
-        if not stored and encoder_hidden_states is None:
+        if stored is None and encoder_hidden_states is None:
             raise InputError("encoder_attention_mask: there are no encoder_hidden_states to mask")
-        encoder_length = checked["past"][0][2].shape[2] if stored else checked["encoder_hidden"].shape[1]
+        encoder_length = checked["encoder_hidden"].shape[1] if stored is None else stored
         checked["encoder_attention_mask"] = mask(
             "encoder_attention_mask", encoder_attention_mask, (batch, encoder_length), (batch, length, encoder_length)
         )

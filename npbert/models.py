@@ -482,9 +482,7 @@ class BertForMultipleChoice(BertPreTrainedModel):
         return parameters.linear("classifier", 1, self.config.hidden_size)
 
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        if (arrays["input_ids"] is None) == (arrays["inputs_embeds"] is None):
-            raise InputError("takes either input_ids or inputs_embeds, not both and not neither")
-        tokens = "input_ids" if arrays["input_ids"] is not None else "inputs_embeds"
+        tokens = inputs.which_tokens(arrays["input_ids"], arrays["inputs_embeds"])
         batch, choices = _leading_shape(tokens, arrays[tokens], 4 if tokens == "inputs_embeds" else 3)
         flat = {name: x if x is None or name == "head_mask" else _flatten_choices(name, x) for name, x in arrays.items()}
         result, pooled = self._bert(flat, options)

@@ -139,7 +139,7 @@ def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None) -> 
 
 def softmax(x: Array) -> Array:
     """`exp(x) / sum(exp(x))` over the last axis. The row's largest value is taken off first, so that exp never overflows."""
-    y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)
+    y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]; initial: T may be 0
     np.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)
     return y

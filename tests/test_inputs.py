@@ -483,6 +483,14 @@ def test_wrong(name: str) -> None:
 
 WRONG_TOO: dict[str, tuple[Any, dict[str, Any]]] = {
     "no tokens": (ENCODER, {"input_ids": np.zeros((2, 0), int)}),
+    "an encoder of another length than the cache's": (
+        CROSS,
+        {
+            "input_ids": IDS,
+            "encoder_hidden_states": STATES,
+            "past_key_values": CROSS(IDS, encoder_hidden_states=STATES[:, :2]).past_key_values,
+        },
+    ),
     "a word for a flag": (ENCODER, {"input_ids": IDS, "output_attentions": "no"}),
     "an array for a flag": (ENCODER, {"input_ids": IDS, "output_hidden_states": np.zeros(2)}),
     "a word for the kind of result": (ENCODER, {"input_ids": IDS, "return_dict": "tuple"}),
