@@ -129,12 +129,14 @@ def cache(value: object, config: BertConfig, batch: int, dtype: DTypeLike) -> tu
     if not config.is_decoder:
         raise InputError(f"{name}: only decoders have a cache; set is_decoder=True in the config")
     if not isinstance(value, Sequence) or len(value) != config.num_hidden_layers:
-        raise InputError(f"{name}: takes a tuple with one entry for each of the {config.num_hidden_layers} layers")
+        layers_taken = f"a tuple with one entry for each of the {config.num_hidden_layers} layers"
+        raise InputError(f"{name}: takes {layers_taken}, got {_parts(value)}")
     parts = (2, 4) if config.add_cross_attention else (2,)
     layers: list[tuple[Array, ...]] = []
     for index, entry in enumerate(value):
         if not isinstance(entry, Sequence) or len(entry) not in parts or (layers and len(entry) != len(layers[0])):
-            raise InputError(f"{name}[{index}]: takes (key, value), or in all layers (key, value, cross_key, cross_value)")
+            parts_taken = "(key, value), or in all layers (key, value, cross_key, cross_value)"
+            raise InputError(f"{name}[{index}]: takes {parts_taken}, got {_parts(entry)}")
         layers.append(tuple(numbers(f"{name}[{index}][{part}]", array, dtype) for part, array in enumerate(entry)))
         for part, array in enumerate(layers[-1]):
             heads = config.num_heads(index) if part < 2 else config.num_attention_heads
@@ -228,6 +230,10 @@ def _warn_of_padding(config: BertConfig, input_ids: Array, attention_mask: objec
             f"input_ids begin or end with the padding token ({config.pad_token_id}) and there is no attention_mask: "
             "the padding takes part in attention",
         )
+
+
+def _parts(value: object) -> str:
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, Sequence) else type(value).__name__
 
 
 def _kind(x: Array) -> str:

@@ -470,7 +470,9 @@ class BertForSequenceClassification(BertPreTrainedModel):
         problem_type = self.config.problem_type or heads.infer_problem_type(num_labels, x)
         if problem_type == "single_label_classification":
             x = inputs.labels("labels", x, num_labels, (batch,) if x.ndim == 1 else (batch, 1))
-        elif not (problem_type == "regression" and num_labels == 1 and x.shape == (batch,)):
+        elif problem_type == "multi_label_classification":
+            x = inputs.mask("labels", x, logits.shape)
+        elif not (num_labels == 1 and x.shape == (batch,)):
             x = inputs.with_shape("labels", x, logits.shape)
         return heads.sequence_classification_loss(logits, x, problem_type)
 
@@ -595,4 +597,4 @@ def float_type(dtype: DTypeLike) -> np.dtype[Any]:
 
 def listed(names: Sequence[str]) -> str:
     """Names for a message, the first few of them."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
+    return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"

@@ -248,9 +248,9 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         DECODER,
         {"input_ids": IDS, "past_key_values": cache()[:1]},
         ValueError,
-        r"past_key_values.*2 layers",
+        r"past_key_values.*2 layers, got tuple of 1",
     ),
-    "no cache at all": (DECODER, {"input_ids": IDS, "past_key_values": 3}, ValueError, r"past_key_values.*2 layers"),
+    "no cache at all": (DECODER, {"input_ids": IDS, "past_key_values": 3}, ValueError, r"past_key_values.*2 layers, got int"),
     "cache of arrays": (
         DECODER,
         {"input_ids": IDS, "past_key_values": (np.zeros(3), np.zeros(3))},
@@ -263,7 +263,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         r"past_key_values\[0\].*key, value",
     ),
-    "cache of three": (CROSS, {"input_ids": IDS, "past_key_values": cache(parts=3)}, ValueError, r"past_key_values\[0\]"),
+    "cache of three": (CROSS, {"input_ids": IDS, "past_key_values": cache(parts=3)}, ValueError, r"past_key_values\[0\].*got tuple of 3"),
     "cross cache for no cross-attention": (
         DECODER,
         {"input_ids": IDS, "past_key_values": cache(parts=4)},
@@ -424,6 +424,13 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         r"labels.*\[2, 3\].*\[2, 4\]",
     ),
     "flat several labels": (MULTI, {"input_ids": IDS, "labels": np.zeros(2)}, ValueError, r"labels.*\[2, 3\]"),
+    "several labels past 1": (
+        MULTI,
+        {"input_ids": IDS, "labels": [[0, 1, 2]] * 2},
+        ValueError,
+        r"labels: takes 0 and 1, got 2",
+    ),
+    "several labels, some to be ignored": (MULTI, {"input_ids": IDS, "labels": [[0, 1, -100]] * 2}, ValueError, r"got -100"),
     "numbers of another batch": (NUMBER, {"input_ids": IDS, "labels": np.zeros(3)}, ValueError, r"labels.*\[3\]"),
     "choice": (HEADS["BertForMultipleChoice"], {"input_ids": IDS[None], "labels": [2]}, ValueError, r"labels.*2 .*0 to 1"),
     "choices of another batch": (

@@ -146,6 +146,8 @@ def test_strict_loading_names_what_is_missing_and_what_is_too_much() -> None:
     assert isinstance(caught.value, KeyError)
     with pytest.raises(MissingNameError, match=r"unexpected: extra"):
         model.load_state_dict({**state, "extra": np.zeros(1)})
+    with pytest.raises(MissingNameError, match=r"unexpected: None, 7"):
+        model.load_state_dict({**state, None: np.zeros(1), 7: np.zeros(1)})
     with pytest.raises(InputError, match=r"query\.weight takes shape \[12, 12\], got \[12, 11\]"):
         model.load_state_dict({**{n: x * 2 for n, x in state.items()}, QUERY: np.zeros((12, 11))})
     wide = "encoder.layer.0.intermediate.dense.weight"
