@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--text", action="append", metavar="TEXT", help="what the model reads; once more for each row")
     export.add_argument("--text-pair", action="append", metavar="TEXT", help="a second text for each --text")
     export.add_argument("--ids", metavar="FILE", help="token ids instead: JSON, one list or one list a row")
-    export.add_argument("--only", nargs="+", metavar="PATTERN", help="keep the names that match, such as 'encoder.layer.0.*'")
+    export.add_argument(
+        "--only", nargs="+", action="extend", metavar="PATTERN", help="keep the names that match, such as 'encoder.layer.0.*'"
+    )
     export.add_argument("--weights", action="store_true", help="the weights too, so that one file is a complete test case")
     export.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="what to store (float32)")
     export.add_argument("-o", "--output", required=True, metavar="PACK", help="the pack to write")
@@ -84,10 +86,13 @@ def _inputs(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError("--text-pair goes with --text")
         from npbert.checkpoints.reading import read_json
 
-        try:
-            ids = np.atleast_2d(np.array(read_json(args.ids)))
-        except ValueError as error:
-            raise InputError(f"{args.ids}: takes one list of ids, or lists of the same length ({error})") from None
+        rows = read_json(args.ids)
+        if isinstance(rows, list) and not any(isinstance(row, list) for row in rows):
+            rows = [rows]
+        is_table = isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows)
+        if not is_table or not all(type(token) is int and abs(token) < 1 << 63 for row in rows for token in row):
+            raise InputError(f"{args.ids}: takes one list of token ids, or several of the same length")
+        ids = np.array(rows)
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     from npbert.tokenizer import BertTokenizer
 
@@ -115,7 +120,10 @@ def _diagnose(args: argparse.Namespace) -> None:
     from npbert import golden
     from npbert.pretrained import load
 
-    model = None if args.model is None else load(args.model)
+    model = None
+    if args.model is not None:
+        with common.loading(args.model) as name:
+            model = load(name)
     precision = PRECISIONS.get(args.precision, args.precision)
     suspects = golden.diagnose(args.pack, args.port, names=args.map, precision=precision, model=model)
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ UNREACHABLE = 60.0
 """A score so far below the largest of its row is hidden, whatever the port adds where the mask hides: exp(-60) is 1e-26."""
 
 NEIGHBOURS = 3
+WIDTH = 118  # of a report's notes, about as wide as its table
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Report:
             "not_in_pack": self.not_in_pack,
             "hidden": self.hidden,
         }
-        return json.dumps(fields, ensure_ascii=False, indent=2)
+        return json.dumps(fields, ensure_ascii=False)
 
     def __str__(self) -> str:
         bad = [index for index, row in enumerate(self.rows) if not row.ok]
@@ -101,12 +103,13 @@ class Report:
                 f"ok: {len(self.rows)} tensors are right as {self.precision}; {row.name} comes nearest to its bound, "
                 f"{row.strain:.0%} of it"
             )
-        if self.hidden:
-            lines.append(f"not compared: {self.hidden}")
+        notes = [f"not compared: {self.hidden}"] if self.hidden else []
         for where, names in (("port", self.not_in_port), ("pack", self.not_in_pack)):
             if names:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-                lines.append(f"not in the {where}: {', '.join(names[:5])}{more}")
+                notes.append(f"not in the {where}: {', '.join(names[:5])}{more}")
+        for note in notes:
+            lines += textwrap.wrap(note, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
         return "\n".join(lines)
 
 
@@ -166,7 +169,7 @@ def _cosine(x: Array, y: Array) -> float:
         lengths = math.sqrt(float(np.vdot(x, x))) * math.sqrt(float(np.vdot(y, y)))
         if not lengths:
             return 1.0 if np.array_equal(x, y) else 0.0
-        return float(np.vdot(x, y)) / lengths
+        return float(np.clip(np.vdot(x, y) / lengths, -1, 1))  # the last bit may be rounded past 1
 
 
 def _of_input(truth: Array, precision: str) -> Tolerance:
@@ -213,7 +216,9 @@ def _table(rows: list[Row]) -> list[str]:
 def _count(rows: list[Row]) -> str:
     bad = sum(not row.ok for row in rows)
     good = len(rows) - bad
-    return " and ".join(part for part in (f"{good} more are ok" if good else "", f"{bad} more differ" if bad else "") if part)
+    parts = [f"{good} more {'is' if good == 1 else 'are'} ok"] if good else []
+    parts += [f"{bad} more {'differs' if bad == 1 else 'differ'}"] if bad else []
+    return " and ".join(parts)
 
 
 def _in_json(value: Any) -> Any:

@@ -53,6 +53,8 @@ def export(
     directory = Path(path).parent
     if not directory.is_dir():
         raise MissingFileError(f"{path}: the directory {directory} does not exist")
+    if Path(path).is_dir():
+        raise InputError(f"{path}: is a directory, takes the name of a file to write")
     arguments = {name: _argument(name, value) for name, value in inputs.items() if value is not None}
     patterns = [only] if isinstance(only, str) else only
 

@@ -313,10 +313,35 @@ def test_the_table_keeps_to_what_matters(pack: golden.Pack, port: dict[str, np.n
     assert f"ok: {len(names)} tensors are right as bfloat16" in right
 
 
+def test_the_report_fits_a_terminal(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    port = {name: x for name, x in port.items() if ":" not in name} | {
+        f"a_name_of_the_port_{i:030}": np.ones(1) for i in range(9)
+    }
+    port["bert.pooler"] = np.full_like(port["bert.pooler"], np.nan)
+    text = str(golden.compare(pack, port))
+    assert max(map(len, text.splitlines())) <= 140
+    notes = " ".join(text.split("first divergence")[1].split())
+    assert "not in the port: bert.embeddings:sum, bert.encoder.layer.0.attention.self:query" in notes
+    assert f"a_name_of_the_port_{4:030} and 4 more" in notes
+
+
+def test_one_more_is_no_plural(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    first, *others = list(pack)[:5]
+    few = {name: port[name] for name in (first, *others)}
+    assert "... 1 more is ok" in str(golden.compare(pack, {**few, first: few[first] + 1}))
+    assert "... 1 more differs" in str(golden.compare(pack, {name: x + 1 for name, x in few.items()}))
+
+
+def test_a_cosine_is_at_most_1(pack: golden.Pack) -> None:
+    assert max(row.cosine for row in golden.compare(pack, dict(pack)).rows) <= 1
+
+
 def test_json(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
     port["extra"] = np.ones(1)
     port["bert.pooler"] = port["bert.pooler"] + 1
-    fields = json.loads(golden.compare(pack, port, precision="bf16").to_json())
+    text = golden.compare(pack, port, precision="bf16").to_json()
+    assert "\n" not in text  # one value a line, as every verb prints
+    fields = json.loads(text)
     assert (fields["ok"], fields["first_divergence"], fields["precision"]) == (False, "bert.pooler", "bfloat16")
     assert fields["not_in_pack"] == ["extra"]
     row = next(row for row in fields["rows"] if row["name"] == "bert.pooler")
