@@ -263,7 +263,12 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         r"past_key_values\[0\].*key, value",
     ),
-    "cache of three": (CROSS, {"input_ids": IDS, "past_key_values": cache(parts=3)}, ValueError, r"past_key_values\[0\].*got tuple of 3"),
+    "cache of three": (
+        CROSS,
+        {"input_ids": IDS, "past_key_values": cache(parts=3)},
+        ValueError,
+        r"past_key_values\[0\].*got tuple of 3",
+    ),
     "cross cache for no cross-attention": (
         DECODER,
         {"input_ids": IDS, "past_key_values": cache(parts=4)},
