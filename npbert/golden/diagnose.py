@@ -175,7 +175,7 @@ def _checked_model(pack: Pack, model: Any) -> Any:
     """The model whose weights the pack's values came from."""
     if model is None:
         if pack.weights is None:
-            raise InputError(f"{pack.path}: was exported without weights: a diagnosis needs the model too (model=, --model)")
+            raise InputError(f"{pack.path}: was exported without weights: a diagnosis needs them: hand in model= (or --model)")
         if isinstance(pack.config, EncoderDecoderConfig):
             return EncoderDecoderModel(pack.config, pack.weights)
         architecture = (pack.config.architectures or ["BertModel"])[0]
