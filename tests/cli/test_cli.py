@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
+import pty
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +20,7 @@ import pytest
 
 import npbert
 from npbert.cli import VERBS, main
-from npbert.cli.common import table
+from npbert.cli.common import shown, table
 
 from ..builders import build, tiny
 
@@ -351,3 +355,132 @@ def test_many_lines_run_in_constant_memory(checkpoints: dict[str, str]) -> None:
 def test_tables_align() -> None:
     assert table([("a", "b"), ("long", "1")], right=(1,)) == "a     b\nlong  1"
     assert table([]) == ""
+    # A terminal gives a Chinese character two columns, and a combining accent none.
+    assert table([("\u4e2d", "|"), ("e\u0301", "|"), ("abc", "|")]) == "\u4e2d   |\ne\u0301    |\nabc  |"
+
+
+def test_a_text_cannot_break_a_table_or_steer_a_terminal(
+    capsys: pytest.CaptureFixture[str], checkpoints: dict[str, str]
+) -> None:
+    assert shown("a\x1b[2J\n\u202eb\u2028\ud800") == r"a\x1b[2J\n\u202eb\u2028\ud800"
+    family = "\U0001f469\u200d\U0001f467 d\u00e9j\u00e0 \\ \u05e9\u00a0\u3000"
+    assert shown(family) == family
+    for name, arguments in {
+        "BertModel": ("similarity", "the cat"),
+        "BertForSequenceClassification": ("classify",),
+        "BertForTokenClassification": ("tokens",),
+        "BertForQuestionAnswering": ("qa", "--question", "the cat"),
+        "BertForPreTraining": ("next-sentence", "the cat"),
+    }.items():
+        _, out, _ = run(capsys, arguments[0], "--model", checkpoints[name], *arguments[1:], "the\x1b[2Jcat\nsat")
+        assert "\x1b" not in out
+        assert r"the\x1b[2Jcat\nsat" in out or name == "BertForQuestionAnswering"
+
+
+def test_errors_speak_of_lines_and_options(
+    capsys: pytest.CaptureFixture[str], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "texts"
+    path.write_text("the cat [MASK]\n" + "the cat [MASK] " * 20 + "\n")
+    file = ("--file", str(path))
+    for verb, name in (("fill-mask", "BertForPreTraining"), ("classify", "BertForSequenceClassification")):
+        status, _, err = run(capsys, verb, "--model", checkpoints[name], *file)
+        assert status == 2
+        assert re.fullmatch(rf"npbert: {path}: line 2: \d+ tokens, the model takes 32; --truncation .*\n", err)
+        assert run(capsys, verb, "--truncation", "--model", checkpoints[name], *file)[0] == 0
+    status, _, err = run(capsys, "fill-mask", "--model", checkpoints["BertForPreTraining"], "--top-k", "0", "the [MASK]")
+    assert (status, err) == (2, "npbert: --top-k: takes 1 or more, got 0\n")
+
+    where = ("--model", checkpoints["BertForPreTraining"])
+    path.write_text("a\tb\n" + "the cat " * 20 + "\ta\n")
+    assert f"{path}: line 2: " in run(capsys, "next-sentence", *where, *file)[2]
+    assert run(capsys, "next-sentence", "--truncation", *where, *file)[0] == 0
+    path.write_text("a\tb\nc\n")
+    assert f"{path}: line 2: takes two texts" in run(capsys, "next-sentence", *where, *file)[2]
+
+    where = ("--model", checkpoints["BertForQuestionAnswering"])
+    assert run(capsys, "qa", *where, "--question", "the cat", "a dog", "")[2].startswith("npbert: text 2: takes a text")
+    assert run(capsys, "qa", *where, "--question", "", "a dog")[2].startswith("npbert: --question: takes a text")
+    long = ("--question", "the cat " * 20)
+    assert "--max-question-len cuts" in run(capsys, "qa", *where, *long, "a dog")[2]
+    assert run(capsys, "qa", *where, *long, "--max-question-len", "5", "a dog")[0] == 0
+
+    where = ("--model", checkpoints["BertForTokenClassification"])
+    path.write_text("a\n" + "the cat " * 20 + "\n")
+    done = process("tokens", *where, *file)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert (done.returncode, err.count("\n")) == (0, 1)
+    assert err.startswith(f"npbert: warning: {path}: line 2: only its first 32 tokens are read; --stride ")
+    status, whole, err = run(capsys, "tokens", "--stride", "4", *where, *file)
+    assert (status, err) == (0, "")
+    assert len(whole) > len(out)
+
+    surrogate = "\udcff"  # what Python makes of a byte that is not UTF-8
+    where = ("--model", checkpoints["BertModel"])
+    assert run(capsys, "tokenize", *where, "a", surrogate)[2].startswith("npbert: text 2: holds a lone surrogate")
+    assert run(capsys, "tokenize", *where, "--pair", surrogate, "a")[2].startswith("npbert: --pair: holds a lone surrogate")
+
+
+def test_no_text_is_found_out_before_a_model_is_loaded(checkpoints: dict[str, str]) -> None:
+    terminal, other_end = pty.openpty()
+    with open(terminal, "rb"), open(other_end, "rb") as keyboard:
+        for arguments in (("embed",), ("qa", "--question", "a"), ("next-sentence",), ("generate",)):
+            failed = process(*arguments, "--model", "./nowhere", stdin=keyboard)
+            assert (failed.returncode, failed.stderr.count(b"\n")) == (2, 1)
+            assert b"no text" in failed.stderr
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("two\nlines"), UnicodeDecodeError("utf-8", b"a", 0, 1, "odd")])
+def test_an_unforeseen_error_is_one_line_too(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(args: argparse.Namespace) -> None:
+        raise error
+
+    monkeypatch.setattr("npbert.cli.info.run", fail)
+    status, out, err = run(capsys, "info")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("npbert: ")
+    with pytest.raises(type(error)):
+        main(("info", "--debug"))
+
+
+def test_answers_that_nobody_takes(checkpoints: dict[str, str]) -> None:
+    tokenize = ("tokenize", "--model", checkpoints["BertModel"], "the cat")
+    shell = f"exec {shlex.join([sys.executable, '-m', 'npbert'])}"
+
+    def outcome(command: str) -> tuple[int, str]:
+        done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60, check=False, env=environment())
+        return done.returncode, done.stderr.decode()
+
+    for arguments in (tokenize, ("--help",)):
+        if os.path.exists("/dev/full"):
+            assert outcome(f"{shell} {shlex.join(arguments)} > /dev/full") == (2, "npbert: No space left on device\n")
+        assert outcome(f"{{ {shell} {shlex.join(arguments)}; }} | true") == (0, "")
+    assert outcome(f"{shell} {shlex.join(tokenize)} >&-") == (2, "npbert: standard output is closed\n")
+    status, err = outcome(f"{shell} {shlex.join(tokenize[:-1])} <&- >/dev/null")
+    assert (status, err.partition(":")[2][:9]) == (2, " no text:")
+
+
+def test_text_is_utf_8_whatever_the_terminal_says(checkpoints: dict[str, str]) -> None:
+    model = ("--model", checkpoints["BertModel"])
+    options = {**environment(), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "npbert", "tokenize", "--json", *model]
+    done = subprocess.run(command, input="\ufeff\u05e9\n".encode(), capture_output=True, check=True, env=options)
+    assert json.loads(done.stdout)["text"] == "\u05e9"  # without the mark that some editors begin a file with
+
+
+def test_info_shows_both_halves_of_a_transformer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tiny(vocab_size=1031)
+    decoder = tiny(vocab_size=1031, num_hidden_layers=1, is_decoder=True, add_cross_attention=True)
+    npbert.EncoderDecoderModel(encoder=build("BertModel", config), decoder=build("BertLMHeadModel", decoder)).save_pretrained(
+        tmp_path
+    )
+    _, out, _ = run(capsys, "info", "--model", str(tmp_path))
+    assert out.splitlines()[1:3] == [
+        "encoder: 2 layers of 3 heads, hidden size 12, intermediate size 21, 1,031 tokens, 17 positions",
+        "decoder: 1 layers of 3 heads, hidden size 12, intermediate size 21, 1,031 tokens, 17 positions",
+    ]
+    parts = [line.split()[0] for line in out.split("\n\n")[-1].splitlines()]
+    assert parts[:3] == ["encoder.embeddings", "encoder.encoder", "encoder.pooler"]
+    assert parts[3:] == ["decoder.embeddings", "decoder.encoder", "decoder.cls", "total"]
