@@ -1,7 +1,7 @@
 """The architecture of BERT: one function for each module of the reference.
 
 Read it from the bottom (`bert`) or from the top (`embeddings`); the mathematics is in `npbert.ops`, whose legend of
-dimensions holds here too. Every function takes
+dimensions holds here too; E is the length of an encoder's output that a decoder reads. Every function takes
 
     w        the weights of its module, under their names in the checkpoint, relative to the module
     config   the configuration

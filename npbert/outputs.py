@@ -1,7 +1,7 @@
 """The named results of the models: the reference's names in the reference's order.
 
 A result is read by attribute, by key or by position; what a call did not produce is None as an attribute and absent
-otherwise.
+otherwise. Legend as in `npbert.bert`.
 """
 
 from __future__ import annotations

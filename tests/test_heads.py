@@ -119,6 +119,7 @@ def test_problem_types_are_inferred_from_number_and_kind_of_labels() -> None:
     assert heads.infer_problem_type(1, np.array([0.5])) == "regression"
     assert heads.infer_problem_type(3, np.array([1])) == "single_label_classification"
     assert heads.infer_problem_type(3, np.array([1], np.int32)) == "single_label_classification"
+    assert heads.infer_problem_type(3, np.array([1], np.uint8)) == "single_label_classification"
     assert heads.infer_problem_type(3, np.zeros((1, 3))) == "multi_label_classification"
     assert heads.infer_problem_type(3, np.zeros((1, 3), np.float32)) == "multi_label_classification"
 

@@ -152,8 +152,6 @@ def test_a_decoder_does_not_see_what_comes_after(data: Any, model_class: str, le
     earlier = tokens.copy()
     earlier[:, 0] = earlier[:, 0] % (config.vocab_size - 1) + 1  # another token, and not the padding one
     assert not np.allclose(model(earlier)[0][:, at:], one[:, at:])
-    encoder = build(model_class, config, seed=seed).state_dict()
-    assert encoder.keys() == model.state_dict().keys()
 
 
 @given(st.data(), seeds, st.booleans())
