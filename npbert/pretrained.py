@@ -17,12 +17,12 @@ from numpy.typing import DTypeLike
 
 from . import parameters
 from .checkpoints import distilbert, hub, names, safetensors, shards, tensorflow, torch_pickle, writing
+from .checkpoints.reading import StrPath, shown
 from .config import BertConfig
 from .errors import FileError, InputError, InputTypeError, warn
 from .models import MODELS, BertModel, BertPreTrainedModel, float_type, listed
 from .ops import Array
 
-StrPath: TypeAlias = str | os.PathLike[str]
 Model = TypeVar("Model", bound=BertPreTrainedModel)
 LoadingInfo: TypeAlias = dict[str, list[Any]]
 
@@ -40,13 +40,17 @@ COMPANIONS = (
 )
 GENERATION = "generation_config.json"
 
+# Each of them takes memory before any weight is looked at, so a file cannot claim just any number. No header that is read has
+# room for more layers, and no configuration for the names of many more labels.
+MOST = {"num_hidden_layers": 2_000, "num_labels": 100_000}
+
 
 def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, **options: Any) -> Any:
     """The model that a checkpoint is, loaded: `npbert.load("bert-base-uncased")`.
 
     The class is the one that the configuration's `architectures` names; where it names none (Google's own checkpoints), the
-    one that has a place for every head in the file. Takes what `from_pretrained` takes; with `dtype=None` the model computes
-    in float64 if that is what the file has, else in float32.
+    one that has a place for every head in the file, with as many labels as its classifier tells apart. Takes what
+    `from_pretrained` takes; with `dtype=None` the model computes in float64 if that is what the file has, else in float32.
     """
     where: dict[str, Any] = {name: options.pop(name) for name in hub.WHERE if name in options}
     config = options.pop("config", None)
@@ -58,8 +62,16 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, **options
 
             return EncoderDecoderModel.from_pretrained(path_or_id, dtype=dtype, **where, **options)
         config = config_from(fields, path)
+    elif not isinstance(config, BertConfig):
+        raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
     found, weights_path = read_weights(path_or_id, **where)
-    architecture = config.architectures[0] if config.architectures else architecture_of(found)
+    if config.architectures:
+        architecture = config.architectures[0]
+    else:  # Google's configurations name no labels either
+        architecture = architecture_of(found)
+        classifier = found.get("classifier.weight")
+        if classifier is not None and classifier.ndim == 2 and len(classifier) != config.num_labels:
+            options.setdefault("num_labels", len(classifier))
     if architecture not in MODELS:
         raise InputError(f"{path_or_id}: is a {architecture}; npbert has {', '.join(MODELS)}")
     return build(MODELS[architecture], path_or_id, config, found, weights_path, where, dtype=dtype, **options)
@@ -84,11 +96,14 @@ def convert(
 ) -> list[Path]:
     """Write a checkpoint of any format as `config.json` and `model.safetensors`, with the files that travel with it.
 
-    Nothing that the model has is lost, float64 included. Returns the files.
+    Nothing that the model has is lost, float64 included; what else the checkpoint holds is left out with a warning that lists
+    it (bert-base-uncased is a masked language model by its configuration, and has another head in its file). Returns the files.
     """
     from tqdm import tqdm
 
-    model = load(source, dtype=dtype)
+    model, info = load(source, dtype=dtype, output_loading_info=True)
+    if info["unexpected_keys"]:
+        warn(f"{source}: left out, because a {type(model).__name__} has none of them: {listed(info['unexpected_keys'])}")
     total = sum(array.nbytes for _, array in model.named_parameters())
     with tqdm(total=total, unit="B", unit_scale=True, desc="writing", disable=None) as bar:  # None: on a terminal only
         model.save_pretrained(target, max_shard_size=max_shard_size, progress=bar.update)
@@ -110,10 +125,20 @@ def config_from(fields: Mapping[str, Any], path: StrPath) -> BertConfig:
         fields = distilbert.config_from_distilbert(fields)
     elif model_type != "bert":
         raise FileError(f"{path}: has the model_type {model_type!r}; npbert reads bert, distilbert and encoder-decoder")
+    check_fields(fields, path)
     try:
         return BertConfig.from_dict(fields)
     except (InputError, InputTypeError) as error:
         raise FileError(f"{path}: {error}") from None
+
+
+def check_fields(fields: Mapping[str, Any], path: StrPath) -> None:
+    """Refuse what a configuration may say where a program writes it, and not where a file of unknown origin does."""
+    for name, value in fields.items():
+        if name == "self" or name.startswith("__"):  # Python's own, which must not be overwritten
+            raise FileError(f"{path}: has the field {shown(name)}, which no configuration can have")
+        if name in MOST and isinstance(value, int) and value > MOST[name]:
+            raise FileError(f"{path}: {name} takes at most {MOST[name]} in a file, got {shown(value)}")
 
 
 def read_weights(
@@ -245,6 +270,7 @@ def save_pretrained(
 ) -> None:
     """The work behind `model.save_pretrained`; see there. `progress` is told the bytes of each tensor as it is written."""
     fields = {**model.config.to_dict(), "torch_dtype": model.dtype.name}
+    fields.pop("dtype", None)  # the same field by its later name, as the checkpoint had it that the model came from
     arrays = dict(model.named_parameters())
     if model.config.model_type == "distilbert":
         fields, arrays = distilbert.config_to_distilbert(fields), distilbert.to_distilbert(arrays)
@@ -252,6 +278,8 @@ def save_pretrained(
     safetensors.write_sharded(directory, arrays, max_shard_size, progress=progress)
     with writing.replacing(Path(directory) / "config.json") as file:
         file.write(text.encode("utf-8"))
-    if model.generation_config:
+    if not model.generation_config:
+        (Path(directory) / GENERATION).unlink(missing_ok=True)  # another model's, from an earlier save
+    else:
         with writing.replacing(Path(directory) / GENERATION) as file:
             file.write((json.dumps(model.generation_config, indent=2, sort_keys=True) + "\n").encode("utf-8"))

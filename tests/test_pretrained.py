@@ -226,6 +226,11 @@ def test_other_floats_become_the_type_that_is_asked_for(dtype: Any, tmp_path: Pa
         ({"pruned_heads": {"0": 3}}, "pruned_heads"),
         ({"architectures": "BertModel"}, "architectures"),
         ({"num_labels": -1}, "num_labels"),
+        ({"num_labels": 10**9}, "num_labels takes at most 100000 in a file, got 1000000000"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers takes at most 2000 in a file, got 1000000000"),
+        ({"model_type": "distilbert", "n_layers": 10**9}, "num_hidden_layers"),
+        ({"__class__": 1}, "'__class__'"),
+        ({"self": 1}, "'self'"),
     ],
 )
 def test_a_configuration_that_no_model_can_have_is_refused_by_file_and_field(
@@ -262,8 +267,9 @@ def test_overrides_are_fields_of_the_configuration(tmp_path: Path) -> None:
 def test_a_given_configuration_stands_for_the_files(tmp_path: Path) -> None:
     make("BertModel", tiny(), seed=15).save_pretrained(tmp_path)
     assert npbert.BertModel.from_pretrained(tmp_path, config=tiny(layer_norm_eps=0.5)).config.layer_norm_eps == 0.5
-    with pytest.raises(NpbertError, match="config: takes a BertConfig"):
-        npbert.BertModel.from_pretrained(tmp_path, config={"vocab_size": 31})
+    for load in (npbert.BertModel.from_pretrained, npbert.load):
+        with pytest.raises(NpbertError, match="config: takes a BertConfig"):
+            load(tmp_path, config={"vocab_size": 31})
 
 
 def test_configurations_are_read_and_written_alone(tmp_path: Path) -> None:
@@ -308,6 +314,39 @@ def test_googles_checkpoints_are_read_and_converted(tmp_path: Path) -> None:
     written = convert(source / "bert_model.ckpt", tmp_path / "ours")
     assert [path.name for path in written] == ["config.json", "model.safetensors", "vocab.txt"]
     assert_same_weights(npbert.load(tmp_path / "ours"), model)
+
+
+def test_googles_classifiers_say_by_their_shape_how_many_labels_they_have(tmp_path: Path) -> None:
+    source = TENSORFLOW / "classifier"
+    model = npbert.load(source)
+    assert type(model) is npbert.BertForSequenceClassification
+    assert model.config.num_labels == 3
+    with np.load(source / "values.npz") as values:
+        np.testing.assert_array_equal(model.state_dict()["classifier.weight"], values["output_weights"])
+    with pytest.raises(NpbertError, match=r"classifier\.weight takes shape \[5, 8\], the file has \[3, 8\]"):
+        npbert.load(source, num_labels=5)
+    convert(source, tmp_path)
+    assert npbert.load(tmp_path).config.num_labels == 3
+
+
+def test_converting_warns_of_what_the_model_has_no_place_for(tmp_path: Path) -> None:
+    make("BertForPreTraining", tiny(), seed=23).save_pretrained(tmp_path / "a")
+    path = tmp_path / "a" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": ["BertForMaskedLM"]}))
+    with pytest.warns(UserWarning, match=r"left out, because a BertForMaskedLM has none .*cls\.seq_relationship\.weight"):
+        convert(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_save_leaves_nothing_of_another_models_configuration(tmp_path: Path) -> None:
+    model = make("BertLMHeadModel", tiny(is_decoder=True, dtype="float16"), seed=24)
+    model.generation_config = {"max_length": 7}
+    model.save_pretrained(tmp_path)
+    assert npbert.load(tmp_path).generation_config == {"max_length": 7}
+    fields = json.loads((tmp_path / "config.json").read_text())
+    assert (fields["torch_dtype"], "dtype" in fields) == ("float32", False)
+    model.generation_config = {}
+    model.save_pretrained(tmp_path)
+    assert npbert.load(tmp_path).generation_config == {}
 
 
 def test_converting_loses_nothing_of_float64_and_refuses_what_it_cannot_read(tmp_path: Path) -> None:
@@ -426,8 +465,14 @@ def test_loading_info_says_what_the_references_says(tmp_path: Path) -> None:
 
     make("BertForPreTraining", tiny(), seed=21).save_pretrained(tmp_path / "all")
     make("BertModel", tiny(), seed=22).save_pretrained(tmp_path / "base")
+    # As files made before safetensors have them: the tied decoder once more.
+    stored = {name: array.copy() for name, array in safetensors.read(tmp_path / "all" / "model.safetensors").items()}
+    stored["cls.predictions.decoder.weight"] = stored["bert.embeddings.word_embeddings.weight"].copy()
+    stored["cls.predictions.decoder.bias"] = stored["cls.predictions.bias"].copy()
+    shutil.copytree(tmp_path / "all", tmp_path / "twice")
+    safetensors.write(tmp_path / "twice" / "model.safetensors", stored, {"format": "pt"})
     names = ("BertModel", "BertForTokenClassification", "BertForMaskedLM")
-    for path, name in itertools.product((tmp_path / "all", tmp_path / "base"), names):
+    for path, name in itertools.product((tmp_path / "all", tmp_path / "base", tmp_path / "twice"), names):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _, ours = getattr(npbert, name).from_pretrained(path, output_loading_info=True)

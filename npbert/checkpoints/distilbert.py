@@ -9,8 +9,8 @@ What differs from BERT, and how the configuration says it:
     the smallest float32 masks attention         mask_value
     LayerNorm's epsilon is fixed                 layer_norm_eps 1e-12
 
-The masked language model's activation is `hidden_act`, as in BERT. One difference is left, and shows only when dropout
-happens: DistilBERT has none between an attention's output and the residual.
+The masked language model's activation is `hidden_act`, as in BERT. Two differences are left, and show only when dropout
+happens: DistilBERT has none between an attention's output and the residual, and one, `qa_dropout`, before `qa_outputs`.
 """
 
 import re

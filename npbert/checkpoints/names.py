@@ -101,12 +101,15 @@ def fit_to(wanted: Iterable[str], found: Mapping[str, Array], *, tied: bool = Tr
             weights[name] = found[best[1]]
             taken.add(best)
     taken_names = {_bare(present) for present, _ in taken}
-    # What a weight's second name holds is no surprise where its first was taken; the same name twice is.
+    # What a weight's second name holds is no surprise where its first was taken; the same name twice is, and so is the
+    # decoder in a model without any of its head.
+    has_head = any("cls.predictions." in name for name in wanted)
     unexpected = [
         (present, name)
         for group in forms.values()
         for present, name in group
-        if (present, name) not in taken and (_bare(present) in taken_names or not any(form in taken for form in group))
+        if (present, name) not in taken
+        and (not has_head or _bare(present) in taken_names or not any(form in taken for form in group))
     ]
     base_of_task = any(name.startswith("bert.") for name in found) and not any(name.startswith("bert.") for name in wanted)
     if base_of_task:
