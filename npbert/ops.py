@@ -274,10 +274,11 @@ def cross_entropy(logits: Array, labels: Array, *, ignore_index: int = -100) -> 
     Logits `[..., C]`, labels `[...]`, result a scalar. When every label is ignored there is nothing to average: nan.
     """
     counted = labels != ignore_index  # [...]
-    rows = logits[counted]  # [rows, C]
-    rows = rows - rows.max(axis=-1, keepdims=True, initial=-np.inf)
-    log_sums = np.log(np.exp(rows).sum(axis=-1))  # [rows]
-    return mean(log_sums - np.take_along_axis(rows, labels[counted][:, None], axis=-1)[:, 0])
+    rows = logits[counted]  # [rows, C], a copy
+    rows -= rows.max(axis=-1, keepdims=True, initial=-np.inf)
+    right = np.take_along_axis(rows, labels[counted][:, None], axis=-1)[:, 0]  # [rows]
+    log_sums = np.log(np.exp(rows, out=rows).sum(axis=-1))  # [rows]
+    return mean(log_sums - right)
 
 
 def mean_squared_error(predictions: Array, targets: Array) -> Array:

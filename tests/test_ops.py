@@ -300,6 +300,11 @@ def test_cross_entropy_by_math() -> None:
     logits, labels = draw(2, 3, 5) * 3, np.array([[0, 4, -100], [2, -100, 1]])
     each = [negative_log_likelihood(logits[i, j], labels[i, j]) for i in range(2) for j in range(3) if labels[i, j] != -100]
     assert ops.cross_entropy(logits, labels) == pytest.approx(math.fsum(each) / 4, rel=1e-14)
+    alone = negative_log_likelihood(logits[0, 0], 3)
+    before = logits.copy()
+    for one in (np.array(3), np.int64(3)):
+        assert ops.cross_entropy(logits[0, 0], one) == pytest.approx(alone, rel=1e-14)
+    np.testing.assert_array_equal(logits, before)
     every = [negative_log_likelihood(logits[i, j], max(labels[i, j], 0)) for i in range(2) for j in range(3)]
     assert ops.cross_entropy(logits, np.maximum(labels, 0), ignore_index=9) == pytest.approx(math.fsum(every) / 6, rel=1e-14)
 
