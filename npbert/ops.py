@@ -1,7 +1,7 @@
 """The mathematics of BERT: pure functions of arrays.
 
 Nothing here knows a weight's name, a configuration or a file; every function can be read, called and tested alone. No
-argument is ever changed.
+argument is ever changed. Ids and labels are integers; everything else is float32 or float64, and so is the result.
 
     B  batch             N  heads               D = N*H  hidden size         V  vocabulary size
     S  query length      H  size of a head      F  intermediate size         M  longest sequence (position table)
