@@ -40,15 +40,19 @@ def text_generation(
     `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
     `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
 
-    Everything else is for `npbert.generation.generate`. Where neither a call nor the checkpoint says how, up to 256 tokens are
-    drawn from `rng` at temperature 0.7 (`do_sample=False` draws nothing), or by an `EncoderDecoderModel` found with 4 beams.
+    Everything else is for `npbert.generation.generate`. Where neither a call nor the checkpoint says how, up to 256 tokens, as
+    many as the model has positions for, are drawn from `rng` at temperature 0.7 (`do_sample=False` draws nothing), or by an
+    `EncoderDecoderModel` found with 4 beams.
     """
+    from npbert.encoder_decoder import EncoderDecoderModel
     from npbert.generation import generate
 
     check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
-    reads_first = type(model).__name__ == "EncoderDecoderModel"
-    config: Any = model.config.encoder if reads_first else model.config  # type: ignore[union-attr]
-    options = _with_defaults(model, generate_kwargs, reads_first)
+    reads_first = isinstance(model, EncoderDecoderModel)
+    config: Any = model.config
+    longest = (config.encoder if reads_first else config).max_position_embeddings
+    positions = (config.decoder if reads_first else config).max_position_embeddings  # of what writes
+    options, length_is_said = _with_defaults(model, generate_kwargs, reads_first)
 
     def decode(tokens: Any) -> str:
         return tokenizer.decode(tokens, skip_special_tokens, clean_up_tokenization_spaces)
@@ -58,12 +62,11 @@ def text_generation(
         ids = tokenizer([prompt], add_special_tokens=add_special_tokens, return_tensors="np", verbose=False)["input_ids"]
         if not ids.size:
             raise InputError(f"{item.name}: holds no token to go on from")
-        longest = config.max_position_embeddings
         if ids.shape[1] + (not reads_first) > longest:
             raise InputError(f"{item.name}: {ids.shape[1]} tokens leave nothing of the {longest} that the model takes")
         given = dict(options)
-        if given.get("max_new_tokens") is NEW_TOKENS and not reads_first:
-            given["max_new_tokens"] = min(NEW_TOKENS, longest - ids.shape[1])
+        if not length_is_said:
+            given["max_new_tokens"] = min(NEW_TOKENS, positions - (0 if reads_first else ids.shape[1]))
         sequences = generate(model, ids, attention_mask=np.ones_like(ids), rng=rng, **given)
         if return_tensors:
             return [{"generated_token_ids": tokens} for tokens in sequences.tolist()]
@@ -84,15 +87,16 @@ def text_generation(
     return deliver(stream, inputs, is_one=isinstance(inputs, str))
 
 
-def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> dict[str, Any]:
+def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:
+    """What is given and, where nobody says how, how to search; and whether anybody says how long a text may be."""
     from npbert.generation import GenerationConfig, settings_of
 
     stored, unset, options = settings_of(model, {}), GenerationConfig(), dict(given)
-    if given.get("max_length") is None and stored.max_length is None and stored.max_new_tokens is None:
-        options.setdefault("max_new_tokens", NEW_TOKENS)
+    lengths = (given.get("max_length"), stored.max_length, stored.max_new_tokens)
+    length_is_said = "max_new_tokens" in given or any(length is not None for length in lengths)
     if reads_first:
         if stored.num_beams == unset.num_beams:
             options.setdefault("num_beams", BEAMS)
     elif options.setdefault("do_sample", True) and stored.temperature == unset.temperature:
         options.setdefault("temperature", TEMPERATURE)
-    return options
+    return options, length_is_said

@@ -237,6 +237,8 @@ def test_text_generation_stops_at_the_last_position() -> None:
     model, tokenizer = cases.model("writer"), cases.tokenizer()
     (answer,) = tasks.text_generation(model, tokenizer, "Hi", do_sample=False, return_tensors=True)
     assert len(answer["generated_token_ids"]) == 128
+    with pytest.raises(npbert.InputError, match="max_new_tokens: 256 new tokens after"):
+        tasks.text_generation(model, tokenizer, "Hi", do_sample=False, max_new_tokens=256)
 
 
 def test_an_encoder_decoder_writes_a_text_of_its_own(tmp_path: Path) -> None:
@@ -250,6 +252,8 @@ def test_an_encoder_decoder_writes_a_text_of_its_own(tmp_path: Path) -> None:
     ids = tokenizer(["Hello there"], return_tensors="np")["input_ids"]
     expected = npbert.generate(model, ids, num_beams=4, max_new_tokens=5)
     assert answer == {"generated_text": tokenizer.decode(expected[0], skip_special_tokens=True)}
+    (answer_to_the_end,) = tasks.text_generation(model, tokenizer, "Hello there", num_beams=1, return_tensors=True)
+    assert len(answer_to_the_end["generated_token_ids"]) <= decoder_config.max_position_embeddings + 1
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     made = npbert.pipeline("text-generation", model=tmp_path, max_new_tokens=5)
