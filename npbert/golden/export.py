@@ -148,7 +148,7 @@ class _Spool(Mapping[str, Array]):
         if name in self._places:
             raise InputError(f"{name}: the model computes it twice in one pass; only the values of one can be packed")
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        key = f"{array.dtype} {array.shape} {hashlib.blake2b(content).hexdigest()}"
+        key = f"{array.dtype} {array.shape} {hashlib.sha256(content).hexdigest()}"
         first = self.first_name[name] = self._names.setdefault(key, name)
         if first != name:
             self._places[name] = self._places[first]

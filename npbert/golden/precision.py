@@ -47,10 +47,16 @@ def to_bfloat16(x: Array) -> Array:
     of the fraction is the next exponent, and out of the largest exponent it is infinity.
     """
     bits = np.asarray(x, np.float32).view(np.uint32)
-    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    rounded = np.right_shift(bits, np.uint32(16), out=np.empty_like(bits))
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
     rounded &= np.uint32(0xFFFF0000)
-    quiet_nan = bits & np.uint32(0xFFFF0000) | np.uint32(0x00400000)  # a NaN whose bits all lie below would become infinite
-    return np.where(np.isnan(x), quiet_nan, rounded).astype(np.uint32, copy=False).view(np.float32)
+    is_nan = np.isnan(x)
+    if is_nan.any():  # one whose bits all lie below would become infinite
+        quiet = bits & np.uint32(0xFFFF0000) | np.uint32(0x00400000)
+        np.copyto(rounded, quiet, where=is_nan)
+    return rounded.view(np.float32)
 
 
 def round_to(x: Array, precision: str) -> Array:

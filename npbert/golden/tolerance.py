@@ -73,7 +73,7 @@ def errors(truth: Array, value: Array, counts: Array) -> Errors:
 
     In pieces, so that measuring takes no memory to speak of beside what is measured.
     """
-    flat_truth, flat_value = truth.reshape(-1), value.reshape(-1)
+    flat_truth, flat_value = np.asarray(truth).reshape(-1), value.reshape(-1)
     flat_counts = np.broadcast_to(counts, truth.shape).reshape(-1)
     number, max_abs, wrong_squares, largest, true_squares = 0, 0.0, 0.0, 0.0, 0.0
     for start in range(0, truth.size, PIECE):
@@ -82,8 +82,9 @@ def errors(truth: Array, value: Array, counts: Array) -> Errors:
         with np.errstate(invalid="ignore"):  # infinity less infinity
             wrong = flat_value[piece] - true
         kept = flat_counts[piece] & np.isfinite(wrong)
-        true, wrong = true[kept], wrong[kept]
-        number += true.size
+        number += int(np.count_nonzero(kept))
+        np.logical_not(kept, out=kept)
+        true[kept] = wrong[kept] = 0  # adds nothing below, and is far quicker than to pick the others
         max_abs = max(max_abs, float(np.abs(wrong).max(initial=0)))
         largest = max(largest, float(np.abs(true).max(initial=0)))
         wrong_squares += float(np.vdot(wrong, wrong))
