@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> None:
     model, tokenizer = common.load_generator(args)
     options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     rng = np.random.default_rng(args.seed)
-    for prompt, texts in common.beside(inputs, lambda prompts: text_generation(model, tokenizer, prompts, rng=rng, **options)):
+    answers = common.beside(inputs, lambda prompts: text_generation(model, tokenizer, prompts, rng=rng, **options))
+    for number, (prompt, texts) in enumerate(answers):
         if args.json:
             common.print_json({"text": prompt, "generated": [text["generated_text"] for text in texts]})
         else:
-            print("\n".join(text["generated_text"] for text in texts))
+            print(("\n" if number and len(texts) > 1 else "") + "\n".join(text["generated_text"] for text in texts))

@@ -163,7 +163,10 @@ def test_generate_writes_on_and_a_seed_draws_the_same(capsys: pytest.CaptureFixt
     drawn = [run(capsys, *common, "--do-sample", "--temperature", "3", "--seed", seed)[1] for seed in ("1", "1", "2")]
     assert drawn[0] == drawn[1] != drawn[2]
     _, out, _ = run(capsys, *common, "--json", "--num-beams", "2", "--num-return-sequences", "2", "--no-do-sample")
-    assert len(json.loads(out)["generated"]) == 2
+    generated = json.loads(out)["generated"]
+    assert len(generated) == 2
+    _, out, _ = run(capsys, *common, "the cat", "--num-beams", "2", "--num-return-sequences", "2", "--no-do-sample")
+    assert out == "\n\n".join(["\n".join(generated)] * 2) + "\n"
 
 
 @needs_minilm
