@@ -243,7 +243,8 @@ REPOSITORIES = {
             "model.ckpt-7.data-00000-of-00002",
             "model.ckpt-7.data-00001-of-00002",
         )
-    },
+    }
+    | {"vocab.txt": b"[PAD]"},
     "org/empty": {"config.json": b"{}"},
     "org/outside": {"config.json": b"{}", "pytorch_model.bin.index.json": b'{"weight_map": {"a": "../../safe/vocab.txt"}}'},
     "org/short": {"config.json": b"{}", "pytorch_model.bin.index.json": b'{"weight_map": {"a": "gone.bin"}}'},
@@ -332,13 +333,13 @@ for function, arguments, options in json.load(sys.stdin):
 NOBODY = "http://127.0.0.1:9"  # the discard service, which nothing has offered for decades
 
 
-def ask(home, endpoint, *calls, **environment):
+def ask(home, endpoint, *calls, script=SCRIPT, **environment):
     """What these calls answer in a process of its own: huggingface_hub reads its environment when it is imported."""
     hidden = ("HF_", "HUGGING", "TRANSFORMERS_", "http_proxy", "https_proxy", "all_proxy")
     env = {name: value for name, value in os.environ.items() if not name.lower().startswith(tuple(map(str.lower, hidden)))}
     env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"} | environment
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(calls), cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], input=json.dumps(calls), cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
@@ -391,6 +392,31 @@ def test_only_what_is_needed_is_downloaded(tmp_path, server):
     ]
     if tuple(map(int, importlib.metadata.version("huggingface_hub").split(".")[:2])) >= (0, 26):  # which heed TQDM_POSITION
         assert "model.safetensors: 100%" in stderr
+
+
+MODELS = """
+import json, sys, npbert
+from npbert.pretrained import convert
+for name, target, options in json.load(sys.stdin):
+    model = npbert.load(name, **options)
+    print(json.dumps([type(model).__name__, model.config.num_labels, model.name_or_path]))
+    print(json.dumps([path.name for path in convert(name, target)] if target else None))
+"""
+
+
+def test_a_model_from_the_hub_is_loaded_and_converted(tmp_path, server):
+    where = {"revision": "v1", "cache_dir": str(tmp_path / "other")}
+    calls = [["org/tensorflow", None, where], ["org/tensorflow", str(tmp_path / "made"), {}]]
+    (pinned, _, latest, made), _ = ask(tmp_path, url(server), *calls, script=MODELS)
+    assert pinned == latest == ["BertForSequenceClassification", 3, "org/tensorflow"]
+    assert made == ["config.json", "model.safetensors", "vocab.txt"]
+    assert (tmp_path / "made" / "vocab.txt").read_bytes() == b"[PAD]"
+    downloads = [path.partition("/resolve/")[2] for path in server.downloads]
+    names = [
+        "bert_config.json",
+        *(f"bert_model.ckpt.{part}" for part in ("index", "data-00000-of-00002", "data-00001-of-00002")),
+    ]
+    assert downloads == [f"{revision}/{name}" for revision in ("v1", "main") for name in names] + ["main/vocab.txt"]
 
 
 def test_what_is_cached_needs_no_network(tmp_path, server):
