@@ -107,15 +107,18 @@ def convert(
     total = sum(array.nbytes for _, array in model.named_parameters())
     with tqdm(total=total, unit="B", unit_scale=True, desc="writing", disable=None) as bar:  # None: on a terminal only
         model.save_pretrained(target, max_shard_size=max_shard_size, progress=bar.update)
+    companions = []
     for name in COMPANIONS:
-        path = hub.find_file(source, name)
-        if path is not None and path.resolve() != (Path(target) / name).resolve():
-            (Path(target) / name).parent.mkdir(exist_ok=True)
-            with writing.replacing(Path(target) / name) as file:
+        path, copy = hub.find_file(source, name), Path(target) / name
+        if path is None:
+            continue
+        companions.append(copy)
+        if path.resolve() != copy.resolve():
+            copy.parent.mkdir(exist_ok=True)
+            with writing.replacing(copy) as file:
                 file.write(path.read_bytes())
     own = re.compile(r"(generation_)?config\.json|model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
-    files = [path for path in Path(target).iterdir() if own.fullmatch(path.name)]
-    return sorted(files) + [Path(target) / name for name in COMPANIONS if (Path(target) / name).exists()]
+    return sorted(path for path in Path(target).iterdir() if own.fullmatch(path.name)) + companions
 
 
 def config_from(fields: Mapping[str, Any], path: StrPath) -> BertConfig:

@@ -311,6 +311,8 @@ def test_googles_checkpoints_are_read_and_converted(tmp_path: Path) -> None:
     model = npbert.load(source)
     assert type(model) is npbert.BertForPreTraining
     (source / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nword\n")
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "tokenizer.json").write_text("of somebody else, so it stays and does not count")
     written = convert(source / "bert_model.ckpt", tmp_path / "ours")
     assert [path.name for path in written] == ["config.json", "model.safetensors", "vocab.txt"]
     assert_same_weights(npbert.load(tmp_path / "ours"), model)
@@ -327,6 +329,17 @@ def test_googles_classifiers_say_by_their_shape_how_many_labels_they_have(tmp_pa
         npbert.load(source, num_labels=5)
     convert(source, tmp_path)
     assert npbert.load(tmp_path).config.num_labels == 3
+
+
+def test_converting_shows_progress_on_a_terminal_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make("BertModel", tiny(), seed=25).save_pretrained(tmp_path / "a")
+    convert(tmp_path / "a", tmp_path / "b")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    convert(tmp_path / "a", tmp_path / "b")
+    assert "writing: 100%" in capsys.readouterr().err
 
 
 def test_converting_warns_of_what_the_model_has_no_place_for(tmp_path: Path) -> None:
