@@ -68,9 +68,10 @@ def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[byte
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the package that is under test importable."""
+    """This process's, with the package that is under test importable, and output buffered as it is for users."""
     root = str(Path(npbert.__file__).parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**inherited, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
 # ------------------------------------------------------------------------------------------------------------------ verbs
@@ -450,6 +451,7 @@ def test_an_unforeseen_error_is_one_line_too(
 
 def test_answers_that_nobody_takes(checkpoints: dict[str, str]) -> None:
     tokenize = ("tokenize", "--model", checkpoints["BertModel"], "the cat")
+    qa = ("--model", checkpoints["BertForQuestionAnswering"])
     shell = f"exec {shlex.join([sys.executable, '-m', 'npbert'])}"
 
     def outcome(command: str) -> tuple[int, str]:
@@ -460,6 +462,9 @@ def test_answers_that_nobody_takes(checkpoints: dict[str, str]) -> None:
         if os.path.exists("/dev/full"):
             assert outcome(f"{shell} {shlex.join(arguments)} > /dev/full") == (2, "npbert: No space left on device\n")
         assert outcome(f"{{ {shell} {shlex.join(arguments)}; }} | true") == (0, "")
+    # An error after answers that still wait to be written: the error is all there is to say.
+    _, err = outcome(f"{{ {shell} {shlex.join(['qa', '--question', 'a', *qa, 'the cat', ''])}; }} | true")
+    assert err == "npbert: text 2: takes a text, this one is empty\n"
     assert outcome(f"{shell} {shlex.join(tokenize)} >&-") == (2, "npbert: standard output is closed\n")
     status, err = outcome(f"{shell} {shlex.join(tokenize[:-1])} <&- >/dev/null")
     assert (status, err.partition(":")[2][:9]) == (2, " no text:")
