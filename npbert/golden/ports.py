@@ -37,6 +37,8 @@ def read(port: Port) -> dict[str, Callable[[], Array]]:
     then called NAME.npy.
     """
     if isinstance(port, Mapping):
+        if not all(isinstance(name, str) for name in port):
+            raise InputTypeError("port: takes names that are texts, got a mapping with others")
         return {name: _Later(_as_array, name, value) for name, value in port.items()}
     if not isinstance(port, (str, Path)):
         raise InputTypeError(f"port: takes a mapping or a path, got {shown(port)}")

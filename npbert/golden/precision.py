@@ -28,7 +28,7 @@ _SHORT_NAMES = {"fp32": "float32", "f32": "float32", "fp16": "float16", "f16": "
 
 def full_name(precision: str) -> str:
     """`float32`, `float16` or `bfloat16`, from that or one of its short names (`bf16`)."""
-    name = _SHORT_NAMES.get(precision, precision)
+    name = _SHORT_NAMES.get(precision, precision) if isinstance(precision, str) else ""
     if name not in EPSILON:
         raise InputError(f"precision: takes {', '.join(EPSILON)}, or short {', '.join(_SHORT_NAMES)}; got {precision!r}")
     return name

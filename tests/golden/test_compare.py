@@ -271,6 +271,10 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
     for value in ("text", None, [[1], [2, 3]], np.ones((2, 12), complex), np.zeros((2, 12), "V2")):
         with pytest.raises(InputTypeError, match=r"bert\.pooler"):
             golden.compare(pack, {"bert.pooler": value})
+    with pytest.raises(InputTypeError, match="names that are texts"):
+        golden.compare(pack, {3: port["bert.pooler"]})  # type: ignore[dict-item]
+    with pytest.raises(InputError, match="precision"):
+        golden.compare(pack, port, precision=["bf16"])  # type: ignore[arg-type]
 
 
 def test_damaged_dumps(pack: golden.Pack, port: dict[str, np.ndarray], tmp_path: Path) -> None:
