@@ -137,8 +137,12 @@ class EncoderDecoderConfig:
     def from_json_file(cls, path: str | os.PathLike[str]) -> EncoderDecoderConfig:
         """The configuration in a file."""
         from .checkpoints import hub
+        from .pretrained import check_fields
 
         fields = hub.read_json(path)
+        for part in (fields, fields.get("encoder"), fields.get("decoder")):
+            if isinstance(part, Mapping):
+                check_fields(part, path)
         if fields.get("model_type", cls.model_type) != cls.model_type:
             raise FileError(
                 f"{path}: has the model_type {fields['model_type']!r}, an EncoderDecoderModel's is {cls.model_type!r}"
@@ -477,7 +481,7 @@ class EncoderDecoderModel(BertPreTrainedModel):
             wanted = inputs.labels("labels", wanted, self.config.decoder.vocab_size, of_decoder.logits.shape[:2])
             loss = ops.cross_entropy(of_decoder.logits, wanted)
 
-        if not (self.config.return_dict if return_dict is None else return_dict):
+        if not inputs.flag("return_dict", return_dict, self.config.return_dict):
             first = () if loss is None else (loss,)
             last = of_encoder.as_plain_tuple() if isinstance(of_encoder, ModelOutput) else tuple(of_encoder or ())
             return (*first, *of_decoder.as_plain_tuple(), *last)

@@ -248,8 +248,7 @@ def stream(
 
 
 def _generator(rng: Rng) -> np.random.Generator:
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        raise InputTypeError(f"rng: takes a numpy.random.Generator, got {type(rng).__name__}")
+    inputs.generator("rng", rng)
     return np.random.default_rng() if rng is None else rng
 
 

@@ -629,3 +629,18 @@ def test_the_reference_reads_what_is_saved(tied: bool, tmp_path: Path) -> None:
     assert expected.keys() == model.state_dict().keys()
     assert all((expected[n].numpy() == a).all() for n, a in model.state_dict().items())
     assert isinstance(model.encoder, BertModel)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("fields", [{"__class__": 1}, {"num_hidden_layers": 10**6}, {"num_labels": 10**9}], ids=str)
+def test_a_part_s_hostile_fields_are_refused_by_file(part: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    both = json.loads((DATA / "encoder_decoder" / "config.json").read_text())
+    path.write_text(json.dumps({**both, part: {**both[part], **fields}}))
+    with pytest.raises(npbert.FileError, match=re.escape(str(path))):
+        npbert.load(tmp_path)
+
+
+def test_return_dict_is_no_text() -> None:
+    with pytest.raises(npbert.InputTypeError, match="return_dict"):
+        stored("encoder_decoder")([[2, 5]], decoder_input_ids=[[2]], return_dict="no")
