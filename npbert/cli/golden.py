@@ -75,7 +75,7 @@ def _export(args: argparse.Namespace) -> None:
     with common.loading(args.model) as name:
         model = load(name)
     golden.export(model, _inputs(args), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
-    print(golden.show(args.output).splitlines()[-1])
+    print(f"{args.output}: {golden.show(args.output).splitlines()[-1]}")
 
 
 def _inputs(args: argparse.Namespace) -> dict[str, Any]:

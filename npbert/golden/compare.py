@@ -109,8 +109,16 @@ class Report:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 notes.append(f"not in the {where}: {', '.join(names[:5])}{more}")
         for note in notes:
-            lines += textwrap.wrap(note, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+            lines.append(wrapped(note))
         return "\n".join(lines)
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A sentence on as many lines as a terminal wants; names stay whole."""
+    more = indent + "    "
+    return textwrap.fill(
+        text, WIDTH, initial_indent=indent, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def compare(pack: Pack | StrPath, port: ports.Port, *, names: ports.Names = None, precision: str = "float32") -> Report:

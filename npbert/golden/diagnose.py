@@ -21,7 +21,7 @@ from npbert.checkpoints.reading import StrPath
 from npbert.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 from npbert.errors import InputError, InputTypeError
 from npbert.golden import mistakes, ports
-from npbert.golden.compare import compare
+from npbert.golden.compare import compare, wrapped
 from npbert.golden.mistakes import Form
 from npbert.golden.pack import INPUT, Pack, read_pack, weights_sha256
 from npbert.golden.precision import EPSILON, full_name, round_to
@@ -78,7 +78,8 @@ class Suspect:
         return {"mistake": self.mistake, "where": self.where, "explanation": self.explanation, "evidence": evidence}
 
     def __str__(self) -> str:
-        return f"{self.mistake} at {self.where}\n    {self.explanation}\n    evidence: {self.evidence}"
+        lines = (self.explanation, f"evidence: {self.evidence}")
+        return "\n".join([f"{self.mistake} at {self.where}", *(wrapped(line, indent="    ") for line in lines)])
 
 
 def diagnose(
