@@ -13,7 +13,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from npbert.cli import common
@@ -51,11 +50,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=20)  # the longest verb has its help beside it
     parser = _Parser(
         prog="npbert",
         description="BERT as plain NumPy: run checkpoints, look into them, and hold ports against them.",
-        formatter_class=layout,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
     examples = []
