@@ -88,31 +88,28 @@ def self_attention(
     w: Weights,
     config: BertConfig,
     hidden: Array,
+    source: Array | None,
     *,
     mask: Array,
     head_mask: Array | None = None,
-    encoder_hidden: Array | None = None,
     past: KeyValue | None = None,
-    is_cross: bool = False,
     rng: Rng = None,
 ) -> tuple[Array, Array, KeyValue]:
-    """Every position asks all positions a question (query), each answers by how well it fits (key) with what it holds (value).
+    """Every position asks a question (query); each position of the source answers by how well it fits (key) with what it
+    holds (value). Four cases:
 
-    Four cases, by where the keys and values come from:
-
-        self                 from `hidden`
-        self with a cache    from `hidden`, appended to the keys and values of the positions before
-        cross                from the encoder's output
-        cross with a cache   the stored ones as they are: the encoder's output does not change
+        self                 source is `hidden` itself
+        self with a cache    the same; its keys and values are appended to those of the positions before, in `past`
+        cross                source is the encoder's output
+        cross with a cache   source is None: the stored keys and values serve again, since the encoder's output does not change
 
     Returns the context `[B, S, N*H]`, the probabilities `[B, N, S, T]` and the keys and values for the cache.
     """
     query = ops.split_heads(linear(w, "query", hidden), config.head_size)  # [B, N, S, H]
-    if is_cross and past is not None:
+    if source is None:
+        assert past is not None
         key, value = past  # [B, N, E, H]
     else:
-        source = encoder_hidden if is_cross else hidden
-        assert source is not None
         key = ops.split_heads(linear(w, "key", source), config.head_size)  # [B, N, T - P, H]
         value = ops.split_heads(linear(w, "value", source), config.head_size)
         if past is not None:
@@ -121,7 +118,7 @@ def self_attention(
     query, key, value = keep(w, ":query", query), keep(w, ":key", key), keep(w, ":value", value)
 
     scores = keep(w, ":scores", ops.attention_scores(query, key))  # [B, N, S, T]
-    if config.position_embedding_type != "absolute" and not is_cross:
+    if config.position_embedding_type != "absolute" and source is hidden:  # between two sequences there is no distance
         table = w["distance_embedding.weight"]  # [2M - 1, H]
         distances = keep(w, "distance_embedding", ops.relative_distances(table, query.shape[2], key.shape[2]))  # [S, T, H]
         relative = ops.relative_query_scores(query, distances)  # [B, N, S, T]
@@ -148,25 +145,16 @@ def attention(
     w: Weights,
     config: BertConfig,
     hidden: Array,
+    source: Array | None,
     *,
     mask: Array,
     head_mask: Array | None = None,
-    encoder_hidden: Array | None = None,
     past: KeyValue | None = None,
-    is_cross: bool = False,
     rng: Rng = None,
 ) -> tuple[Array, Array, KeyValue]:
     """Attention with its output block. Returns the new hidden states `[B, S, D]`, the probabilities and the cache."""
     context, probs, cache = self_attention(
-        w.scope("self"),
-        config,
-        hidden,
-        mask=mask,
-        head_mask=head_mask,
-        encoder_hidden=encoder_hidden,
-        past=past,
-        is_cross=is_cross,
-        rng=rng,
+        w.scope("self"), config, hidden, source, mask=mask, head_mask=head_mask, past=past, rng=rng
     )
     hidden = add_and_norm(w.scope("output"), config, context, hidden, rng=rng)
     return keep(w, "", hidden), probs, cache
@@ -209,28 +197,17 @@ def layer(
     An encoder to read is there when its mask is. Returns the new hidden states, the probabilities of both attentions and
     the cache.
     """
+    past_self = None if past is None else (past[0], past[1])
+    past_cross = None if past is None or len(past) == 2 else (past[2], past[3])
     hidden, probs, cache = attention(
-        w.scope("attention"),
-        config,
-        hidden,
-        mask=mask,
-        head_mask=head_mask,
-        past=None if past is None else (past[0], past[1]),
-        rng=rng,
+        w.scope("attention"), config, hidden, hidden, mask=mask, head_mask=head_mask, past=past_self, rng=rng
     )
     cross_probs = None
     cross_cache: LayerCache = ()
     if encoder_mask is not None:
+        source = encoder_hidden if past_cross is None else None
         hidden, cross_probs, cross_cache = attention(
-            w.scope("crossattention"),
-            config,
-            hidden,
-            mask=encoder_mask,
-            head_mask=head_mask,
-            encoder_hidden=encoder_hidden,
-            past=None if past is None or len(past) == 2 else (past[2], past[3]),
-            is_cross=True,
-            rng=rng,
+            w.scope("crossattention"), config, hidden, source, mask=encoder_mask, head_mask=head_mask, past=past_cross, rng=rng
         )
     hidden = keep(w, "", feed_forward(w, config, hidden, rng=rng))
     return hidden, probs, cross_probs, (*cache, *cross_cache)

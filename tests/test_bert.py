@@ -248,7 +248,7 @@ def test_functions_can_be_called_alone() -> None:
     model = build("BertModel", tiny())
     w, x = Weights(model.state_dict()), np.random.default_rng(0).normal(size=(1, 3, 12))
     context, probs, (key, value) = bert.self_attention(
-        w.scope("encoder.layer.0.attention.self"), model.config, x, mask=np.zeros((1, 1, 1, 3))
+        w.scope("encoder.layer.0.attention.self"), model.config, x, x, mask=np.zeros((1, 1, 1, 3))
     )
     assert (context.shape, probs.shape, key.shape, value.shape) == ((1, 3, 12), (1, 3, 3, 3), (1, 3, 3, 4), (1, 3, 3, 4))
     allowed = np.ones((1, 3, 3))
