@@ -120,7 +120,8 @@ class BertPreTrainedModel:
         """The name, shape and first values of every parameter, each once: a tied one under its first name only."""
         base = parameters.base(self.config, pooler=self._has_pooler)
         every = {self._prefix + name: parameter for name, parameter in base.items()} | self._head_parameters()
-        return {name: parameter for name, parameter in every.items() if name not in self.tied()}
+        tied = self.tied()
+        return {name: parameter for name, parameter in every.items() if name not in tied}
 
     def tied(self) -> dict[str, str]:
         """Names that stand for another parameter, and for which."""
@@ -368,8 +369,8 @@ class BertLMHeadModel(_LanguageModel):
 
     _reads_encoder = ENCODER_INPUTS + CACHE_INPUTS
 
-    def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
-        super().__init__(config, weights, rng=rng)
+    def _set_config(self, config: BertConfig) -> None:
+        super()._set_config(config)
         if not config.is_decoder:
             warn("BertLMHeadModel without is_decoder=True in its config sees the tokens it predicts")
 
@@ -384,10 +385,7 @@ class BertLMHeadModel(_LanguageModel):
             arrays["use_cache"] = False
         result, _ = self._bert(arrays, options)
         logits = keep(self._weights.scope("cls"), "", self._predictions(result.hidden))  # [B, S, V]
-        loss = None
-        if labels["labels"] is not None:
-            wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
-            loss = heads.causal_language_model_loss(logits, wanted)
+        loss = _token_loss(labels["labels"], logits, heads.causal_language_model_loss)
         return outputs.CausalLMOutputWithCrossAttentions(
             loss, logits, result.cache, result.hidden_states, result.attentions, result.cross_attentions
         )
@@ -401,10 +399,7 @@ class BertForMaskedLM(_LanguageModel):
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
         result, _ = self._bert(arrays, options)
         logits = keep(self._weights.scope("cls"), "", self._predictions(result.hidden))  # [B, S, V]
-        loss = None
-        if labels["labels"] is not None:
-            wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
-            loss = ops.cross_entropy(logits, wanted)
+        loss = _token_loss(labels["labels"], logits, ops.cross_entropy)
         return outputs.MaskedLMOutput(loss, logits, result.hidden_states, result.attentions)
 
 
@@ -426,9 +421,8 @@ class BertForPreTraining(_LanguageModel):
         logits = keep(cls, "", logits)
         loss = None
         if _both(labels):
-            wanted = inputs.labels("labels", labels["labels"], self.config.vocab_size, logits.shape[:2])
-            loss = ops.cross_entropy(logits, wanted)
-            loss = loss + _next_sentence_loss("next_sentence_label", labels["next_sentence_label"], follows)
+            of_words = _token_loss(labels["labels"], logits, ops.cross_entropy)
+            loss = of_words + _next_sentence_loss("next_sentence_label", labels["next_sentence_label"], follows)
         return outputs.BertForPreTrainingOutput(loss, logits, follows, result.hidden_states, result.attentions)
 
 
@@ -508,10 +502,7 @@ class BertForTokenClassification(BertPreTrainedModel):
     def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
         result, _ = self._bert(arrays, options)
         logits = heads.classifier(self._weights, self.config, result.hidden, rng=options["rng"])  # [B, S, num_labels]
-        loss = None
-        if labels["labels"] is not None:
-            wanted = inputs.labels("labels", labels["labels"], self.config.num_labels, logits.shape[:2])
-            loss = ops.cross_entropy(logits, wanted)
+        loss = _token_loss(labels["labels"], logits, ops.cross_entropy)
         return outputs.TokenClassifierOutput(loss, logits, result.hidden_states, result.attentions)
 
 
@@ -561,6 +552,13 @@ def _both(labels: Mapping[str, Any]) -> bool:
     if len(missing) == 1:
         raise InputError(f"{missing[0]}: belongs to {' and '.join(name for name in labels if name not in missing)}, got none")
     return not missing
+
+
+def _token_loss(labels: Any, logits: Array, loss: Callable[[Array, Array], Array]) -> Any:
+    """The loss of a label for each token, where there are labels. Logits `[B, S, C]`."""
+    if labels is None:
+        return None
+    return loss(logits, inputs.labels("labels", labels, logits.shape[-1], logits.shape[:2]))
 
 
 def _next_sentence_loss(name: str, labels: Any, logits: Array) -> Array:

@@ -76,6 +76,14 @@ def under(path: str) -> Iterator[None]:
         _observer.reset(token)
 
 
+def selection(only: str | Sequence[str] | None) -> Callable[[str], bool]:
+    """Whether a name is wanted: all are, or those that match the shell-style pattern or one of several."""
+    if only is None:
+        return lambda name: True
+    patterns = [only] if isinstance(only, str) else only
+    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 class Trace(Mapping[str, Array]):
     """The kept intermediates, in the order in which they were computed: a mapping from names to arrays.
 
@@ -84,13 +92,13 @@ class Trace(Mapping[str, Array]):
     """
 
     def __init__(self, only: str | Sequence[str] | None = None) -> None:
-        self._patterns = [only] if isinstance(only, str) else only
+        self._is_wanted = selection(only)
         self._kept: dict[str, Array] = {}
         self._last: tuple[Array, Array] | None = None  # the pass's own array and our copy of it
 
     def observe(self, name: str, x: Array) -> Array:
         """Keep a copy, because the pass may go on to compute in place."""
-        if self._patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns):
+        if self._is_wanted(name):
             if self._last is None or self._last[0] is not x:
                 self._last = (x, x.copy())
             self._kept.pop(name, None)

@@ -181,6 +181,13 @@ def test_a_base_model_without_its_pooler_asks_for_none(tmp_path: Path) -> None:
     assert model(np.array([[1, 2]])).pooler_output is None
 
 
+def test_a_causal_model_that_sees_ahead_is_warned_about_when_it_is_loaded_too(tmp_path: Path) -> None:
+    make("BertForMaskedLM", tiny(), seed=10).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="sees the tokens it predicts") as caught:
+        npbert.BertLMHeadModel.from_pretrained(tmp_path)
+    assert caught[0].filename == __file__
+
+
 def test_files_without_any_of_the_models_weights_are_refused(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     safetensors.write(tmp_path / "model.safetensors", {"something.else": np.zeros(3, np.float32)})

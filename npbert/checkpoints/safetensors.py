@@ -8,12 +8,10 @@ Reading maps the file: arrays are read-only views into it, so that a checkpoint 
 processes share one copy. The format is described at https://huggingface.co/docs/safetensors.
 """
 
-import contextlib
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 from npbert.checkpoints import dtypes, shards
 from npbert.checkpoints.reading import StrPath, guess, map_file, parse_json, shown
 from npbert.checkpoints.writing import aside, replacing, sync_directory
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.errors import FileError, InputError, InputTypeError
 
 # Room for some thirty thousand tensors. A Python object for every few bytes of a header is what makes a larger one a weapon.
 MAX_HEADER = 4 << 20
@@ -149,42 +147,6 @@ def write(path: StrPath, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[
         file.write(header)
         for name in order:
             _write_array(file, tensors[name])
-
-
-@contextlib.contextmanager
-def stream(path: StrPath, metadata: Mapping[str, str] | None = None) -> Iterator[Callable[[str, NDArray[Any]], None]]:
-    """Write tensors whose names and shapes become known one by one, never holding two of them in memory:
-
-        with safetensors.stream("pack.safetensors", metadata) as add:
-            add("embeddings", array)
-
-    The header comes first in the file but is known last, so the data waits in an unnamed temporary file beside `path` until the
-    block ends; then everything is written as `write` would have, atomically. `metadata` is looked at only then: it may still
-    be filled within the block. Where the block raises, nothing is left behind.
-    """
-    directory = Path(path).parent
-    if not directory.is_dir():
-        raise MissingFileError(f"{path}: the directory {directory} does not exist")
-    infos: dict[str, TensorInfo] = {}
-    position: dict[str, int] = {}
-    with tempfile.TemporaryFile(dir=directory) as spool:
-
-        def add(name: str, array: NDArray[Any]) -> None:
-            if name in infos:
-                raise InputError(f"tensor {shown(name)} was already added to {path}")
-            infos[name] = _info_of(name, array)
-            position[name] = spool.tell()
-            _write_array(spool, array)
-
-        yield add
-        header, order = _layout(infos, metadata)
-        with replacing(path) as file:
-            file.write(header)
-            for name in order:
-                spool.seek(position[name])
-                left = infos[name].stop
-                while left:
-                    left -= file.write(spool.read(min(left, 1 << 20)))
 
 
 def write_sharded(

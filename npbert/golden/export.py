@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import math
 import sys
@@ -25,6 +24,7 @@ from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import MULTIPLES, Allowance, errors
 from npbert.inputs import as_array
 from npbert.models import BertPreTrainedModel, float_type
+from npbert.trace import selection
 
 Array: TypeAlias = NDArray[Any]
 
@@ -56,11 +56,6 @@ def export(
     if Path(path).is_dir():
         raise InputError(f"{path}: is a directory, takes the name of a file to write")
     arguments = {name: _argument(name, value) for name, value in inputs.items() if value is not None}
-    patterns = [only] if isinstance(only, str) else only
-
-    def is_wanted(name: str) -> bool:
-        return patterns is None or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
     arrays = dict(model.named_parameters())
     metadata: dict[str, Any] = {
         "format": FORMAT,
@@ -84,9 +79,9 @@ def export(
 
         run(model, arguments, "float64", keep_truth)
         progress.passes(1 + len(EPSILON))
-        order = [name for name in spool if is_wanted(name)]
+        order = list(filter(selection(only), spool))
         if not order:
-            raise InputError(f"only: nothing in this model is called {' or '.join(patterns or ())}")
+            raise InputError(f"only: nothing in this model is called {only!r}")
 
         visible = positions.of_call(model.config, arguments)
         tolerances: dict[str, dict[str, Any]] = {name: {} for name in spool}

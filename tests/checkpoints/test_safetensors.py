@@ -170,43 +170,12 @@ def test_strides_and_byte_order_do_not_matter(tmp_path: Path) -> None:
     )
 
 
-def test_stream_writes_what_write_writes(tmp_path: Path) -> None:
-    tensors = some_tensors()
-    safetensors.write(tmp_path / "whole", tensors, {"count": str(len(tensors))})
-    metadata: dict[str, str] = {}
-    with safetensors.stream(tmp_path / "streamed", metadata) as add:
-        for name, array in tensors.items():
-            add(name, array)
-        metadata["count"] = str(len(tensors))
-    assert (tmp_path / "streamed").read_bytes() == (tmp_path / "whole").read_bytes()
-
-
-def test_stream_holds_one_tensor_at_a_time(tmp_path: Path) -> None:
-    tracemalloc.start()
-    with safetensors.stream(tmp_path / "x") as add:
-        for i in range(16):
-            add(str(i), np.full(1 << 17, i, np.float64))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert (tmp_path / "x").stat().st_size > 16 << 20
-    assert peak < 4 << 20
-    assert load_file(tmp_path / "x")["15"][-1] == 15
-
-
-def failing_stream(path: Path) -> None:
-    with safetensors.stream(path) as add:
-        add("x", np.ones(3))
-        add("x", np.ones(3))
-
-
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     safetensors.write(path, {"old": np.ones(3)})
     content = path.read_bytes()
     with pytest.raises(InputTypeError, match=r"'c'.*complex64"):
         safetensors.write(path, {"new": np.ones(3), "c": np.ones(3, np.complex64)})
-    with pytest.raises(InputError, match="'x' was already added"):
-        failing_stream(path)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -275,8 +244,6 @@ def test_missing_places(tmp_path: Path) -> None:
             safetensors.read(tmp_path / "fifo")
     with pytest.raises(MissingFileError, match="nowhere does not exist"):
         safetensors.write(tmp_path / "nowhere" / "x", {})
-    with pytest.raises(MissingFileError, match="nowhere does not exist"), safetensors.stream(tmp_path / "nowhere" / "x"):
-        pass
 
 
 def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
