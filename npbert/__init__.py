@@ -9,10 +9,10 @@ out.last_hidden_state  # [B, S, D]
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import masks, ops
-from .config import BertConfig
-from .errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
-from .models import (
+from npbert import ops
+from npbert.bert.config import BertConfig
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
+from npbert.models.bert import (
     BertForMaskedLM,
     BertForMultipleChoice,
     BertForNextSentencePrediction,
@@ -23,15 +23,17 @@ from .models import (
     BertLMHeadModel,
     BertModel,
 )
-from .trace import Trace, trace
-from .weights import Weights
+from npbert.ops import masks
+from npbert.tracing import Trace, trace
+from npbert.weights import Weights
 
 if TYPE_CHECKING:
-    from . import golden, outputs
-    from .encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
-    from .generation import GenerationConfig, generate, stream
-    from .pretrained import load
-    from .tasks import (
+    from npbert import golden
+    from npbert.generation.search import GenerationConfig, generate, stream
+    from npbert.models import outputs
+    from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+    from npbert.models.loading import load
+    from npbert.tasks import (
         Pipeline,
         Pooling,
         embed,
@@ -47,15 +49,15 @@ if TYPE_CHECKING:
         text_generation,
         token_classification,
     )
-    from .tokenizer import BatchEncoding, BertTokenizer
+    from npbert.text.tokenizer import BatchEncoding, BertTokenizer
 
 __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {
-    "encoder_decoder": ("EncoderDecoderConfig", "EncoderDecoderModel"),
-    "generation": ("GenerationConfig", "generate", "stream"),
-    "pretrained": ("load",),
+    "models.encoder_decoder": ("EncoderDecoderConfig", "EncoderDecoderModel"),
+    "generation.search": ("GenerationConfig", "generate", "stream"),
+    "models.loading": ("load",),
     "tasks": (
         "Pipeline",
         "Pooling",
@@ -72,9 +74,9 @@ _LATER = {
         "text_generation",
         "token_classification",
     ),
-    "tokenizer": ("BatchEncoding", "BertTokenizer"),
+    "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
-_MODULES = ("golden", "outputs")
+_MODULES = {"golden": "golden", "outputs": "models.outputs"}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -128,7 +130,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"npbert.{name}")
+        return importlib.import_module(f"npbert.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'npbert' has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"npbert.{_HOME[name]}"), name)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
 
-from numpy.typing import NDArray
-
-from .errors import MissingNameError
-
-Array: TypeAlias = NDArray[Any]
+from npbert.errors import MissingNameError
+from npbert.types import Array
 
 
 class Weights(Mapping[str, Array]):

@@ -13,7 +13,7 @@ from hypothesis import settings
 import npbert
 from npbert import BertConfig
 
-GOLDEN = Path(__file__).parent / "golden" / "forward"
+GOLDEN = Path(__file__).parent / "data" / "expected" / "forward"
 
 CLASSES = (
     "BertModel",

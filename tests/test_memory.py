@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import npbert
-from npbert import BertConfig, blocks
+from npbert import BertConfig
+from npbert.ops import blocks
 
 from .builders import POSITION_TYPES, build, ids, tiny
 

@@ -213,7 +213,7 @@ def test_heads_and_losses(data: Any, model_class: str, dtype: Any) -> None:
         config.add_cross_attention = False  # these hand no encoder on
     if model_class in ("BertForSequenceClassification", "BertForTokenClassification"):
         config.num_labels = data.draw(st.integers(1, 4))
-        config.problem_type = data.draw(st.sampled_from([None, *npbert.config.PROBLEM_TYPES]))
+        config.problem_type = data.draw(st.sampled_from([None, *npbert.bert.config.PROBLEM_TYPES]))
         if config.num_labels == 1 and config.problem_type != "regression":
             config.problem_type = None
     config.tie_word_embeddings = data.draw(st.booleans())

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import npbert
-from npbert import BertConfig, blocks
+from npbert import BertConfig
+from npbert.ops import blocks
 
 from .builders import (
     CLASSES,

@@ -15,12 +15,11 @@ happens: DistilBERT has none between an attention's output and the residual, and
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
+from npbert.types import Array
 
 # BERT's module, DistilBERT's module.
 _IN_A_LAYER = {

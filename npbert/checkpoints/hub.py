@@ -26,8 +26,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from npbert.checkpoints import reading, tensorflow
-from npbert.checkpoints.reading import StrPath, shown
+from npbert.checkpoints.reading import shown
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.types import StrPath
 
 CONFIGS = ("config.json", "bert_config.json")
 WEIGHTS = {  # file name -> format, the preferred one first

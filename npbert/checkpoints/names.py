@@ -23,13 +23,10 @@ Pure renaming, no files. The models' names are those of the Hugging Face checkpo
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
-
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from npbert.errors import InputError
-
-Array: TypeAlias = NDArray[Any]
+from npbert.types import Array
 
 # google-research/bert's own optimizer, TensorFlow's Adam, and the LAMB of later trainings; their counters.
 _OPTIMIZER = re.compile(

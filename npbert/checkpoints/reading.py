@@ -5,11 +5,10 @@ import mmap
 import os
 import stat
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 from npbert.errors import FileError, MissingFileError
-
-StrPath: TypeAlias = "str | os.PathLike[str]"
+from npbert.types import StrPath
 
 
 def shown(text: object, limit: int = 80) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from npbert.checkpoints.reading import StrPath, read_json, shown
+from npbert.checkpoints.reading import read_json, shown
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.types import StrPath
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}

@@ -9,8 +9,9 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from npbert.checkpoints.reading import StrPath, shown
+from npbert.checkpoints.reading import shown
 from npbert.errors import FileError
+from npbert.types import StrPath
 
 MAX_ENTRIES = 50_000  # a checkpoint has one entry a tensor and a handful more
 MAX_NAME, MAX_EXTRA = 1024, 256  # both could have 65535 bytes, times the entries; torch needs some 20

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from npbert.checkpoints import dtypes, stored_zip
 from npbert.checkpoints.pickle_machine import Global, Hooks, load
-from npbert.checkpoints.reading import StrPath, guess, map_file, shown
+from npbert.checkpoints.reading import guess, map_file, shown
 from npbert.errors import FileError, warn
+from npbert.types import StrPath
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from npbert.checkpoints.reading import StrPath
 from npbert.errors import MissingFileError
+from npbert.types import StrPath
 
 
 @contextlib.contextmanager

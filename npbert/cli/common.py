@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 from npbert.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from npbert.encoder_decoder import EncoderDecoderModel
-    from npbert.models import BertLMHeadModel, BertModel, BertPreTrainedModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import BertLMHeadModel, BertModel, BertPreTrainedModel
+    from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.text.tokenizer import BertTokenizer
 
 MINILM = "all-MiniLM-L6-v2"
 JOINERS = "\u200c\u200d"  # without them some scripts, and emoji of several persons, fall apart
@@ -79,8 +79,8 @@ def loading(name: str) -> Iterator[str]:
 
 def load_base(args: argparse.Namespace) -> tuple[BertModel, BertTokenizer]:
     """The model without heads, and its tokenizer."""
-    from npbert.models import BertModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import BertModel
+    from npbert.text.tokenizer import BertTokenizer
 
     with loading(model_name(args)) as name:
         model = BertModel.from_pretrained(name, dtype=args.dtype, add_pooling_layer=False)
@@ -89,8 +89,8 @@ def load_base(args: argparse.Namespace) -> tuple[BertModel, BertTokenizer]:
 
 def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[BertPreTrainedModel, BertTokenizer]:
     """A model with the head that the verb needs, which has to be in the checkpoint, and its tokenizer."""
-    from npbert.models import MODELS
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import MODELS
+    from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)
     with warnings.catch_warnings():
@@ -105,8 +105,8 @@ def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[BertPre
 def load_generator(args: argparse.Namespace) -> tuple[BertLMHeadModel | EncoderDecoderModel, BertTokenizer]:
     """A causal language model or an encoder-decoder, whichever the checkpoint is, and its tokenizer."""
     from npbert.checkpoints import hub
-    from npbert.pretrained import load
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.loading import load
+    from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)
     if hub.read_json(hub.find_config(name)).get("model_type") == "encoder-decoder":

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int | None:
 
 def _export(args: argparse.Namespace) -> None:
     from npbert import golden
-    from npbert.pretrained import load
+    from npbert.models.loading import load
 
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")
@@ -94,7 +94,7 @@ def _inputs(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"{args.ids}: takes one list of token ids, or several of the same length")
         ids = np.array(rows)
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-    from npbert.tokenizer import BertTokenizer
+    from npbert.text.tokenizer import BertTokenizer
 
     if args.text_pair is not None and len(args.text_pair) != len(args.text):
         raise InputError(f"--text-pair: takes one for each --text, {len(args.text)}, got {len(args.text_pair)}")
@@ -118,7 +118,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _diagnose(args: argparse.Namespace) -> None:
     from npbert import golden
-    from npbert.pretrained import load
+    from npbert.models.loading import load
 
     model = None
     if args.model is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from npbert.cli import common
 
 if TYPE_CHECKING:
-    from npbert.config import BertConfig
+    from npbert.bert.config import BertConfig
 
 EXAMPLE = "npbert info"
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the configuration's main numbers, the tree and the parts."""
-    from npbert.encoder_decoder import EncoderDecoderModel
-    from npbert.pretrained import load
+    from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.loading import load
 
     with common.loading(common.model_name(args)) as name:
         model = load(name, dtype=args.dtype)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print a table for each text."""
     from npbert.tasks.batches import check_text
-    from npbert.tokenizer import BertTokenizer
+    from npbert.text.tokenizer import BertTokenizer
 
     if args.pair is not None:
         check_text("--pair", args.pair)

@@ -7,19 +7,16 @@ import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from npbert.checkpoints.reading import StrPath
 from npbert.golden import ports, positions
 from npbert.golden.pack import Pack, read_pack
 from npbert.golden.positions import Positions
 from npbert.golden.precision import EPSILON, full_name
 from npbert.golden.tolerance import Tolerance
-
-Array: TypeAlias = NDArray[Any]
+from npbert.types import Array, StrPath
 
 UNREACHABLE = 60.0
 """A score so far below the largest of its row is hidden, whatever the port adds where the mask hides: exp(-60) is 1e-26."""

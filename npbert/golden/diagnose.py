@@ -12,13 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from npbert.checkpoints.reading import StrPath
-from npbert.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 from npbert.errors import InputError, InputTypeError
 from npbert.golden import mistakes, ports
 from npbert.golden.compare import compare, wrapped
@@ -26,9 +23,9 @@ from npbert.golden.mistakes import Form
 from npbert.golden.pack import INPUT, Pack, read_pack, weights_sha256
 from npbert.golden.precision import EPSILON, full_name, round_to
 from npbert.golden.replay import BETTER, FAR_BETTER, Case, Error, Replay, layer_of, replay
-from npbert.models import MODELS, BertModel, BertPreTrainedModel
-
-Array: TypeAlias = NDArray[Any]
+from npbert.models.bert import MODELS, BertModel, BertPreTrainedModel
+from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+from npbert.types import StrPath
 
 FEW_LAYERS = 4
 """A mistake that was made in a single layer is looked for among so many; the port should dump its hidden states otherwise."""

@@ -8,25 +8,23 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 import npbert
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import StrPath
 from npbert.errors import InputError, InputTypeError, MissingFileError
 from npbert.golden import positions
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
 from npbert.golden.passes import run
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import MULTIPLES, Allowance, errors
-from npbert.inputs import as_array
-from npbert.models import BertPreTrainedModel, float_type
-from npbert.trace import selection
-
-Array: TypeAlias = NDArray[Any]
+from npbert.models.bert import BertPreTrainedModel, float_type
+from npbert.models.inputs import as_array
+from npbert.tracing import selection
+from npbert.types import Array, StrPath
 
 
 def export(

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npbert import masks, ops
-from npbert.config import BertConfig
+from npbert.bert.config import BertConfig
 from npbert.golden.positions import Positions
 from npbert.golden.precision import round_to
-
-Array: TypeAlias = NDArray[Any]
+from npbert.types import Array
 
 MISTAKES = (
     "gelu-tanh",

@@ -31,21 +31,19 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from npbert.bert.config import BertConfig
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import StrPath, parse_json, shown
-from npbert.config import BertConfig
-from npbert.encoder_decoder import EncoderDecoderConfig
+from npbert.checkpoints.reading import parse_json, shown
 from npbert.errors import FileError, InputError, MissingNameError
 from npbert.golden import positions
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import Tolerance
-
-Array: TypeAlias = NDArray[Any]
+from npbert.models.encoder_decoder import EncoderDecoderConfig
+from npbert.types import Array, StrPath
 
 FORMAT = "npbert golden pack 1"
 INPUT, OUTPUT, WEIGHT = "input:", "output:", "weight:"

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from npbert.encoder_decoder import EncoderDecoderModel
 from npbert.golden.precision import round_to
-from npbert.trace import observe
+from npbert.models.encoder_decoder import EncoderDecoderModel
+from npbert.tracing import observe
+from npbert.types import Array
 from npbert.weights import Weights
-
-Array: TypeAlias = NDArray[Any]
 
 
 class _Table:

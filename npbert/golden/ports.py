@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npbert import ops
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import StrPath, read_json, shown
+from npbert.checkpoints.reading import read_json, shown
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
 from npbert.golden.pack import INPUT, OUTPUT, WEIGHT, Pack, flat
+from npbert.types import Array, StrPath
 
-Array: TypeAlias = NDArray[Any]
 Port: TypeAlias = "Mapping[str, Any] | StrPath"
 Names: TypeAlias = "Mapping[str, str] | StrPath | None"
 

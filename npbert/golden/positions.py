@@ -10,17 +10,15 @@ A query that may look at nothing has no right answer: with -10000 added everywhe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npbert import masks
-from npbert.config import BertConfig
-from npbert.encoder_decoder import shift_tokens_right
-from npbert.models import MODELS
-
-Array: TypeAlias = NDArray[Any]
+from npbert.bert.config import BertConfig
+from npbert.models.bert import MODELS
+from npbert.models.encoder_decoder import shift_tokens_right
+from npbert.types import Array
 
 
 class Positions(NamedTuple):

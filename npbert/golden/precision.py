@@ -11,14 +11,10 @@ small becomes subnormal. bfloat16 is the upper half of a float32.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
 from npbert.errors import InputError
-
-Array: TypeAlias = NDArray[Any]
+from npbert.types import Array
 
 EPSILON = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """The distance from 1 to the next number of each format; rounding is wrong by half of it at most."""

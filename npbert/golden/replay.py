@@ -12,20 +12,18 @@ import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from npbert.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 from npbert.golden import passes, ports, positions
 from npbert.golden.compare import UNREACHABLE, Report
 from npbert.golden.mistakes import Call, Form, Step, Value
 from npbert.golden.pack import OUTPUT, Pack
 from npbert.golden.precision import round_to
-from npbert.trace import observe
-
-Array: TypeAlias = NDArray[Any]
+from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+from npbert.tracing import observe
+from npbert.types import Array
 
 FAR_BETTER = 10.0
 """A mistake explains a tensor when its error is so many times smaller than the right pass's."""

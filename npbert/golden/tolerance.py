@@ -15,14 +15,12 @@ bound.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npbert.golden.precision import EPSILON
-
-Array: TypeAlias = NDArray[Any]
+from npbert.types import Array
 
 
 class Tolerance(NamedTuple):

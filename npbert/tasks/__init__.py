@@ -9,13 +9,13 @@ iterator (so is the answer: it reads, computes and yields in windows, and a mill
 names the text it is about: "inputs[17]: ...".
 """
 
-from .answering import question_answering
-from .classification import next_sentence, text_classification
-from .embedding import Pooling, embed, feature_extraction, pool, pooling_of, read_pooling, similarity
-from .entities import token_classification
-from .generating import text_generation
-from .masking import fill_mask, mask_tokens
-from .pipelines import TASKS, Pipeline, pipeline, sentence_similarity
+from npbert.tasks.answering import question_answering
+from npbert.tasks.classification import next_sentence, text_classification
+from npbert.tasks.embedding import Pooling, embed, feature_extraction, pool, pooling_of, read_pooling, similarity
+from npbert.tasks.entities import token_classification
+from npbert.tasks.generating import text_generation
+from npbert.tasks.masking import fill_mask, mask_tokens
+from npbert.tasks.pipelines import TASKS, Pipeline, pipeline, sentence_similarity
 
 __all__ = [
     "TASKS",

@@ -13,13 +13,12 @@ import numpy as np
 
 from npbert import ops
 from npbert.errors import InputError, InputTypeError
-from npbert.ops import Array
-
-from .batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, longest_row, rows_of
+from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, longest_row, rows_of
+from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models import BertPreTrainedModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import BertPreTrainedModel
+    from npbert.text.tokenizer import BertTokenizer
 
 DEFAULT_LENGTH = 384
 DEFAULT_STRIDE = 128

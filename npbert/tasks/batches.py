@@ -22,8 +22,8 @@ from npbert.errors import InputError, InputTypeError, NpbertError
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-    from npbert.models import BertPreTrainedModel
-    from npbert.tokenizer import BatchEncoding, BertTokenizer
+    from npbert.models.bert import BertPreTrainedModel
+    from npbert.text.tokenizer import BatchEncoding, BertTokenizer
 
 WINDOW_ITEMS = 512
 WINDOW_CHARACTERS = 2**20

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from npbert import ops
 from npbert.errors import InputError, InputTypeError
-from npbert.ops import Array
-
-from .batches import Batch, Item, Row, answer_all, check_count, check_model, encode_texts, text_or_pair
+from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, encode_texts, text_or_pair
+from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.config import BertConfig
-    from npbert.models import BertPreTrainedModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.bert.config import BertConfig
+    from npbert.models.bert import BertPreTrainedModel
+    from npbert.text.tokenizer import BertTokenizer
 
 TextOrPair: TypeAlias = str | Mapping[str, str] | tuple[str, str]
 

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbert.errors import FileError, InputError, InputTypeError
-from npbert.models import BertModel, BertPreTrainedModel
-from npbert.ops import Array
-
-from .batches import Batch, Item, Row, answer_all, check_text, encode_texts, longest_row
+from npbert.models.bert import BertModel, BertPreTrainedModel
+from npbert.tasks.batches import Batch, Item, Row, answer_all, check_text, encode_texts, longest_row
+from npbert.types import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from npbert.tokenizer import BertTokenizer
+    from npbert.text.tokenizer import BertTokenizer
 
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len")
 TINY = 1e-12  # what a length is at least when a vector is divided by it

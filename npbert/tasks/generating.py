@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbert.errors import InputError
-
-from .batches import Bar, Item, check_model, check_text, deliver
+from npbert.tasks.batches import Bar, Item, check_model, check_text, deliver
 
 if TYPE_CHECKING:
-    from npbert.encoder_decoder import EncoderDecoderModel
-    from npbert.models import BertLMHeadModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import BertLMHeadModel
+    from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.text.tokenizer import BertTokenizer
 
 NEW_TOKENS = 256
 TEMPERATURE = 0.7
@@ -44,8 +43,8 @@ def text_generation(
     many as the model has positions for, are drawn from `rng` at temperature 0.7 (`do_sample=False` draws nothing), or by an
     `EncoderDecoderModel` found with 4 beams.
     """
-    from npbert.encoder_decoder import EncoderDecoderModel
-    from npbert.generation import generate
+    from npbert.generation.search import generate
+    from npbert.models.encoder_decoder import EncoderDecoderModel
 
     check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
     reads_first = isinstance(model, EncoderDecoderModel)
@@ -89,7 +88,7 @@ def text_generation(
 
 def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:
     """What is given and, where nobody says how, how to search; and whether anybody says how long a text may be."""
-    from npbert.generation import GenerationConfig, settings_of
+    from npbert.generation.search import GenerationConfig, settings_of
 
     stored, unset, options = settings_of(model, {}), GenerationConfig(), dict(given)
     lengths = (given.get("max_length"), stored.max_length, stored.max_new_tokens)

@@ -9,14 +9,13 @@ import numpy as np
 
 from npbert import ops
 from npbert.errors import InputError, InputTypeError, warn
-from npbert.inputs import IGNORED, integers
-from npbert.ops import Array
-
-from .batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, encode_texts
+from npbert.models.inputs import IGNORED, integers
+from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, encode_texts
+from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models import BertPreTrainedModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import BertPreTrainedModel
+    from npbert.text.tokenizer import BertTokenizer
 
 TOKENS_PER_BATCH = 1024  # logits over the vocabulary: 30522 numbers for every token
 

@@ -8,20 +8,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from npbert.errors import InputError, InputTypeError
-
-from .answering import question_answering
-from .batches import Item, check_text, deliver
-from .classification import next_sentence, text_classification
-from .embedding import embed, feature_extraction, pooling_of, similarity
-from .entities import token_classification
-from .generating import text_generation
-from .masking import fill_mask
+from npbert.tasks.answering import question_answering
+from npbert.tasks.batches import Item, check_text, deliver
+from npbert.tasks.classification import next_sentence, text_classification
+from npbert.tasks.embedding import embed, feature_extraction, pooling_of, similarity
+from npbert.tasks.entities import token_classification
+from npbert.tasks.generating import text_generation
+from npbert.tasks.masking import fill_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from npbert.models import BertPreTrainedModel
-    from npbert.tokenizer import BertTokenizer
+    from npbert.models.bert import BertPreTrainedModel
+    from npbert.text.tokenizer import BertTokenizer
 
 
 class Task(NamedTuple):
@@ -131,7 +130,7 @@ def pipeline(
             raise InputError("tokenizer: the model came from no checkpoint that would have one; pass a BertTokenizer")
     loaded = _load(task, model, {**where, **(model_kwargs or {})}) if isinstance(model, str | os.PathLike) else model
     if isinstance(tokenizer, str | os.PathLike):
-        from npbert.tokenizer import BertTokenizer as Tokenizer
+        from npbert.text.tokenizer import BertTokenizer as Tokenizer
 
         tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
     return Pipeline(task, loaded, tokenizer, options)
@@ -139,11 +138,11 @@ def pipeline(
 
 def _load(task: str, path_or_id: str | os.PathLike[str], options: Mapping[str, Any]) -> Any:
     from npbert.checkpoints.hub import find_config, read_json
-    from npbert.models import MODELS
+    from npbert.models.bert import MODELS
 
     where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
     if task == "text-generation" and read_json(find_config(path_or_id, **where)).get("model_type") == "encoder-decoder":
-        from npbert.encoder_decoder import EncoderDecoderModel
+        from npbert.models.encoder_decoder import EncoderDecoderModel
 
         return EncoderDecoderModel.from_pretrained(path_or_id, **options)
     model = MODELS[TASKS[task].model].from_pretrained(path_or_id, **options)

@@ -19,7 +19,7 @@ import pytest
 import npbert
 from npbert.tasks import Pooling
 
-GOLDENS = Path(__file__).parents[1] / "data" / "tasks" / "goldens.json"
+GOLDENS = Path(__file__).parents[1] / "data" / "expected" / "tasks" / "goldens.json"
 TOLERANCE = 1e-4
 SEED = 1  # with these weights every label comes up
 

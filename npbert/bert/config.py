@@ -1,0 +1,277 @@
+"""BertConfig: what has to be known about a checkpoint besides its weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from npbert.errors import InputError, InputTypeError
+from npbert.ops import ACTIVATIONS
+from npbert.ops.masks import MASKED
+from npbert.types import Array
+
+POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
+SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+
+class BertConfig:
+    """The configuration of a BERT, with the reference's fields and defaults.
+
+    Any other field is kept as well, as an attribute, and saved again: `BertConfig(num_hidden_layers=2, note="mine").note`.
+    """
+
+    model_type: str = "bert"
+
+    # The size of everything.
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2  # 0: there is no table of token types (DistilBERT)
+
+    # What is computed.
+    hidden_act: str | Callable[[Array], Array] = "gelu"
+    pooler_act: str = "tanh"  # "relu" in DistilBERT's classifier
+    layer_norm_eps: float = 1e-12
+    position_embedding_type: str = "absolute"
+    mask_value: float = MASKED  # what is added to the score where attention is not allowed
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    chunk_size_feed_forward: int = 0  # positions that go through the feed-forward at once; 0: all
+    tie_word_embeddings: bool = True
+    pruned_heads: dict[int, list[int]]
+
+    # Dropout, where a call is handed a generator.
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None  # None: as hidden_dropout_prob
+    initializer_range: float = 0.02
+
+    # What a call puts out by default.
+    use_cache: bool = True
+    output_attentions: bool = False
+    output_hidden_states: bool = False
+    return_dict: bool = True
+
+    # Tokens and labels.
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    decoder_start_token_id: int | None = None
+    problem_type: str | None = None
+    id2label: dict[int, str]
+    label2id: dict[str, int]
+    architectures: list[str] | None = None
+
+    def __init__(self, **fields: Any) -> None:
+        fields = _plain(fields)
+        labels = _integer_keys("id2label", fields.pop("id2label", None))
+        number = fields.pop("num_labels", None)
+        self.num_labels = (len(labels) or 2) if number is None else number
+        if labels and len(labels) == self.num_labels:
+            self.id2label = labels
+            self.label2id = {label: index for index, label in labels.items()}
+        self.pruned_heads = {
+            layer: sorted(set(heads)) if _is_list_of(heads, int) or isinstance(heads, set) else heads
+            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
+        }
+        # A field with the name of one of this class's own methods cannot be an attribute; it is kept all the same.
+        self._kept = {name: fields.pop(name) for name in [*fields] if name in _METHODS}
+        for name, value in fields.items():
+            setattr(self, name, value)
+        self.validate()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _plain(value))
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels a classifier tells apart; setting it names them LABEL_0, LABEL_1, ..."""
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, number: int) -> None:
+        if not _is_int(number) or number < 0:
+            raise InputTypeError(f"num_labels: takes a number of labels, got {number!r}")
+        self.id2label = {index: f"LABEL_{index}" for index in range(number)}
+        self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def head_size(self) -> int:
+        """H: the hidden size that one head works in."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def activation(self) -> Callable[[Array], Array]:
+        """The function behind `hidden_act`."""
+        return ACTIVATIONS[self.hidden_act] if isinstance(self.hidden_act, str) else self.hidden_act
+
+    @property
+    def dropout_of_classifier(self) -> float:
+        """What drops before a classifier: `classifier_dropout`, or `hidden_dropout_prob` where that is None."""
+        return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
+
+    def num_heads(self, layer: int) -> int:
+        """How many heads the self-attention of a layer has left after pruning."""
+        return self.num_attention_heads - len(self.pruned_heads.get(layer, ()))
+
+    def validate(self) -> None:
+        """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
+        for name, kind in BertConfig.__annotations__.items():
+            accepts = _KINDS.get(kind)
+            if accepts is not None and not accepts(getattr(self, name)):
+                raise InputTypeError(f"config: {name} takes {kind}, got {getattr(self, name)!r}")
+        for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
+            if getattr(self, name) < 1:
+                raise InputError(f"config: {name} takes 1 or more, got {getattr(self, name)}")
+        for name in ("num_hidden_layers", "type_vocab_size", "chunk_size_feed_forward", "layer_norm_eps", "initializer_range"):
+            if getattr(self, name) < 0:
+                raise InputError(f"config: {name} takes 0 or more, got {getattr(self, name)}")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise InputError(f"config: {name} takes a probability from 0 to 1, got {getattr(self, name)}")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"config: hidden_size {self.hidden_size} cannot be divided among num_attention_heads {self.num_attention_heads}"
+            )
+        for name in ("hidden_act", "pooler_act"):
+            activation = getattr(self, name)
+            if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
+                raise InputError(f"config: unknown {name} {activation!r}; known are {', '.join(ACTIVATIONS)}, or a callable")
+        if not SMALLEST_FLOAT32 <= self.mask_value <= 0:
+            raise InputError(f"config: mask_value takes {SMALLEST_FLOAT32} to 0, got {self.mask_value}")
+        if self.position_embedding_type not in POSITION_TYPES:
+            raise InputError(
+                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {self.position_embedding_type!r}"
+            )
+        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
+            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {self.problem_type!r}")
+        if self.add_cross_attention and not self.is_decoder:
+            raise InputError("config: add_cross_attention belongs to decoders; set is_decoder=True as well")
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"config: pad_token_id takes 0 to {self.vocab_size - 1}, got {self.pad_token_id}")
+        for layer, heads in self.pruned_heads.items():
+            if not 0 <= layer < self.num_hidden_layers:
+                raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
+            if not _is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
+                raise InputError(
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, known or not, as plain values."""
+        known = {name: getattr(self, name) for name in BertConfig.__annotations__}
+        others = {name: value for name, value in vars(self).items() if name != "_kept"}
+        return copy.deepcopy(known | others | self._kept)
+
+    def to_json_string(self) -> str:
+        """The text of `config.json`."""
+        return self.as_json(self.to_dict())
+
+    @staticmethod
+    def as_json(fields: Mapping[str, Any]) -> str:
+        """Fields as the text of a `config.json`."""
+        if callable(fields.get("hidden_act")):
+            raise InputTypeError(f"config: hidden_act is a function ({fields['hidden_act']!r}) and cannot be written to a file")
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False, default=_refuse_to_write) + "\n"
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], **overrides: Any) -> BertConfig:
+        """A configuration from the contents of a `config.json`; overrides win."""
+        return cls(**{**fields, **overrides})
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | os.PathLike[str], **options: Any) -> BertConfig:
+        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
+        everything else overrides a field."""
+        from npbert.checkpoints import hub  # here, so that a program which reads no file imports no reader
+        from npbert.models.loading import config_from
+
+        where = {name: options.pop(name) for name in hub.WHERE if name in options}
+        path = hub.find_config(path_or_id, **where)
+        return cls.from_dict(config_from(hub.read_json(path), path).to_dict(), **options)
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> BertConfig:
+        """The configuration in a file."""
+        from npbert.checkpoints import hub
+        from npbert.models.loading import config_from
+
+        return config_from(hub.read_json(path), path)
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write `config.json` into a directory, which is made if need be."""
+        from npbert.checkpoints.writing import replacing
+
+        os.makedirs(directory, exist_ok=True)
+        with replacing(os.path.join(directory, "config.json")) as file:
+            file.write(self.to_json_string().encode("utf-8"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BertConfig) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # fields may be set at any time
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in self.to_dict().items() if value != getattr(BertConfig, name, None)}
+        return f"BertConfig({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+
+_METHODS = {name for name in vars(BertConfig) if name not in BertConfig.__annotations__ and name != "num_labels"}
+
+
+def _plain(value: Any) -> Any:
+    """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well and could not be saved."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _refuse_to_write(value: object) -> None:
+    raise InputTypeError(f"config: a field holds {value!r}, which cannot be written to a file")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_list_of(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "int": _is_int,
+    "int | None": lambda value: value is None or _is_int(value),
+    "float": _is_number,
+    "float | None": lambda value: value is None or _is_number(value),
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "list[str] | None": lambda value: value is None or _is_list_of(value, str),
+    "int | list[int] | None": lambda value: value is None or _is_int(value) or _is_list_of(value, int),
+    "dict[int, str]": lambda value: isinstance(value, dict),
+    "dict[str, int]": lambda value: isinstance(value, dict),
+}
+
+
+def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
+    """JSON has no integer keys; give them back."""
+    try:
+        return {int(key): value for key, value in (mapping or {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {mapping!r}") from None

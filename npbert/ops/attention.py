@@ -1,0 +1,73 @@
+"""Attention, step by step."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from npbert.ops.linear import embedding
+from npbert.types import Array
+
+
+def split_heads(x: Array, head_size: int) -> Array:
+    """`[B, S, N*H]` -> `[B, N, S, H]`: each position's vector is cut into N consecutive pieces, then heads come first."""
+    batch, length, width = x.shape
+    return x.reshape(batch, length, width // head_size, head_size).transpose(0, 2, 1, 3)  # [B, N, S, H]
+
+
+def merge_heads(x: Array) -> Array:
+    """`[B, N, S, H]` -> `[B, S, N*H]`: the inverse of `split_heads`."""
+    batch, heads, length, head_size = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(batch, length, heads * head_size)  # [B, S, N*H]
+
+
+def attention_scores(query: Array, key: Array) -> Array:
+    """How much each query looks at each key: `q k^T`, not yet scaled."""
+    transposed = np.ascontiguousarray(key.transpose(0, 1, 3, 2))  # [B, N, H, T]; BLAS is slow on many small turned views
+    return query @ transposed  # [B, N, S, T]
+
+
+def relative_distances(distance_table: Array, query_length: int, key_length: int) -> Array:
+    """`E[l, r] = distance_table[l - r + M - 1]`: one vector for each distance between a query and a key.
+
+    The table `[2M - 1, H]` runs from distance -(M-1) to M-1. The queries are the last of the keys: with P = T - S cached
+    keys before them they stand at positions P .. T-1.
+    """
+    queries = np.arange(key_length - query_length, key_length)  # [S]
+    keys = np.arange(key_length)  # [T]
+    longest = (len(distance_table) + 1) // 2  # M
+    return embedding(queries[:, None] - keys + longest - 1, distance_table)  # [S, T, H]
+
+
+def relative_query_scores(query: Array, distances: Array) -> Array:
+    """What a query says about its distance to each key (Shaw et al.)."""
+    return np.einsum("bhld,lrd->bhlr", query, distances, optimize=True)  # [B, N, S, T]
+
+
+def relative_key_scores(key: Array, distances: Array) -> Array:
+    """What a key says about its distance to each query (Huang et al.)."""
+    return np.einsum("bhrd,lrd->bhlr", key, distances, optimize=True)  # [B, N, S, T]
+
+
+def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None) -> Array:
+    """`scores / sqrt(H) + mask`, with an additive mask: 0 where a query may look, very negative where it may not."""
+    scores = scores / math.sqrt(head_size)
+    if mask is not None:
+        scores += mask
+    return scores  # [B, N, S, T]
+
+
+def softmax(x: Array) -> Array:
+    """`exp(x) / sum(exp(x))` over the last axis. The row's largest value is taken off first, so that exp never overflows."""
+    y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]; initial: T may be 0
+    np.exp(y, out=y)
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def scaled_dot_product_attention(query: Array, key: Array, value: Array, mask: Array | None = None) -> Array:
+    """`softmax(q k^T / sqrt(H) + mask) v`, all four steps at once: q `[B, N, S, H]`, k and v `[B, N, T, H]`."""
+    scores = attention_scores(query, key)  # [B, N, S, T]
+    probs = softmax(scale_and_mask(scores, query.shape[-1], mask))  # [B, N, S, T]
+    return probs @ value  # [B, N, S, H]

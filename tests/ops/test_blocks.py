@@ -1,0 +1,102 @@
+"""Evaluation in blocks and threads: the same numbers as at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from npbert.ops import blocks
+from npbert.ops.blocks import BLOCK, in_blocks
+
+
+def cube(x: np.ndarray) -> np.ndarray:
+    return x * x * x
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("shape", [(0,), (), (5, 3), (BLOCK,), (BLOCK + 1,), (3, BLOCK - 1), (2, 3, BLOCK // 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_numbers_as_at_once(shape: tuple[int, ...], dtype: Any, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    y = in_blocks(cube)(x)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, cube(x))
+    np.testing.assert_array_equal(in_blocks(cube)(x.T), cube(x).T)
+
+
+def test_no_block_is_longer_and_none_is_left_out() -> None:
+    seen: list[int] = []
+    lock = threading.Lock()
+
+    @in_blocks
+    def count(x: np.ndarray) -> np.ndarray:
+        with lock:
+            seen.append(x.size)
+        return x
+
+    count(np.zeros(2 * BLOCK + 5))
+    assert sorted(seen) == [5, BLOCK, BLOCK]
+
+
+def test_an_error_in_a_block_is_raised() -> None:
+    @in_blocks
+    def fail(x: np.ndarray) -> np.ndarray:
+        if x[0] > 0:
+            raise FloatingPointError("here")
+        return x
+
+    x = np.zeros(3 * BLOCK)
+    x[-1] = x[2 * BLOCK] = 1
+    with pytest.raises(FloatingPointError, match="here"):
+        fail(x)
+
+
+def test_many_threads_at_once() -> None:
+    x = np.random.default_rng(0).normal(size=4 * BLOCK)
+    expected, found = cube(x), []
+    threads = [threading.Thread(target=lambda: found.append(in_blocks(cube)(x))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert all(np.array_equal(y, expected) for y in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forking is for POSIX systems")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    program = """
+import os, numpy as np
+from npbert import ops
+from npbert.ops import blocks
+blocks._cores = lambda: 2
+x = np.linspace(-3, 3, 100_000)
+y = ops.gelu(x)
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(ops.gelu(x), y) else 3)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    import npbert
+
+    home = os.path.dirname(os.path.dirname(npbert.__file__))
+    environment = {**os.environ, "PYTHONPATH": home}
+    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], env=environment, timeout=60)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("1", 1), ("", None), ("nonsense", None), ("0", None), ("100000", None)])
+def test_cores_are_limited_as_those_of_matrix_products(
+    limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    cores = blocks._cores.__wrapped__()
+    assert cores >= 1
+    assert expected in (None, cores)
