@@ -1,12 +1,13 @@
-"""Every error that a user of npbert can cause, and how npbert warns.
+"""Every error that a user of npbert can cause, how npbert warns, and how values are written in messages.
 
-All of them are `NpbertError`, so one `except` catches them; each is also the built-in error that Python's habit asks for,
-so code written without npbert in mind catches them too. Messages name the argument or the file, say what came and what is
-taken.
+All errors are `NpbertError`s, so one `except` catches them. Each is also the built-in error that Python's habit asks for, so
+code that knows nothing of npbert catches it too. A message names the argument or the file, then says what npbert takes and
+what it got.
 """
 
 import sys
 import warnings
+from collections.abc import Collection
 
 
 class NpbertError(Exception):
@@ -37,8 +38,31 @@ class MissingNameError(NpbertError, KeyError):
 
 
 def warn(message: str) -> None:
-    """Warn about the line that called npbert, however deep inside the reason was found: it is what the user can change."""
+    """Warn, and point at the line of the user's own code that called npbert: that is the line they can change."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "npbert":
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value of unknown origin as a message may hold it: short, on one line, and without running anything of its own.
+
+    Only strings and numbers are spelled out. The `repr` of a list that contains itself thousands of times, which a pickle of a
+    few hundred bytes can build, would not fit into memory.
+    """
+    if isinstance(value, str):
+        return repr(value) if len(value) <= limit else f"{value[:limit]!r}... ({len(value)} characters)"
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if value.bit_length() <= 128 else f"an integer of {value.bit_length()} bits"
+    return f"a {type(value).__name__}"
+
+
+def listed(names: Collection[str], most: int = 5) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    if not names:
+        return "none"
+    first = ", ".join(str(name) for name in list(names)[:most])
+    return first if len(names) <= most else f"{first} and {len(names) - most} more"

@@ -26,8 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from npbert.checkpoints import reading, tensorflow
-from npbert.checkpoints.reading import shown
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.types import StrPath
 
 CONFIGS = ("config.json", "bert_config.json")

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from npbert.checkpoints.reading import shown
-from npbert.errors import FileError
+from npbert.errors import FileError, shown
 from npbert.types import StrPath
 
 # BERT-large with the state of its optimizer takes some 50,000 instructions. Half a million run in about half a second.

@@ -7,20 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
-from npbert.errors import FileError, MissingFileError
+from npbert.errors import FileError, MissingFileError, shown
 from npbert.types import StrPath
-
-
-def shown(text: object, limit: int = 80) -> str:
-    """`text` as it may stand in a message. Only strings and numbers are spelled out: the `repr` of a list that holds itself
-    thousands of times over, which a few hundred bytes of pickle can build, would not fit into memory."""
-    if isinstance(text, str):
-        return repr(text) if len(text) <= limit else f"{text[:limit]!r}... ({len(text)} characters)"
-    if text is None or isinstance(text, (bool, float)):
-        return repr(text)
-    if isinstance(text, int):
-        return repr(text) if text.bit_length() <= 128 else f"an integer of {text.bit_length()} bits"
-    return f"a {type(text).__name__}"
 
 
 def map_file(path: StrPath) -> memoryview:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npbert.checkpoints import dtypes, shards
-from npbert.checkpoints.reading import guess, map_file, parse_json, shown
+from npbert.checkpoints.reading import guess, map_file, parse_json
 from npbert.checkpoints.writing import aside, replacing, sync_directory
-from npbert.errors import FileError, InputError, InputTypeError
+from npbert.errors import FileError, InputError, InputTypeError, shown
 from npbert.types import StrPath
 
 # Room for some thirty thousand tensors. A Python object for every few bytes of a header is what makes a larger one a weapon.

@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from npbert.checkpoints.reading import read_json, shown
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.checkpoints.reading import read_json
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.types import StrPath
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")

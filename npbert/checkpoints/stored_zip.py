@@ -9,8 +9,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from npbert.checkpoints.reading import shown
-from npbert.errors import FileError
+from npbert.errors import FileError, shown
 from npbert.types import StrPath
 
 MAX_ENTRIES = 50_000  # a checkpoint has one entry a tensor and a handful more

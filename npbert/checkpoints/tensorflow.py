@@ -27,9 +27,9 @@ import numpy.typing as npt
 from npbert.checkpoints.crc32c import masked_crc32c
 from npbert.checkpoints.dtypes import decode, holds_truth_values, stored_dtype
 from npbert.checkpoints.leveldb import FOOTER_SIZE, is_table, read_table
-from npbert.checkpoints.reading import map_file, shown
+from npbert.checkpoints.reading import map_file
 from npbert.checkpoints.wire import Damaged, read_fields
-from npbert.errors import FileError, MissingFileError
+from npbert.errors import FileError, MissingFileError, shown
 
 Array: TypeAlias = npt.NDArray[Any]
 

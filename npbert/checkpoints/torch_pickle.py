@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from npbert.checkpoints import dtypes, stored_zip
 from npbert.checkpoints.pickle_machine import Global, Hooks, load
-from npbert.checkpoints.reading import guess, map_file, shown
-from npbert.errors import FileError, warn
+from npbert.checkpoints.reading import guess, map_file
+from npbert.errors import FileError, shown, warn
 from npbert.types import StrPath
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

@@ -29,9 +29,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from npbert import ops
+from npbert import checks, ops
 from npbert.errors import InputError, InputTypeError, warn
-from npbert.models import inputs
 from npbert.models.bert import BertLMHeadModel
 from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.outputs import Cache, ModelOutput
@@ -248,7 +247,7 @@ def stream(
 
 
 def _generator(rng: Rng) -> np.random.Generator:
-    inputs.generator("rng", rng)
+    checks.generator("rng", rng)
     return np.random.default_rng() if rng is None else rng
 
 
@@ -273,7 +272,7 @@ def _start(model: BertLMHeadModel | EncoderDecoderModel, input_ids: Any, options
     if not config.num_hidden_layers:
         raise InputError("generate: a model without layers sees nothing of what it has written")
     for name, tokens in (("eos_token_id", settings.eos_token_ids), ("pad_token_id", [settings.filler or 0])):
-        inputs.ids(name, tokens, config.vocab_size, rank=1)
+        checks.ids(name, tokens, config.vocab_size, rank=1)
     of_kind = _continue_prompts if isinstance(model, BertLMHeadModel) else _read_then_write
     return of_kind(model, input_ids, arrays, settings)  # type: ignore[arg-type]
 
@@ -282,23 +281,23 @@ def _continue_prompts(model: BertLMHeadModel, input_ids: Any, arrays: dict[str, 
     """A decoder alone: it goes on with the prompts."""
     config = model.config
     encoder_inputs = ("encoder_hidden_states", "encoder_attention_mask")
-    inputs.known("generate", arrays, ("input_ids", "attention_mask", "token_type_ids", *encoder_inputs, *OPTIONS))
+    checks.known("generate", arrays, ("input_ids", "attention_mask", "token_type_ids", *encoder_inputs, *OPTIONS))
     if not config.is_decoder:
         raise InputError("generate: the model sees the tokens it is to write; set is_decoder=True in its config")
     if input_ids is None:
         raise InputError("input_ids: there is no prompt")
-    tokens = inputs.ids("input_ids", input_ids, config.vocab_size)  # [B, S]
+    tokens = checks.ids("input_ids", input_ids, config.vocab_size)  # [B, S]
     if not tokens.size:
         raise InputError(f"input_ids: takes prompts of at least one token, got shape {list(tokens.shape)}")
     given_mask = arrays.get("attention_mask")
     prompt_mask = _without_padding(tokens, settings) if given_mask is None else given_mask
-    prompt_mask = inputs.mask("attention_mask", prompt_mask, tokens.shape).astype(np.int64)  # [B, S]
+    prompt_mask = checks.mask("attention_mask", prompt_mask, tokens.shape).astype(np.int64)  # [B, S]
     if not prompt_mask[:, -1].all():
         warn("generate: prompts that end with padding; put it to the left, so that text goes on from text")
     types = arrays.get("token_type_ids")
     if types is not None:
-        types = inputs.ids("token_type_ids", types, max(config.type_vocab_size, 1))
-        types = inputs.with_shape("token_type_ids", types, tokens.shape)  # [B, S]
+        types = checks.ids("token_type_ids", types, max(config.type_vocab_size, 1))
+        types = checks.with_shape("token_type_ids", types, tokens.shape)  # [B, S]
     encoder: dict[str, Any] = {name: arrays[name] for name in encoder_inputs if arrays.get(name) is not None}
 
     def step(new: Array, cache: Cache | None) -> tuple[Array, Cache]:
@@ -331,17 +330,17 @@ def _continue_prompts(model: BertLMHeadModel, input_ids: Any, arrays: dict[str, 
 def _read_then_write(model: EncoderDecoderModel, input_ids: Any, arrays: dict[str, Any], settings: GenerationConfig) -> Start:
     """An encoder reads the input; a decoder writes from a start token on."""
     of_encoder = ("attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds", "encoder_outputs")
-    inputs.known("generate", arrays, ("input_ids", *of_encoder, "decoder_input_ids", "decoder_attention_mask", *OPTIONS))
+    checks.known("generate", arrays, ("input_ids", *of_encoder, "decoder_input_ids", "decoder_attention_mask", *OPTIONS))
     config = model.config.decoder
     reads = {name: arrays[name] for name in of_encoder if arrays.get(name) is not None}
     if input_ids is not None:
-        reads["input_ids"] = inputs.ids("input_ids", input_ids, model.config.encoder.vocab_size)
+        reads["input_ids"] = checks.ids("input_ids", input_ids, model.config.encoder.vocab_size)
         if "attention_mask" not in reads and "encoder_outputs" not in reads:
             reads["attention_mask"] = _without_padding(reads["input_ids"], settings)
     main = [name for name in ("encoder_outputs", "input_ids", "inputs_embeds") if name in reads]
     if not main:
         raise InputError("input_ids: there is nothing for the encoder to read")
-    batch = len(reads[main[0]][0] if main[0] == "encoder_outputs" else inputs.as_array(main[0], reads[main[0]]))
+    batch = len(reads[main[0]][0] if main[0] == "encoder_outputs" else checks.as_array(main[0], reads[main[0]]))
     if not batch:
         raise InputError(f"{main[0]}: takes at least one sequence, got none")
 
@@ -349,19 +348,19 @@ def _read_then_write(model: EncoderDecoderModel, input_ids: Any, arrays: dict[st
     first = next((token for token in starts if token is not None), None)
     if first is None:
         raise InputError("decoder_start_token_id: neither given nor in the config, so the decoder has nothing to begin with")
-    tokens = np.full((batch, 1), inputs.ids("decoder_start_token_id", [first], config.vocab_size, rank=1)[0])  # [B, 1]
+    tokens = np.full((batch, 1), checks.ids("decoder_start_token_id", [first], config.vocab_size, rank=1)[0])  # [B, 1]
     prompt_mask = arrays.get("decoder_attention_mask")
     if arrays.get("decoder_input_ids") is not None:
-        given = inputs.ids("decoder_input_ids", arrays["decoder_input_ids"], config.vocab_size)
+        given = checks.ids("decoder_input_ids", arrays["decoder_input_ids"], config.vocab_size)
         if len(given) != batch or not given.size:
             raise InputError(f"decoder_input_ids: takes shape [{batch}, length], got {list(given.shape)}")
         begun = not (given[:, 0] != first).all()  # as the reference: it begins with the start token unless no row does
         tokens = given if begun else np.column_stack([tokens, given])  # [B, S]
         if prompt_mask is not None:
-            prompt_mask = inputs.mask("decoder_attention_mask", prompt_mask, given.shape)
+            prompt_mask = checks.mask("decoder_attention_mask", prompt_mask, given.shape)
             prompt_mask = prompt_mask if begun else np.column_stack([np.ones(batch, prompt_mask.dtype), prompt_mask])
     prompt_mask = np.ones(tokens.shape, np.int64) if prompt_mask is None else prompt_mask
-    prompt_mask = inputs.mask("decoder_attention_mask", prompt_mask, tokens.shape)  # [B, S]
+    prompt_mask = checks.mask("decoder_attention_mask", prompt_mask, tokens.shape)  # [B, S]
 
     def step(new: Array, cache: Cache | None) -> tuple[Array, Cache]:
         beams = len(new) // len(tokens)
@@ -436,13 +435,6 @@ def _length_of(cache: Cache | None) -> int:
 # -------------------------------------------------------------------------------------------------- the scores of a token
 
 
-def log_softmax(x: Array) -> Array:
-    """`x - log(sum(exp(x)))` over the last axis."""
-    y = x - x.max(axis=-1, keepdims=True)
-    y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
-    return y
-
-
 def penalize_repetition(scores: Array, tokens: Array, penalty: float) -> Array:
     """Divide the scores of tokens that stand in their row already by `penalty`, or multiply them where they are negative.
 
@@ -508,13 +500,6 @@ def processed(scores: Array, tokens: Array, settings: GenerationConfig) -> Array
         if settings.top_p is not None and settings.top_p < 1:
             scores = keep_top_p(scores, settings.top_p, at_least=at_least)
     return scores
-
-
-def _largest(x: Array, k: int) -> Array:
-    """Where the k largest of each row stand, the largest first; of equals, the first one first: `[rows, k]`."""
-    some = np.sort(np.argpartition(-x, k - 1, axis=-1)[:, :k], axis=-1)
-    order = np.argsort(-np.take_along_axis(x, some, axis=-1), axis=-1, kind="stable")
-    return np.take_along_axis(some, order, axis=-1)
 
 
 def _with_noise(scores: Array, rng: np.random.Generator) -> Array:
@@ -584,9 +569,9 @@ def _beam_search(start: Start, rng: np.random.Generator) -> tuple[Array, Array]:
     improvable = np.ones(batch, bool)
 
     while True:
-        log_probs = processed(log_softmax(logits), running.reshape(batch * beams, -1), settings)  # [R, V]
+        log_probs = processed(ops.log_softmax(logits), running.reshape(batch * beams, -1), settings)  # [R, V]
         totals = (log_probs.reshape(batch, beams, vocabulary) + running_scores[:, :, None]).reshape(batch, -1)  # [B, beams * V]
-        chosen = _largest(_with_noise(totals, rng) if settings.do_sample else totals, candidates)  # [B, candidates]
+        chosen = ops.top_k(_with_noise(totals, rng) if settings.do_sample else totals, candidates)  # [B, candidates]
         total = np.take_along_axis(totals, chosen, axis=1)
         origin, token = np.divmod(chosen, vocabulary)
         extended = np.concatenate([rows(running, origin), token[:, :, None]], axis=2)  # [B, candidates, L + 1]
@@ -599,7 +584,7 @@ def _beam_search(start: Start, rng: np.random.Generator) -> tuple[Array, Array]:
         if settings.early_stopping is True:
             may_enter &= ~np.isfinite(scores).all(axis=1, keepdims=True)
         entering = np.where(may_enter, total / written**settings.length_penalty, -np.inf)
-        best = _largest(np.concatenate([scores, entering], axis=1), beams)  # [B, beams]
+        best = ops.top_k(np.concatenate([scores, entering], axis=1), beams)  # [B, beams]
         filled = np.full((batch, candidates, settings.max_length), filler)
         filled[:, :, :length] = extended
         results = rows(np.concatenate([results, filled], axis=1), best)
@@ -608,7 +593,7 @@ def _beam_search(start: Start, rng: np.random.Generator) -> tuple[Array, Array]:
 
         # The others go on; one that ended does only where too few others are possible at all.
         total = np.where(ended, total + total.dtype.type(UNLIKELY), total)
-        onward = _largest(total, beams)  # [B, beams]
+        onward = ops.top_k(total, beams)  # [B, beams]
         running, running_scores = rows(extended, onward), rows(total, onward)
 
         # A prompt is done when even its best open beam cannot outdo its worst result.

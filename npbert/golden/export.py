@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 import npbert
 from npbert.checkpoints import safetensors
+from npbert.checks import as_array
 from npbert.errors import InputError, InputTypeError, MissingFileError
 from npbert.golden import positions
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
@@ -22,7 +23,6 @@ from npbert.golden.passes import run
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import MULTIPLES, Allowance, errors
 from npbert.models.bert import BertPreTrainedModel, float_type
-from npbert.models.inputs import as_array
 from npbert.tracing import selection
 from npbert.types import Array, StrPath
 

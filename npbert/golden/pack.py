@@ -37,8 +37,8 @@ import numpy as np
 
 from npbert.bert.config import BertConfig
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import parse_json, shown
-from npbert.errors import FileError, InputError, MissingNameError
+from npbert.checkpoints.reading import parse_json
+from npbert.errors import FileError, InputError, MissingNameError, shown
 from npbert.golden import positions
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import Tolerance

@@ -12,8 +12,8 @@ import numpy as np
 
 from npbert import ops
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import read_json, shown
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.checkpoints.reading import read_json
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.golden.pack import INPUT, OUTPUT, WEIGHT, Pack, flat
 from npbert.types import Array, StrPath
 

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npbert import ops
+from npbert import checks, ops
 from npbert.bert import heads, parameters
 from npbert.bert.bert import EncoderResult, bert
 from npbert.bert.config import BertConfig
 from npbert.bert.parameters import Parameters
-from npbert.errors import InputError, InputTypeError, MissingNameError, warn
+from npbert.errors import InputError, InputTypeError, MissingNameError, listed, warn
 from npbert.models import inputs, outputs
 from npbert.tracing import keep
 from npbert.types import Array, Rng
@@ -53,7 +53,7 @@ class BertPreTrainedModel:
 
     def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
         self._set_config(config)
-        inputs.generator("rng", rng)
+        checks.generator("rng", rng)
         if weights is None:
             rng = np.random.default_rng() if rng is None else rng
             std = self.config.initializer_range
@@ -171,7 +171,7 @@ class BertPreTrainedModel:
         for alias, name in tied.items():
             if alias in given:
                 given.setdefault(name, given[alias])
-        found = {name: inputs.floats(f"weights: {name}", given[name]) for name in wanted if name in given}
+        found = {name: checks.floats(f"weights: {name}", given[name]) for name in wanted if name in given}
         missing = [name for name in wanted if name not in found]
         unexpected = [name for name in given if name not in wanted and name not in tied]
         if strict and (missing or unexpected):
@@ -205,7 +205,7 @@ class BertPreTrainedModel:
     def set_input_embeddings(self, table: Any) -> None:
         """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""
         shape = (self.config.vocab_size, self.config.hidden_size)
-        self._arrays[self._prefix + WORDS] = inputs.with_shape("table", inputs.numbers("table", table, self.dtype), shape)
+        self._arrays[self._prefix + WORDS] = checks.with_shape("table", checks.numbers("table", table, self.dtype), shape)
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Array:
         """Cut the vocabulary or make it longer, everywhere it occurs: word table, decoder and the decoder's bias.
@@ -237,8 +237,8 @@ class BertPreTrainedModel:
         if not isinstance(heads_to_prune, Mapping):
             raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
         for layer, pruned in heads_to_prune.items():
-            heads = inputs.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
-            layer = int(inputs.integers("heads_to_prune", layer, 0))
+            heads = checks.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
+            layer = int(checks.integers("heads_to_prune", layer, 0))
             config.pruned_heads[layer] = sorted({*config.pruned_heads.get(layer, ()), *heads.tolist()})
         config.validate()
         size = config.head_size
@@ -281,14 +281,14 @@ class BertPreTrainedModel:
             "inputs_embeds": inputs_embeds,
         }
         options = {
-            "output_attentions": inputs.flag("output_attentions", output_attentions, self.config.output_attentions),
-            "output_hidden_states": inputs.flag("output_hidden_states", output_hidden_states, self.config.output_hidden_states),
+            "output_attentions": checks.flag("output_attentions", output_attentions, self.config.output_attentions),
+            "output_hidden_states": checks.flag("output_hidden_states", output_hidden_states, self.config.output_hidden_states),
             "rng": rng,
         }
-        return_dict = inputs.flag("return_dict", return_dict, self.config.return_dict)
-        inputs.generator("rng", rng)
+        return_dict = checks.flag("return_dict", return_dict, self.config.return_dict)
+        checks.generator("rng", rng)
         every = ("output_attentions", "output_hidden_states", "return_dict", "rng")
-        inputs.known(type(self).__name__, others, (*arrays, *self._reads_encoder, *self._labels, *every))
+        checks.known(type(self).__name__, others, (*arrays, *self._reads_encoder, *self._labels, *every))
         labels = {name: others.pop(name, None) for name in self._labels}
         result = self._run(arrays | others, labels, options)
         return result if return_dict else result.as_plain_tuple()
@@ -299,7 +299,7 @@ class BertPreTrainedModel:
     def _bert(self, arrays: dict[str, Any], options: dict[str, Any]) -> tuple[EncoderResult, Array | None]:
         """Check the arguments of the base model and run it."""
         has_cache = self.config.is_decoder and "use_cache" in self._reads_encoder
-        use_cache = inputs.flag("use_cache", arrays.pop("use_cache", None), has_cache and self.config.use_cache)
+        use_cache = checks.flag("use_cache", arrays.pop("use_cache", None), has_cache and self.config.use_cache)
         if use_cache and not self.config.is_decoder:
             raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
         checked = inputs.of_bert(self.config, self.dtype, **arrays)
@@ -462,14 +462,14 @@ class BertForSequenceClassification(BertPreTrainedModel):
 
     def _loss(self, logits: Array, labels: Any) -> Array:
         batch, num_labels = logits.shape
-        x = inputs.numbers("labels", labels)
+        x = checks.numbers("labels", labels)
         problem_type = self.config.problem_type or heads.infer_problem_type(num_labels, x)
         if problem_type == "single_label_classification":
-            x = inputs.labels("labels", x, num_labels, (batch,) if x.ndim == 1 else (batch, 1))
+            x = checks.labels("labels", x, num_labels, (batch,) if x.ndim == 1 else (batch, 1))
         elif problem_type == "multi_label_classification":
-            x = inputs.mask("labels", x, logits.shape)
+            x = checks.mask("labels", x, logits.shape)
         elif not (num_labels == 1 and x.shape == (batch,)):
-            x = inputs.with_shape("labels", x, logits.shape)
+            x = checks.with_shape("labels", x, logits.shape)
         return heads.sequence_classification_loss(logits, x, problem_type)
 
 
@@ -489,7 +489,7 @@ class BertForMultipleChoice(BertPreTrainedModel):
         logits = scores.reshape(batch, choices)  # [B, C]
         loss = None
         if labels["labels"] is not None:
-            loss = ops.cross_entropy(logits, inputs.labels("labels", labels["labels"], choices, (batch,)))
+            loss = ops.cross_entropy(logits, checks.labels("labels", labels["labels"], choices, (batch,)))
         return outputs.MultipleChoiceModelOutput(loss, logits, result.hidden_states, result.attentions)
 
 
@@ -524,9 +524,9 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         start, end = heads.span(self._weights, result.hidden)  # [B, S] each
         loss = None
         if _both(labels):
-            positions = [inputs.integers(name, labels[name], (1, 2)) for name in self._labels]
+            positions = [checks.integers(name, labels[name], (1, 2)) for name in self._labels]
             for name, x in zip(self._labels, positions, strict=True):
-                inputs.with_shape(name, x, (len(start),) if x.ndim == 1 else (len(start), 1))
+                checks.with_shape(name, x, (len(start),) if x.ndim == 1 else (len(start), 1))
             loss = heads.span_loss(start, end, positions[0].reshape(-1), positions[1].reshape(-1))
         return outputs.QuestionAnsweringModelOutput(loss, start, end, result.hidden_states, result.attentions)
 
@@ -560,17 +560,17 @@ def _token_loss(labels: Any, logits: Array, loss: Callable[[Array, Array], Array
     """The loss of a label for each token, where there are labels. Logits `[B, S, C]`."""
     if labels is None:
         return None
-    return loss(logits, inputs.labels("labels", labels, logits.shape[-1], logits.shape[:2]))
+    return loss(logits, checks.labels("labels", labels, logits.shape[-1], logits.shape[:2]))
 
 
 def _next_sentence_loss(name: str, labels: Any, logits: Array) -> Array:
-    x = inputs.as_array(name, labels)
-    wanted = inputs.labels(name, x, 2, (len(logits),) if x.ndim == 1 else (len(logits), 1))
+    x = checks.as_array(name, labels)
+    wanted = checks.labels(name, x, 2, (len(logits),) if x.ndim == 1 else (len(logits), 1))
     return ops.cross_entropy(logits, wanted.reshape(-1))
 
 
 def _leading_shape(name: str, value: Any, rank: int) -> Sequence[int]:
-    x = inputs.as_array(name, value)
+    x = checks.as_array(name, value)
     if x.ndim != rank:
         raise InputError(f"{name}: takes {rank} dimensions, batch and choices first, got shape {list(x.shape)}")
     return x.shape[:2]
@@ -578,7 +578,7 @@ def _leading_shape(name: str, value: Any, rank: int) -> Sequence[int]:
 
 def _flatten_choices(name: str, value: Any) -> Array:
     """`[B, C, ...]` -> `[B*C, ...]`: to the base model every choice is a sequence of its own."""
-    x = inputs.as_array(name, value)
+    x = checks.as_array(name, value)
     if x.ndim < 3:
         raise InputError(f"{name}: takes batch and choices as its first dimensions, got shape {list(x.shape)}")
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
@@ -593,8 +593,3 @@ def float_type(dtype: DTypeLike) -> np.dtype[Any]:
     if found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputTypeError(f"dtype: takes float32 or float64, got {found}")
     return found
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names for a message, the first few of them."""
-    return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"

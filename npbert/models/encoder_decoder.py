@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npbert import ops
+from npbert import checks, ops
 from npbert.bert import parameters
 from npbert.bert.bert import linear
 from npbert.bert.config import BertConfig
 from npbert.bert.parameters import Parameters
-from npbert.errors import FileError, InputError, InputTypeError
-from npbert.models import inputs
-from npbert.models.bert import BertLMHeadModel, BertModel, BertPreTrainedModel, float_type, listed
+from npbert.errors import FileError, InputError, InputTypeError, listed
+from npbert.models.bert import BertLMHeadModel, BertModel, BertPreTrainedModel, float_type
 from npbert.models.outputs import ModelOutput, Seq2SeqLMOutput
 from npbert.tracing import keep, under
 from npbert.types import Array, Rng
@@ -274,7 +273,7 @@ class EncoderDecoderModel(BertPreTrainedModel):
         elif not isinstance(config, EncoderDecoderConfig):
             raise InputTypeError(f"config: takes an EncoderDecoderConfig, got {type(config).__name__}")
         fields = config.to_dict()
-        inputs.known(f"{cls.__name__}.from_pretrained", options, (*fields, *hub.WHERE))
+        checks.known(f"{cls.__name__}.from_pretrained", options, (*fields, *hub.WHERE))
         model = cls.__new__(cls)
         model._set_config(EncoderDecoderConfig.from_dict(fields, **options))
         model.name_or_path = os.fspath(path_or_id)
@@ -434,7 +433,7 @@ class EncoderDecoderModel(BertPreTrainedModel):
         what it has written so far: shifted to the right, behind `decoder_start_token_id`. The encoder further takes
         `token_type_ids`, `position_ids` and `head_mask`, the decoder the same with `decoder_` in front.
         """
-        inputs.known(type(self).__name__, others, (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE), "rng"))
+        checks.known(type(self).__name__, others, (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE), "rng"))
         self._tie()
         options: dict[str, Any] = {
             "output_attentions": output_attentions,
@@ -454,9 +453,9 @@ class EncoderDecoderModel(BertPreTrainedModel):
                 )
             hidden = keep(whole.scope("encoder"), "", of_encoder.last_hidden_state)  # [B, E, D of the encoder]
         if hidden is not None and self._projection:
-            hidden = linear(whole, PROJECTION, inputs.numbers("encoder_outputs", hidden, self.decoder.dtype))  # [B, E, D]
+            hidden = linear(whole, PROJECTION, checks.numbers("encoder_outputs", hidden, self.decoder.dtype))  # [B, E, D]
 
-        wanted = None if labels is None else inputs.integers("labels", labels, 2)  # [B, S]
+        wanted = None if labels is None else checks.integers("labels", labels, 2)  # [B, S]
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             if wanted is None:
                 raise InputError("decoder_input_ids: the decoder has nothing to begin with, nor labels to learn from")
@@ -480,10 +479,10 @@ class EncoderDecoderModel(BertPreTrainedModel):
         of_decoder.logits = keep(whole.scope("decoder"), "", of_decoder.logits)  # [B, S, V]
         loss = None
         if wanted is not None:
-            wanted = inputs.labels("labels", wanted, self.config.decoder.vocab_size, of_decoder.logits.shape[:2])
+            wanted = checks.labels("labels", wanted, self.config.decoder.vocab_size, of_decoder.logits.shape[:2])
             loss = ops.cross_entropy(of_decoder.logits, wanted)
 
-        if not inputs.flag("return_dict", return_dict, self.config.return_dict):
+        if not checks.flag("return_dict", return_dict, self.config.return_dict):
             first = () if loss is None else (loss,)
             last = of_encoder.as_plain_tuple() if isinstance(of_encoder, ModelOutput) else tuple(of_encoder or ())
             return (*first, *of_decoder.as_plain_tuple(), *last)
@@ -516,9 +515,9 @@ class EncoderDecoderModel(BertPreTrainedModel):
 
 def shift_tokens_right(labels: Any, pad_token_id: int, decoder_start_token_id: int) -> Array:
     """Each row one place to the right, behind the start token; the last label goes, and where none counted stands padding."""
-    x = inputs.integers("labels", labels, 2)  # [B, S]
+    x = checks.integers("labels", labels, 2)  # [B, S]
     shifted = np.concatenate([np.full_like(x[:, :1], decoder_start_token_id), x[:, :-1]], axis=1)
-    return np.where(shifted == inputs.IGNORED, pad_token_id, shifted)
+    return np.where(shifted == checks.IGNORED, pad_token_id, shifted)
 
 
 _ARGUMENTS = (
@@ -546,7 +545,7 @@ def _hidden_of(encoder_outputs: Any) -> tuple[Array, Any]:
     if isinstance(encoder_outputs, ModelOutput):
         return encoder_outputs["last_hidden_state"], encoder_outputs
     if isinstance(encoder_outputs, tuple | list) and encoder_outputs:
-        return inputs.as_array("encoder_outputs[0]", encoder_outputs[0]), tuple(encoder_outputs)
+        return checks.as_array("encoder_outputs[0]", encoder_outputs[0]), tuple(encoder_outputs)
     raise InputTypeError(
         f"encoder_outputs: takes a result of the encoder, or a tuple that begins with its hidden states; got "
         f"{type(encoder_outputs).__name__}"

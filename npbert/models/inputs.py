@@ -6,87 +6,15 @@ id from the end of a table, stretch a mask that is too short and cut 1.7 down to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
+from npbert import checks
 from npbert.bert.config import BertConfig
-from npbert.errors import InputError, InputTypeError, warn
+from npbert.errors import InputError, warn
 from npbert.types import Array
-
-IGNORED = -100  # the label of a position that counts in no loss
-
-
-def as_array(name: str, value: object) -> Array:
-    """The value as an array; lists must not be ragged."""
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: takes an array or evenly nested lists ({error})") from None
-
-
-def integers(name: str, value: object, rank: int | tuple[int, ...]) -> Array:
-    """Whole numbers of a given rank, as int64."""
-    x = as_array(name, value)
-    if x.dtype.kind not in "iu" and x.size:
-        raise InputTypeError(f"{name}: takes whole numbers, got {_kind(x)}")
-    ranks = (rank,) if isinstance(rank, int) else rank
-    if x.ndim not in ranks:
-        raise InputError(f"{name}: takes {' or '.join(map(str, ranks))} dimensions, got shape {list(x.shape)}")
-    if x.dtype == np.uint64 and x.size and x.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{name}: {x.max()} is no id")
-    return x.astype(np.int64, copy=False)
-
-
-def ids(name: str, value: object, upper: int, rank: int = 2) -> Array:
-    """Indices into a table of `upper` rows."""
-    x = integers(name, value, rank)
-    if x.size and not 0 <= x.min() <= x.max() < upper:
-        wrong = x[(x < 0) | (x >= upper)][0]
-        raise InputError(f"{name}: {wrong} is out of range, it takes 0 to {upper - 1}")
-    return x
-
-
-def labels(name: str, value: object, upper: int, shape: tuple[int, ...]) -> Array:
-    """Class labels of a given shape, 0 to `upper - 1` or -100."""
-    x = with_shape(name, integers(name, value, len(shape)), shape)
-    wrong = x[((x < 0) | (x >= upper)) & (x != IGNORED)]
-    if wrong.size:
-        raise InputError(f"{name}: {wrong[0]} is out of range, it takes 0 to {upper - 1}, or {IGNORED} for what does not count")
-    return x
-
-
-def numbers(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
-    """Numbers of any kind, as the given type or as they come."""
-    x = as_array(name, value)
-    if x.dtype.kind not in "biuf":
-        raise InputTypeError(f"{name}: takes numbers, got {_kind(x)}")
-    return x if dtype is None else x.astype(dtype, copy=False)
-
-
-def floats(name: str, value: object) -> Array:
-    """Weights. Whole numbers are refused: they are quantized, or of something else, and NumPy would make them float64."""
-    x = as_array(name, value)
-    if x.dtype.kind != "f":
-        raise InputTypeError(f"{name} takes floats, got {_kind(x)}")
-    return x
-
-
-def flag(name: str, value: object, default: bool) -> bool:
-    """Yes or no; None is the default. A string would count as yes whatever it says."""
-    if value is None:
-        return default
-    if not isinstance(value, int | np.bool_):
-        raise InputTypeError(f"{name}: takes True, False or None, got {value!r}")
-    return bool(value)
-
-
-def generator(name: str, value: object) -> None:
-    """Refuse what is neither None nor a generator: a seed, say."""
-    if value is not None and not isinstance(value, np.random.Generator):
-        raise InputTypeError(f"{name}: takes a numpy.random.Generator, got {type(value).__name__}")
 
 
 def which_tokens(input_ids: object, inputs_embeds: object) -> str:
@@ -94,33 +22,6 @@ def which_tokens(input_ids: object, inputs_embeds: object) -> str:
     if (input_ids is None) == (inputs_embeds is None):
         raise InputError(f"takes either input_ids or inputs_embeds, got {'neither' if input_ids is None else 'both'}")
     return "input_ids" if inputs_embeds is None else "inputs_embeds"
-
-
-def mask(name: str, value: object, *shapes: tuple[int, ...]) -> Array:
-    """Ones and zeros (or numbers between them) in one of the given shapes; bool and every kind of number will do."""
-    x = as_array(name, value)
-    if x.dtype.kind not in "biuf":
-        raise InputTypeError(f"{name}: takes 0 and 1, got {_kind(x)}")
-    if x.shape not in shapes:
-        raise InputError(f"{name}: takes shape {' or '.join(str(list(shape)) for shape in shapes)}, got {list(x.shape)}")
-    wrong = x[~((x >= 0) & (x <= 1))]  # nan among them
-    if wrong.size:
-        raise InputError(f"{name}: takes 0 and 1, got {wrong[0]}")
-    return x
-
-
-def with_shape(name: str, x: Array, shape: tuple[int, ...]) -> Array:
-    """x, if it has the shape."""
-    if x.shape != shape:
-        raise InputError(f"{name}: takes shape {list(shape)}, got {list(x.shape)}")
-    return x
-
-
-def known(function: str, given: Mapping[str, Any], taken: Sequence[str]) -> None:
-    """Refuse arguments that nobody would read."""
-    for name in given:
-        if name not in taken:
-            raise InputTypeError(f"{function}: unknown argument {name!r}; it takes {', '.join(taken)}")
 
 
 def cache(value: object, config: BertConfig, batch: int, dtype: DTypeLike) -> tuple[tuple[Array, ...], ...]:
@@ -137,7 +38,7 @@ def cache(value: object, config: BertConfig, batch: int, dtype: DTypeLike) -> tu
         if not isinstance(entry, Sequence) or len(entry) not in parts or (layers and len(entry) != len(layers[0])):
             parts_taken = "(key, value), or in all layers (key, value, cross_key, cross_value)"
             raise InputError(f"{name}[{index}]: takes {parts_taken}, got {_parts(entry)}")
-        layers.append(tuple(numbers(f"{name}[{index}][{part}]", array, dtype) for part, array in enumerate(entry)))
+        layers.append(tuple(checks.numbers(f"{name}[{index}][{part}]", array, dtype) for part, array in enumerate(entry)))
         for part, array in enumerate(layers[-1]):
             heads = config.num_heads(index) if part < 2 else config.num_attention_heads
             length = layers[0][part // 2 * 2].shape[2:3]  # every layer has seen the same tokens
@@ -165,10 +66,10 @@ def of_bert(
     name = which_tokens(input_ids, inputs_embeds)
     checked: dict[str, Any] = {}
     if name == "input_ids":
-        tokens = checked["input_ids"] = ids("input_ids", input_ids, config.vocab_size)
+        tokens = checked["input_ids"] = checks.ids("input_ids", input_ids, config.vocab_size)
         _warn_of_padding(config, tokens, attention_mask)
     else:
-        tokens = checked["inputs_embeds"] = numbers("inputs_embeds", inputs_embeds, dtype)
+        tokens = checked["inputs_embeds"] = checks.numbers("inputs_embeds", inputs_embeds, dtype)
         if tokens.ndim != 3 or tokens.shape[2] != config.hidden_size:
             raise InputError(f"inputs_embeds: takes shape [batch, length, {config.hidden_size}], got {list(tokens.shape)}")
     batch, length = tokens.shape[:2]
@@ -187,25 +88,25 @@ def of_bert(
         cached = f" ({past_length} of them cached)" if past_length else ""
         raise InputError(f"{name}: {total} tokens{cached}, the model takes {longest}")
     if position_ids is not None:
-        positions = checked["position_ids"] = ids("position_ids", position_ids, longest)
+        positions = checked["position_ids"] = checks.ids("position_ids", position_ids, longest)
         if positions.shape not in ((1, length), (batch, length)):
             raise InputError(f"position_ids: takes shape {[batch, length]} or {[1, length]}, got {list(positions.shape)}")
 
     if token_type_ids is not None:
-        types = ids("token_type_ids", token_type_ids, max(config.type_vocab_size, 1))
-        checked["token_type_ids"] = with_shape("token_type_ids", types, (batch, length))
+        types = checks.ids("token_type_ids", token_type_ids, max(config.type_vocab_size, 1))
+        checked["token_type_ids"] = checks.with_shape("token_type_ids", types, (batch, length))
     if attention_mask is not None:
-        checked["attention_mask"] = mask("attention_mask", attention_mask, (batch, total), (batch, length, total))
+        checked["attention_mask"] = checks.mask("attention_mask", attention_mask, (batch, total), (batch, length, total))
     if head_mask is not None:
         heads = (config.num_attention_heads,)
-        checked["head_mask"] = mask("head_mask", head_mask, heads, (config.num_hidden_layers, *heads))
+        checked["head_mask"] = checks.mask("head_mask", head_mask, heads, (config.num_hidden_layers, *heads))
         if any(config.pruned_heads.values()):
             raise InputError("head_mask: the model has pruned heads, so a mask over all heads no longer fits; prune instead")
 
     if encoder_hidden_states is not None:
         if not config.add_cross_attention:
             raise InputError("encoder_hidden_states: this model has no cross-attention; set add_cross_attention in the config")
-        states = checked["encoder_hidden"] = numbers("encoder_hidden_states", encoder_hidden_states, dtype)
+        states = checked["encoder_hidden"] = checks.numbers("encoder_hidden_states", encoder_hidden_states, dtype)
         if states.ndim != 3 or states.shape[0] != batch or states.shape[2] != config.hidden_size:
             wanted = f"[{batch}, length, {config.hidden_size}]"
             raise InputError(f"encoder_hidden_states: takes shape {wanted}, got {list(states.shape)}")
@@ -215,7 +116,7 @@ def of_bert(
         if stored is None and encoder_hidden_states is None:
             raise InputError("encoder_attention_mask: there are no encoder_hidden_states to mask")
         encoder_length = checked["encoder_hidden"].shape[1] if stored is None else stored
-        checked["encoder_attention_mask"] = mask(
+        checked["encoder_attention_mask"] = checks.mask(
             "encoder_attention_mask", encoder_attention_mask, (batch, encoder_length), (batch, length, encoder_length)
         )
     return checked
@@ -234,9 +135,3 @@ def _warn_of_padding(config: BertConfig, input_ids: Array, attention_mask: objec
 
 def _parts(value: object) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, Sequence) else type(value).__name__
-
-
-def _kind(x: Array) -> str:
-    return {"f": "floats", "U": "strings", "S": "bytes", "b": "bool", "c": "complex numbers", "O": "objects"}.get(
-        x.dtype.kind, str(x.dtype)
-    )

@@ -18,9 +18,8 @@ from numpy.typing import DTypeLike
 from npbert.bert import parameters
 from npbert.bert.config import BertConfig
 from npbert.checkpoints import distilbert, hub, names, safetensors, shards, tensorflow, torch_pickle, writing
-from npbert.checkpoints.reading import shown
-from npbert.errors import FileError, InputError, InputTypeError, warn
-from npbert.models.bert import MODELS, BertModel, BertPreTrainedModel, float_type, listed
+from npbert.errors import FileError, InputError, InputTypeError, listed, shown, warn
+from npbert.models.bert import MODELS, BertModel, BertPreTrainedModel, float_type
 from npbert.types import Array, StrPath
 
 Model = TypeVar("Model", bound=BertPreTrainedModel)

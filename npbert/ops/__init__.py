@@ -33,6 +33,7 @@ from npbert.ops.activations import (
 )
 from npbert.ops.attention import (
     attention_scores,
+    log_softmax,
     merge_heads,
     relative_distances,
     relative_key_scores,
@@ -45,6 +46,7 @@ from npbert.ops.attention import (
 from npbert.ops.linear import apply_in_chunks, dropout, embedding, linear
 from npbert.ops.losses import binary_cross_entropy_with_logits, cross_entropy, mean, mean_squared_error
 from npbert.ops.norm import layer_norm
+from npbert.ops.ranking import top_k
 from npbert.types import Array
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "linear_activation",
+    "log_softmax",
     "masks",
     "mean",
     "mean_squared_error",
@@ -84,4 +87,5 @@ __all__ = [
     "softmax",
     "split_heads",
     "tanh",
+    "top_k",
 ]

@@ -66,6 +66,13 @@ def softmax(x: Array) -> Array:
     return y
 
 
+def log_softmax(x: Array) -> Array:
+    """`x - log(sum(exp(x)))` over the last axis: the logarithm of `softmax(x)`, also where that is too small for a float."""
+    y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]
+    y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
+    return y
+
+
 def scaled_dot_product_attention(query: Array, key: Array, value: Array, mask: Array | None = None) -> Array:
     """`softmax(q k^T / sqrt(H) + mask) v`, all four steps at once: q `[B, N, S, H]`, k and v `[B, N, T, H]`."""
     scores = attention_scores(query, key)  # [B, N, S, T]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from npbert import ops
+from npbert.checks import IGNORED, integers
 from npbert.errors import InputError, InputTypeError, warn
-from npbert.models.inputs import IGNORED, integers
 from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, encode_texts
 from npbert.types import Array
 
@@ -96,9 +96,7 @@ def _guess(logits: Array, is_mask: Array, top_k: int, wanted: Array | None) -> G
     if wanted is not None:
         scores = scores[:, wanted]  # [masks, targets]
     top_k = min(top_k, scores.shape[1])
-    best = np.sort(np.argpartition(-scores, top_k - 1, axis=1)[:, :top_k], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-    best = np.take_along_axis(best, order, axis=1)  # [masks, top_k]
+    best = ops.top_k(scores, top_k)  # [masks, top_k]
     return Guesses(places, best if wanted is None else wanted[best], np.take_along_axis(scores, best, axis=1))
 
 
