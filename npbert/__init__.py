@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from npbert import golden
     from npbert.generation.search import GenerationConfig, generate, stream
     from npbert.models import outputs
-    from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
-    from npbert.models.loading import load
+    from npbert.models.auto import load
+    from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.encoder_decoder_config import EncoderDecoderConfig
     from npbert.tasks import (
         Pipeline,
         Pooling,
@@ -55,9 +56,10 @@ __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {
-    "models.encoder_decoder": ("EncoderDecoderConfig", "EncoderDecoderModel"),
+    "models.encoder_decoder": ("EncoderDecoderModel",),
+    "models.encoder_decoder_config": ("EncoderDecoderConfig",),
     "generation.search": ("GenerationConfig", "generate", "stream"),
-    "models.loading": ("load",),
+    "models.auto": ("load",),
     "tasks": (
         "Pipeline",
         "Pooling",

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int | None:
 
 def _export(args: argparse.Namespace) -> None:
     from npbert import golden
-    from npbert.models.loading import load
+    from npbert.models.auto import load
 
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")

@@ -16,7 +16,7 @@ import numpy as np
 
 from npbert import masks
 from npbert.bert.config import BertConfig
-from npbert.models.bert import MODELS
+from npbert.models.auto import MODELS
 from npbert.models.encoder_decoder import shift_tokens_right
 from npbert.types import Array
 

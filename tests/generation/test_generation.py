@@ -33,7 +33,7 @@ def decoder(**fields: Any) -> Any:
     seed = fields.pop("seed", 0)
     config = tiny(**{"is_decoder": True, "max_position_embeddings": 40, "mask_value": SMALLEST, **fields})
     blank = BertLMHeadModel(config, rng=np.random.default_rng(0))
-    return BertLMHeadModel(config, lively(blank.parameters(), np.random.default_rng(seed)))
+    return BertLMHeadModel(config, lively(dict(blank.named_parameters()), np.random.default_rng(seed)))
 
 
 def lively(parameters: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:

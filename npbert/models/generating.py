@@ -1,0 +1,4 @@
+def generate(*a, **k):
+    from npbert.generation.search import generate
+
+    return generate(*a, **k)
