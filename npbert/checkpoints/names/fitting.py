@@ -84,8 +84,7 @@ def _unexpected(wanted: list[str], groups: Iterable[list[_Candidate]], taken: se
         candidate
         for group in groups
         for candidate in group
-        if candidate not in taken
-        and (not has_head or _without_base(candidate.name) in taken_names or taken.isdisjoint(group))
+        if candidate not in taken and (not has_head or _without_base(candidate.name) in taken_names or taken.isdisjoint(group))
     ]
 
 
