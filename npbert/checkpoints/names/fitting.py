@@ -30,8 +30,8 @@ def fit_to(wanted: Iterable[str], found: Mapping[str, Array], *, tied: bool = Tr
 
     `wanted` are the model's names, with or without a second name for a tied weight. `tied`: whether the decoder of the masked
     language model is the word table (`config.tie_word_embeddings`); if so, the word table counts where a file has both.
-    The lists are sorted, and say what the reference's `output_loading_info` says. An unexpected name is today's form of the
-    file's name. Where the file has a task and the model is a base, the base's weights lose their `bert.` in that list.
+    The lists are sorted, and say what the reference's `output_loading_info` says. Unexpected names are the file's as they are
+    written today. From a file with a head for a model without one, the base's come without `bert.` and the head's untouched.
     """
     wanted = list(wanted)
     candidates = _candidates(wanted, found, tied)
@@ -44,11 +44,10 @@ def fit_to(wanted: Iterable[str], found: Mapping[str, Array], *, tied: bool = Tr
             weights[name] = found[best.name_in_file]
             taken.add(best)
     unexpected = _unexpected(wanted, candidates.values(), taken)
-    base_of_task = any(name.startswith("bert.") for name in found) and not any(name.startswith("bert.") for name in wanted)
-    names = [
-        candidate.name.removeprefix("bert.") if base_of_task and candidate.name_in_file.startswith("bert.") else candidate.name
-        for candidate in unexpected
-    ]
+    if any(name.startswith("bert.") for name in found) and not any(name.startswith("bert.") for name in wanted):
+        names = [today.removeprefix("bert.") if in_file.startswith("bert.") else in_file for today, in_file in unexpected]
+    else:
+        names = [today for today, _ in unexpected]
     return Fit(weights, sorted(name for name in wanted if name not in weights), sorted(names))
 
 
