@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from npbert.checkpoints import dtypes, stored_zip
 from npbert.checkpoints.pickle_machine import Global, Hooks, load
-from npbert.checkpoints.reading import guess, map_file
+from npbert.checkpoints.reading import map_file, what_it_seems
 from npbert.errors import FileError, shown, warn
 from npbert.types import StrPath
 
@@ -127,7 +127,7 @@ def _read_stream(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
     except FileError:
         magic = None
     if type(magic) is not int or magic != MAGIC_NUMBER:
-        hint = guess(bytes(content[:512]))
+        hint = what_it_seems(bytes(content[:512]))
         raise FileError(f"{path}: is no file of torch.save, neither a zip archive nor of the older format{hint}")
     version, position = load(path, content, position, nothing)
     if type(version) is not int or version != PROTOCOL_VERSION:
