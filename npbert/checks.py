@@ -37,7 +37,7 @@ def integers(name: str, value: object, rank: int | tuple[int, ...]) -> Array:
     if x.ndim not in ranks:
         raise InputError(f"{name}: takes {' or '.join(map(str, ranks))} dimensions, got shape {list(x.shape)}")
     if x.dtype == np.uint64 and x.size and x.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{name}: {x.max()} is no id")
+        raise InputError(f"{name}: {x.max()} is too large for an id")
     return x.astype(np.int64, copy=False)
 
 
@@ -111,7 +111,7 @@ def with_shape(name: str, x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def known(function: str, given: Mapping[str, Any], taken: Sequence[str]) -> None:
-    """Refuse arguments that nobody would read."""
+    """Refuse arguments that the function does not know."""
     for name in given:
         if name not in taken:
             raise InputTypeError(f"{function}: unknown argument {name!r}; it takes {', '.join(taken)}")

@@ -108,7 +108,7 @@ class BertPreTrainedModel(PreTrainedModel):
         use_cache = checks.flag("use_cache", arrays.pop("use_cache", None), has_cache and self.config.use_cache)
         if use_cache and not self.config.is_decoder:
             raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
-        checked = inputs.of_bert(self.config, self.dtype, **arrays)
+        checked = inputs.check_inputs(self.config, self.dtype, **arrays)
         if not self.base_model_prefix:
             return bert(m, use_cache=use_cache, **checked, **options)
         result, pooled = bert(m.bert, use_cache=use_cache, **checked, **options)
@@ -215,7 +215,7 @@ class BertForPreTraining(_LanguageModel):
     def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
         logits, follows = heads.pretraining_heads(m.cls, result.hidden, pooled)  # [B, S, V], [B, 2]
         loss = None
-        if _both(labels):
+        if _are_given(labels):
             of_words = _token_loss(labels["labels"], logits, ops.cross_entropy)
             loss = of_words + _next_sentence_loss("next_sentence_label", labels["next_sentence_label"], follows)
         return outputs.BertForPreTrainingOutput(loss, logits, follows, result.hidden_states, result.attentions)
@@ -310,7 +310,7 @@ class BertForQuestionAnswering(BertPreTrainedModel):
     def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
         start, end = heads.find_span(m, result.hidden)  # [B, S] each
         loss = None
-        if _both(labels):
+        if _are_given(labels):
             positions = [checks.integers(name, labels[name], (1, 2)) for name in self.label_names]
             for name, x in zip(self.label_names, positions, strict=True):
                 checks.with_shape(name, x, (len(start),) if x.ndim == 1 else (len(start), 1))
@@ -318,8 +318,8 @@ class BertForQuestionAnswering(BertPreTrainedModel):
         return outputs.QuestionAnsweringModelOutput(loss, start, end, result.hidden_states, result.attentions)
 
 
-def _both(labels: Mapping[str, Any]) -> bool:
-    """Whether there are labels; of labels that make one loss together, one alone would be of no use."""
+def _are_given(labels: Mapping[str, Any]) -> bool:
+    """Whether there are labels. Labels that make one loss together are refused one without the other."""
     missing = [name for name, x in labels.items() if x is None]
     if len(missing) == 1:
         raise InputError(f"{missing[0]}: belongs to {' and '.join(name for name in labels if name not in missing)}, got none")
