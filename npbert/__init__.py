@@ -29,9 +29,10 @@ from npbert.weights import Weights
 
 if TYPE_CHECKING:
     from npbert import golden
-    from npbert.generation.search import GenerationConfig, generate, stream
+    from npbert.generation import GenerationConfig
     from npbert.models import outputs
     from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+    from npbert.models.generating import generate, stream
     from npbert.models.loading import load
     from npbert.tasks import (
         Pipeline,
@@ -56,7 +57,8 @@ __version__ = "0.1.0"
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {
     "models.encoder_decoder": ("EncoderDecoderConfig", "EncoderDecoderModel"),
-    "generation.search": ("GenerationConfig", "generate", "stream"),
+    "generation": ("GenerationConfig",),
+    "models.generating": ("generate", "stream"),
     "models.loading": ("load",),
     "tasks": (
         "Pipeline",

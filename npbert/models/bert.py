@@ -378,7 +378,7 @@ class BertLMHeadModel(_LanguageModel):
 
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Write on from `input_ids`, token by token: see `npbert.generate`."""
-        from npbert.generation.search import generate  # here: generation is built on the models
+        from npbert.models.generating import generate
 
         return generate(self, input_ids, **options)
 

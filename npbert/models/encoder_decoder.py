@@ -508,7 +508,7 @@ class EncoderDecoderModel(BertPreTrainedModel):
 
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Write token by token: see `npbert.generation.generate`."""
-        from npbert.generation.search import generate
+        from npbert.models.generating import generate
 
         return generate(self, input_ids, **options)
 
