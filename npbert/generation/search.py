@@ -1,10 +1,10 @@
 """The searches: greedy search and sampling write one token after another, beam search keeps several sequences open.
 
-They know no model. They are handed a function that gives the scores of the next token, and go round
+They know no model. They are handed a function that gives the logits of the next token, and repeat
 
     next_logits -> `apply_settings` (penalties, minimum length, filters) -> a choice -> the next token of every row
 
-with the same order, the same arithmetic and the same stopping rules as the reference, so that greedy search and beam search
+in the same order, the same arithmetic and the same stopping rules as the reference, so that greedy search and beam search
 write the same tokens.
 
     B  prompts        R  rows: the sequences that are written at once, each prompt's side by side
@@ -35,7 +35,7 @@ in order.
 """
 
 LAST_RESORT = -1e9
-"""Added to the score of a beam that may only be open because there are too few others."""
+"""Added to a beam's score so that the beam goes on only where there are too few others."""
 
 
 # ------------------------------------------------------------------------------------------------ greedy search, sampling
@@ -44,9 +44,9 @@ LAST_RESORT = -1e9
 def token_columns(
     next_logits: NextLogits, prompts: Array, settings: GenerationConfig, rng: np.random.Generator
 ) -> Iterator[Array]:
-    """The tokens that follow the prompts `[B, S]`, one column `[B * num_return_sequences]` at a time.
+    """Greedy search or sampling: the tokens that follow the prompts `[B, S]`, one column `[B * num_return_sequences]` a step.
 
-    The likeliest token each time or, with `do_sample`, one that is drawn. `settings.max_length` counts the prompt.
+    `settings.max_length` counts the prompt.
     """
     batch = len(prompts)
     rows = np.arange(batch).repeat(settings.num_return_sequences)  # [R]: each row's prompt
@@ -188,8 +188,8 @@ def _choose_open(candidates: Candidates, num_beams: int) -> tuple[Beams, Array]:
 def _may_improve(results: Results, beams: Beams, prompt_length: int, settings: GenerationConfig) -> Array:
     """Whether a prompt's best open beam could still outdo its worst result, `[B]`.
 
-    The beam's score is taken as it is now; with "never", and where length is rewarded, as if it lost nothing more up to the
-    greatest length.
+    The beam counts with the score it has now. With "never" and a reward for length, it counts as if it reached the greatest
+    length with that score.
     """
     hopes_for_the_longest = settings.early_stopping == "never" and settings.length_penalty > 0
     length = (results if hopes_for_the_longest else beams).tokens.shape[2]
@@ -198,7 +198,7 @@ def _may_improve(results: Results, beams: Beams, prompt_length: int, settings: G
 
 
 def _is_over(results: Results, candidates: Candidates, may_improve: Array, settings: GenerationConfig) -> bool:
-    """Nothing can improve, nothing is left to go on with, or there are enough results and that was asked for."""
+    """Whether nothing can improve, every candidate has ended or, with `early_stopping=True`, there are enough results."""
     enough = settings.early_stopping is True and bool(_full(results).all())
     return enough or not may_improve.any() or bool(candidates.ended.all())
 

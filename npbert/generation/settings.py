@@ -22,7 +22,7 @@ DEFAULT_NEW_TOKENS = 20
 
 @dataclasses.dataclass
 class GenerationConfig:
-    """How to generate: the reference's names and defaults. A setting that takes None is turned off by it.
+    """How to generate: the reference's names and defaults. None turns a setting off, where the setting takes it.
 
     `max_length` and `min_length` count the prompt. `max_new_tokens` and `min_new_tokens` do not, and win over them.
     """
@@ -135,8 +135,8 @@ _ONLY_FOR_BEAMS = ("length_penalty", "early_stopping")
 def settings_from(sources: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> GenerationConfig:
     """The given settings; else what the stored sources say, the last one first; else the defaults.
 
-    A source is a dictionary as a file holds it, with any other entries beside the settings. None and a default say nothing
-    there, so that another source may speak.
+    A source is a dictionary as a file holds it, with any other entries beside the settings. Where it holds None or a default,
+    the source before it counts.
     """
     chosen: dict[str, Any] = {}
     for source in sources:

@@ -6,8 +6,8 @@
     for tokens in stream(model, input_ids): ...                            # one column at a time
 
 The prompt goes through the model once. From then on each step reads the newest token alone and finds the rest in the cache of
-keys and values. The searches of `npbert.generation` know nothing of this: here a model becomes the `next_logits` that they
-are handed. The model classes call `generate`, so this file does not know the classes; it looks at what a model has.
+keys and values. The searches of `npbert.generation` know nothing of this: this file makes the `next_logits` that they are
+handed. The model classes call `generate`, so this file must not import them; it looks at what a model has.
 
     B  prompts        R  rows: the sequences that are written at once, each prompt's side by side
     S  prompt length  T  length so far, prompt included            V  vocabulary size
@@ -57,13 +57,13 @@ def generate(
     `EncoderDecoderModel` the `input_ids` are what the encoder reads; it takes the encoder's arguments as well, or
     `encoder_outputs`, and `decoder_input_ids` with `decoder_attention_mask` to begin with. Its result is the decoder's tokens.
     """
-    task = _task(model, input_ids, options)
+    prepared = _prepare(model, input_ids, options)
     rng = _generator(rng)
-    if task.settings.num_beams > 1:
-        sequences, scores = beam_search(*task, rng)
+    if prepared.settings.num_beams > 1:
+        sequences, scores = beam_search(*prepared, rng)
     else:
-        prompts = task.prompts.repeat(task.settings.num_return_sequences, axis=0)
-        sequences, scores = np.column_stack([prompts, *token_columns(*task, rng)]), None
+        prompts = prepared.prompts.repeat(prepared.settings.num_return_sequences, axis=0)
+        sequences, scores = np.column_stack([prompts, *token_columns(*prepared, rng)]), None
     return GenerateOutput(sequences, scores) if return_dict_in_generate else sequences
 
 
@@ -72,10 +72,10 @@ def stream(model: Any, input_ids: Any = None, *, rng: Rng = None, **options: Any
 
     For greedy search and sampling; beam search knows its tokens only at the end.
     """
-    task = _task(model, input_ids, options)
-    if task.settings.num_beams > 1:
+    prepared = _prepare(model, input_ids, options)
+    if prepared.settings.num_beams > 1:
         raise InputError("num_beams: beam search finds its tokens only at the end; stream with num_beams=1")
-    return token_columns(*task, _generator(rng))
+    return token_columns(*prepared, _generator(rng))
 
 
 def settings_of(model: Any, given: Mapping[str, Any]) -> GenerationConfig:
@@ -93,7 +93,7 @@ def settings_of(model: Any, given: Mapping[str, Any]) -> GenerationConfig:
 # ------------------------------------------------------------------------------------- from the arguments to the search
 
 
-class _Task(NamedTuple):
+class _Prepared(NamedTuple):
     """What a search is handed."""
 
     next_logits: NextLogits
@@ -101,7 +101,7 @@ class _Task(NamedTuple):
     settings: GenerationConfig  # with the lengths settled
 
 
-def _task(model: Any, input_ids: Any, options: Mapping[str, Any]) -> _Task:
+def _prepare(model: Any, input_ids: Any, options: Mapping[str, Any]) -> _Prepared:
     """Check everything before the first token is computed."""
     _check_that_it_writes(model)
     settings = settings_of(model, {name: value for name, value in options.items() if name in SETTING_NAMES})
@@ -133,33 +133,25 @@ def _generator(rng: Rng) -> np.random.Generator:
 
 # ------------------------------------------------------------------------------------------------------- a decoder alone
 
-_PROMPT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "encoder_hidden_states", "encoder_attention_mask")
+_CROSS_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
+_PROMPT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", *_CROSS_INPUTS)
 
 
-def _continue_prompts(model: Any, input_ids: Any, arrays: Mapping[str, Any], settings: GenerationConfig) -> _Task:
+def _continue_prompts(model: Any, input_ids: Any, arrays: Mapping[str, Any], settings: GenerationConfig) -> _Prepared:
     """A decoder alone goes on with the prompts."""
     config = model.config
     checks.known("generate", arrays, (*_PROMPT_INPUTS, *SETTING_NAMES))
     if not config.is_decoder:
         raise InputError("generate: the model sees the tokens it is to write; set is_decoder=True in its config")
-    if input_ids is None:
-        raise InputError("input_ids: there is no prompt")
-    prompts = checks.ids("input_ids", input_ids, config.vocab_size)  # [B, S]
-    if not prompts.size:
-        raise InputError(f"input_ids: takes prompts of at least one token, got shape {list(prompts.shape)}")
+    prompts = _prompt_tokens(input_ids, config.vocab_size)  # [B, S]
     mask = _prompt_mask(arrays.get("attention_mask"), prompts, settings)  # [B, S]
-    types = arrays.get("token_type_ids")
-    if types is not None:
-        types = checks.ids("token_type_ids", types, max(config.type_vocab_size, 1))
-        types = checks.with_shape("token_type_ids", types, prompts.shape)  # [B, S]
-    encoder = {
-        name: arrays[name] for name in ("encoder_hidden_states", "encoder_attention_mask") if arrays.get(name) is not None
-    }
+    types = _prompt_types(arrays.get("token_type_ids"), prompts, config.type_vocab_size)  # [B, S] or None
+    encoder = {name: arrays[name] for name in _CROSS_INPUTS if arrays.get(name) is not None}
 
     def inputs(tokens: Array, past: int) -> dict[str, Any]:
         mask_so_far = _mask_so_far(mask, tokens, past)  # [R, T]
         positions = np.where(mask_so_far == 0, 1, mask_so_far.cumsum(axis=1) - 1)  # [R, T]: padding does not count
-        new_types = types if types is None or not past else _for_rows(types[:, -1:], tokens)  # [R, new]
+        new_types = _for_rows(types[:, -1:], tokens) if past and types is not None else types  # [R, new]
         return {
             "input_ids": tokens,
             "attention_mask": mask_so_far,
@@ -168,12 +160,29 @@ def _continue_prompts(model: Any, input_ids: Any, arrays: Mapping[str, Any], set
             **(_only_mask(encoder, "encoder_attention_mask", tokens) if past else encoder),
         }
 
+    # With absolute positions padding takes none; with relative ones every token of a row counts.
     length, longest = prompts.shape[1], config.max_position_embeddings
     used = int(mask.sum(axis=1).max()) if config.position_embedding_type == "absolute" else length
     settings = settle_lengths(
         settings, length, prompt_name="input_ids", positions_used=used, positions=longest, default_limit=longest
     )
-    return _Task(_with_cache(model, inputs), prompts, settings)
+    return _Prepared(_with_cache(model, inputs), prompts, settings)
+
+
+def _prompt_tokens(input_ids: Any, vocabulary: int) -> Array:
+    if input_ids is None:
+        raise InputError("input_ids: there is no prompt")
+    prompts = checks.ids("input_ids", input_ids, vocabulary)  # [B, S]
+    if not prompts.size:
+        raise InputError(f"input_ids: takes prompts of at least one token, got shape {list(prompts.shape)}")
+    return prompts
+
+
+def _prompt_types(given: Any, prompts: Array, number: int) -> Array | None:
+    if given is None:
+        return None
+    types = checks.ids("token_type_ids", given, max(number, 1))
+    return checks.with_shape("token_type_ids", types, prompts.shape)  # [B, S]
 
 
 def _prompt_mask(given: Any, prompts: Array, settings: GenerationConfig) -> Array:
@@ -191,7 +200,7 @@ _ENCODER_INPUTS = ("attention_mask", "token_type_ids", "position_ids", "head_mas
 _DECODER_INPUTS = ("decoder_input_ids", "decoder_attention_mask")
 
 
-def _read_then_write(model: Any, input_ids: Any, arrays: Mapping[str, Any], settings: GenerationConfig) -> _Task:
+def _read_then_write(model: Any, input_ids: Any, arrays: Mapping[str, Any], settings: GenerationConfig) -> _Prepared:
     """An encoder reads the input; a decoder writes from a start token on."""
     checks.known("generate", arrays, ("input_ids", *_ENCODER_INPUTS, *_DECODER_INPUTS, *SETTING_NAMES))
     encoder, batch = _encoder_inputs(model, input_ids, arrays, settings)
@@ -208,7 +217,7 @@ def _read_then_write(model: Any, input_ids: Any, arrays: Mapping[str, Any], sett
     settings = settle_lengths(
         settings, length, prompt_name="decoder_input_ids", positions_used=length, positions=longest, default_limit=longest + 1
     )
-    return _Task(_with_cache(model, inputs), prompts, settings)
+    return _Prepared(_with_cache(model, inputs), prompts, settings)
 
 
 def _encoder_inputs(
@@ -232,7 +241,7 @@ def _encoder_inputs(
 def _decoder_prompts(model: Any, batch: int, arrays: Mapping[str, Any], settings: GenerationConfig) -> tuple[Array, Array]:
     """What the decoder begins with, and its mask, both `[B, S]`: the start token and then `decoder_input_ids`.
 
-    As in the reference, `decoder_input_ids` have the start token already unless not a single row begins with it.
+    As in the reference, the start token is put in front only if no row of `decoder_input_ids` begins with it.
     """
     vocabulary = model.config.decoder.vocab_size
     start = checks.ids("decoder_start_token_id", [_start_token(model, settings)], vocabulary, rank=1)[0]
@@ -264,9 +273,9 @@ def _start_token(model: Any, settings: GenerationConfig) -> int:
 
 
 def _with_cache(model: Any, inputs: Callable[[Array, int], dict[str, Any]]) -> NextLogits:
-    """The step that a search is handed: it keeps the model's cache from one call to the next.
+    """The function that a search is handed: it calls the model and keeps the cache from one call to the next.
 
-    `inputs(tokens, past)` are the model's arguments for the newest tokens after `past` others.
+    `inputs(tokens, past)` gives the model's other arguments for the newest tokens, which stand after `past` others.
     """
     cache: Cache | None = None
 
@@ -288,8 +297,11 @@ def _with_cache(model: Any, inputs: Callable[[Array, int], dict[str, Any]]) -> N
 
 
 def _rows_of(cache: Cache, rows: Array) -> Cache:
-    """The cache of the rows that go on. A layer's keys and values of an encoder are the same for all rows of a prompt, so they
-    need not move while every prompt keeps its number of rows."""
+    """The cache of the rows that go on.
+
+    Keys and values of an encoder are the same for all rows of a prompt, so they stay where they are while the number of rows
+    does not change.
+    """
     before = len(cache[0][0])
     if np.array_equal(rows, np.arange(before)):
         return cache
@@ -298,12 +310,12 @@ def _rows_of(cache: Cache, rows: Array) -> Cache:
 
 
 def _only_mask(encoder: Mapping[str, Any], name: str, tokens: Array) -> dict[str, Any]:
-    """After the first step, what the decoder needs of the encoder is in the cache; only the mask is still asked for."""
+    """What the decoder needs of the encoder after the first step: the cache holds the rest."""
     return {name: _for_rows(encoder[name], tokens)} if name in encoder else {}
 
 
 def _for_rows(x: Any, tokens: Array) -> Array:
-    """What is given for each prompt `[B, ...]`, for each of its rows: `[R, ...]`, as many rows as `tokens` has."""
+    """Repeat what each prompt has, `[B, ...]`, for each of its rows: `[R, ...]`, as many rows as `tokens` has."""
     return np.repeat(x, len(tokens) // len(x), axis=0)
 
 
