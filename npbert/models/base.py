@@ -204,6 +204,10 @@ class PreTrainedModel:
         """
         surgery.prune_heads(self, heads_to_prune)
 
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run the model. Each class says what it takes and what it puts out."""
+        raise NotImplementedError
+
     # ----------------------------------------------------------------------------------------------- the tree of modules
 
     def module(self, rng: Rng = None) -> Module:

@@ -200,7 +200,7 @@ class EncoderDecoderModel(PreTrainedModel):
 
     # ----------------------------------------------------------------------------------------------------------- calling
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         input_ids: Any = None,
         attention_mask: Any = None,
@@ -298,7 +298,7 @@ class EncoderDecoderModel(PreTrainedModel):
         for name in ("decoder_start_token_id", "pad_token_id"):
             if getattr(self.config, name) is None:
                 raise InputError(f"config: labels are shifted right, which takes {name}; it is None")
-        return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)  # type: ignore[arg-type]
+        return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Write token by token: see `npbert.generation.generate`."""

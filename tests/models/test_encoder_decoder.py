@@ -21,7 +21,7 @@ from npbert.models.outputs import Seq2SeqLMOutput
 from npbert.tracing import observe
 
 from ..builders import POSITION_TYPES, SMALLEST, arrays_of, assert_close, build, tiny
-from ..generation.test_generation import assert_generates_alike, lively, random_options
+from ..generation.helpers import assert_generates_alike, lively, random_options
 
 DATA = Path(__file__).parents[1] / "data" / "expected" / "generation"
 DECODER = {"is_decoder": True, "add_cross_attention": True}
