@@ -25,7 +25,8 @@ from npbert.types import Array, Rng
 from npbert.weights import Weights, join
 
 Functions: TypeAlias = dict[str, Callable[..., Any]]
-"""The function of each module, by the last part of the module's path; `layer.*` is for every member of the list `layer`."""
+"""The function of each module, by the last part of the module's path. `layer.*` is for every member of the list `layer`, and
+`pooler.activation` for a module without weights, so that no other name tells that it is there."""
 
 
 class Module:
@@ -78,7 +79,7 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         full = join(self.path, name)
-        if full in self.weights.tree or name in self.functions:
+        if full in self.weights.tree or f"{self.path.rpartition('.')[2]}.{name}" in self.functions:
             return Module(self.weights, self.config, self.functions, path=full, rng=self.rng)
         if full in self.weights:
             return self.weights[full]
@@ -151,9 +152,10 @@ class Module:
     def _function(self) -> Callable[..., Any]:
         """What the table of functions has for the module, or else what its weights are for."""
         parent, _, own_name = self.path.rpartition(".")
-        name = f"{parent.rpartition('.')[2]}.*" if own_name.isdecimal() else own_name
-        if name in self.functions:
-            return self.functions[name]
+        owner = parent.rpartition(".")[2]
+        for name in (f"{owner}.*" if own_name.isdecimal() else own_name, f"{owner}.{own_name}"):
+            if name in self.functions:
+                return self.functions[name]
         weights = {name: self.weights[join(self.path, name)].ndim for name in ("weight", "bias") if name in self}
         above = Module(self.weights, self.config, self.functions, path=parent, rng=self.rng)
         if weights == {"weight": 2, "bias": 1}:

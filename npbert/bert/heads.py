@@ -61,7 +61,7 @@ def find_span(m: Module, hidden: Array) -> tuple[Array, Array]:
 FUNCTIONS: Functions = {
     "predictions": predictions,
     "transform": transform,
-    "transform_act_fn": lambda m, x: m.config.activation(x),
+    "transform.transform_act_fn": lambda m, x: m.config.activation(x),
 }
 """The function of each module of a head, by the last part of its path; `cls` differs from model to model."""
 

@@ -10,6 +10,7 @@ from npbert.bert.attention import add_and_norm, attention, self_attention
 from npbert.bert.embeddings import embeddings
 from npbert.bert.layer import EncoderResult, LayerCache, encoder, intermediate, layer
 from npbert.bert.pooler import pooler
+from npbert import ops
 from npbert.module import Functions, Module
 from npbert.ops import masks
 from npbert.types import Array
@@ -71,8 +72,8 @@ FUNCTIONS: Functions = {
     "self": self_attention,
     "output": add_and_norm,
     "intermediate": intermediate,
-    "intermediate_act_fn": lambda m, x: m.config.activation(x),
+    "intermediate.intermediate_act_fn": lambda m, x: m.config.activation(x),
     "pooler": pooler,
-    "dropout": lambda m, x: x,
+    "pooler.activation": lambda m, x: ops.ACTIVATIONS[m.config.pooler_act](x),
 }
 """The function of each module, by the last part of its path: what calling a module runs."""
