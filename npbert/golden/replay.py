@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,15 @@ STILL_RIGHT = 2.0
 """A mistake is refuted where it moves a tensor that the port has right by more than this many tolerances."""
 
 
+class Replay(NamedTuple):
+    """What one pass over the part of the model that matters has shown."""
+
+    where: str  # the first value that the mistake changed; "" where none was made
+    order: list[str]  # the names that were computed
+    deviations: dict[str, Deviation]  # of what the port dumped, from the first tensor that differs on
+    first: Array  # the first tensor that differs, as computed
+
+
 def replay(
     divergence: Divergence, hypothesis: Hypothesis | None = None, modules: Sequence[str] = (), right: Replay | None = None
 ) -> Replay | None:
@@ -36,27 +45,29 @@ def replay(
     refuted: it changes nothing, or changes what the port has right, or explains the first tensor that differs no better than
     the `right` pass.
     """
-    result = Replay(divergence, hypothesis, modules, right)
-    if hypothesis and not result.changes_anything:
+    observer = _ReplayObserver(divergence, hypothesis, modules, right)
+    if hypothesis and not observer.changes_anything:
         return None
-    result.run()
-    return None if result.is_refuted or result.first is None else result
+    observer.run_pass()
+    if observer.is_refuted or observer.first is None:
+        return None
+    return Replay(observer.where, observer.order, observer.deviations, observer.first)
 
 
 class _EndOfPass(Exception):
     """Nothing more is wanted of the pass. Only an exception can end a pass from within its observer."""
 
 
-class Replay:
-    """One pass over the part of the model that matters: the observer that makes the mistake, and what was found."""
+class _ReplayObserver:
+    """The observer of such a pass: it makes the mistake, puts the port's values in, and measures what comes out."""
 
     def __init__(
         self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None
     ) -> None:
-        self.where = ""  # the first value that the mistake changed; "" where none was made
-        self.order: list[str] = []  # the names that were computed
-        self.deviations: dict[str, Deviation] = {}  # of what the port dumped, from the first tensor that differs on
-        self.first: Array | None = None  # the first tensor that differs, as computed
+        self.where = ""  # this and the next three as in Replay
+        self.order: list[str] = []
+        self.deviations: dict[str, Deviation] = {}
+        self.first: Array | None = None
         self.is_refuted = False
 
         self._divergence, self._hypothesis, self._right = divergence, hypothesis, right
@@ -85,7 +96,7 @@ class Replay:
         """Whether the mistake replaces a weight or may replace a value."""
         return bool(self._replacements or self._replaced_weights)
 
-    def run(self) -> None:
+    def run_pass(self) -> None:
         """Run the pass as far as it matters."""
         config, inputs = _without_first_layers(self._divergence)
         skipped = self._divergence.first_layer
@@ -156,7 +167,7 @@ class Replay:
         divergence = self._divergence
         if name in divergence.right:
             return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
-        if name == divergence.first and self._right:
+        if name == divergence.first and self._right is not None:
             if not self.where or deviation is None:
                 return True
             return not divergence.explains(name, deviation, self._right.deviations[name])

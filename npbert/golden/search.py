@@ -15,8 +15,8 @@ from npbert.golden.replay import Replay, replay
 from npbert.golden.suspects import Evidence, Suspect
 
 FEW_LAYERS = 4
-"""Single layers are only tried where at most this many lie between two tensors of the port. With more there would be too many to
-try: the port should dump its hidden states."""
+"""Single layers are only tried where at most this many lie between two tensors of the port. With more there would be too many
+attempts: the port should dump its hidden states."""
 
 TOLERANCES_OF_REPRODUCED = 3.0
 """A tensor is reproduced when it is off by at most this many tolerances."""

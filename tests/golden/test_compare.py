@@ -1,4 +1,4 @@
-"""Holding ports against packs: honest ones, wrong ones, and what cannot be compared."""
+"""Comparing ports with packs: honest ports, wrong ones, and dumps that cannot be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a port is allowed: measured by hand on two passes, and never too little where little could be measured."""
+"""What a port is allowed: compared with two passes made here, and never too little where few numbers were measured."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A mistake is made on purpose in npbert's own pass in one of two ways, or both: the pass reads other weights (a port with wrong
 weights is npbert with wrong weights), or a named value is replaced, as soon as it is computed, by what the mistake would have
-made of the values before it. So there is no second model here, only short functions: without its residual connection,
-`:residual` is what `.dropout` is.
+made of the values before it. So there is no second model here, only short functions, such as: without its residual
+connection, `:residual` is `.dropout`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""No mistake, but a shorter format than the port is held against: weights in 16 bits, or weights and values."""
+"""No mistake, but a shorter format than the port is compared in: weights in 16 bits, or weights and values."""
 
 from __future__ import annotations
 
