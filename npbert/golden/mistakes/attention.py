@@ -9,7 +9,7 @@ import numpy as np
 
 from npbert import ops
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import SELF, Hypothesis, ReplaceValue, ReplaceWeights
+from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue, ReplaceWeights
 from npbert.golden.mistakes.scores import scaled_scores, usual_fills
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
@@ -34,13 +34,13 @@ def _scales(config: BertConfig) -> Iterator[Hypothesis]:
     yield Hypothesis(
         "scores-not-scaled",
         f"The scores are not scaled: divide them by sqrt(head size) = sqrt({config.head_size}) before the mask and softmax.",
-        SELF,
+        SELF_MODULES,
         divided_by(1),
     )
     yield Hypothesis(
         "scaled-by-hidden-size",
         f"The scores are divided by sqrt(hidden size): divide by the root of the size of one head, sqrt({config.head_size}).",
-        SELF,
+        SELF_MODULES,
         divided_by(math.sqrt(config.hidden_size)),
     )
 
@@ -54,22 +54,22 @@ def _queries_and_keys() -> Iterator[Hypothesis]:
         return ops.attention_scores(key, query) if query.shape == key.shape else None
 
     names = (".query", ".key")
-    yield Hypothesis(mistake, explanation, SELF, weights=_exchanged(*names), shows_in=names)
-    yield Hypothesis(mistake, explanation, SELF, {":query": _split(".key"), ":key": _split(".query")})
-    yield Hypothesis(mistake, explanation, SELF, {":scores": transposed})
+    yield Hypothesis(mistake, explanation, SELF_MODULES, weights=_exchanged(*names), shows_in=names)
+    yield Hypothesis(mistake, explanation, SELF_MODULES, {":query": _split(".key"), ":key": _split(".query")})
+    yield Hypothesis(mistake, explanation, SELF_MODULES, {":scores": transposed})
 
 
 def _keys_and_values() -> Iterator[Hypothesis]:
     mistake = "key-value-swapped"
     explanation = "Keys and values are swapped: the queries are compared with the keys, the probabilities weigh the values."
     names = (".key", ".value")
-    yield Hypothesis(mistake, explanation, SELF, weights=_exchanged(*names), shows_in=names)
-    yield Hypothesis(mistake, explanation, SELF, {":key": _split(".value"), ":value": _split(".key")})
+    yield Hypothesis(mistake, explanation, SELF_MODULES, weights=_exchanged(*names), shows_in=names)
+    yield Hypothesis(mistake, explanation, SELF_MODULES, {":key": _split(".value"), ":value": _split(".key")})
     used_the_other_way: dict[str, ReplaceValue] = {
         ":scores": lambda site: ops.attention_scores(site[":query"], site[":value"]),
         "": lambda site: ops.merge_heads(site[":probs"] @ site[":key"]),
     }
-    yield Hypothesis(mistake, explanation, SELF, used_the_other_way)
+    yield Hypothesis(mistake, explanation, SELF_MODULES, used_the_other_way)
 
 
 def _exchanged(one: str, other: str) -> ReplaceWeights:
@@ -107,7 +107,7 @@ def _softmax_axes(config: BertConfig) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 "softmax-wrong-axis",
                 f"Softmax is taken over {what}: it belongs over the keys, the last axis of the scores [B, N, S, T].",
-                SELF,
+                SELF_MODULES,
                 along(axis, fill),
             )
 
@@ -119,14 +119,14 @@ def _heads() -> Iterator[Hypothesis]:
     split = {f":{part}": _split_without_transpose(f".{part}") for part in ("query", "key", "value")}
     mistake = "heads-not-transposed"
     explanation = "The heads are split by a reshape alone: [B, S, D] becomes [B, S, N, H], then transpose to [B, N, S, H]."
-    yield Hypothesis(mistake, explanation, SELF, split)
-    yield Hypothesis(mistake, explanation, SELF, {**split, "": _merged_without_transpose})
+    yield Hypothesis(mistake, explanation, SELF_MODULES, split)
+    yield Hypothesis(mistake, explanation, SELF_MODULES, {**split, "": _merged_without_transpose})
     for name, value in split.items():
-        yield Hypothesis(mistake, explanation, SELF, {name: value})
+        yield Hypothesis(mistake, explanation, SELF_MODULES, {name: value})
     yield Hypothesis(
         "heads-not-merged",
         "The heads are merged by a reshape alone: transpose [B, N, S, H] to [B, S, N, H], then reshape to [B, S, D].",
-        SELF,
+        SELF_MODULES,
         {"": _merged_without_transpose},
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import EMBEDDINGS, OUTPUT, SELF, Hypothesis, ReplaceValue
+from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, OUTPUT_MODULES, SELF_MODULES, Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
@@ -18,10 +18,10 @@ EXPLANATION = "Dropout is on: elements are zero at random and the others scaled 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every place of dropout."""
     for modules, values in (
-        (EMBEDDINGS, {".dropout": _dropped_as_in(".dropout", "")}),
-        (SELF, {".dropout": _dropped_as_in(".dropout", ":probs")}),
-        (OUTPUT, {".dropout": _dropped_as_in(".dropout")}),
-        (OUTPUT, {":residual": _dropped_before_the_residual}),
+        (EMBEDDINGS_MODULES, {".dropout": _dropped_as_in(".dropout", "")}),
+        (SELF_MODULES, {".dropout": _dropped_as_in(".dropout", ":probs")}),
+        (OUTPUT_MODULES, {".dropout": _dropped_as_in(".dropout")}),
+        (OUTPUT_MODULES, {":residual": _dropped_before_the_residual}),
     ):
         yield Hypothesis("dropout-left-on", EXPLANATION, modules, values)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import EMBEDDINGS, Hypothesis, ReplaceValue
+from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
@@ -19,7 +19,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     yield Hypothesis(
         "embeddings-layernorm-missing",
         "The sum of the embeddings goes on as it is: apply embeddings.LayerNorm to it.",
-        EMBEDDINGS,
+        EMBEDDINGS_MODULES,
         {".LayerNorm": lambda site: site[":sum"]},
     )
 
@@ -33,7 +33,7 @@ def _token_types() -> Iterator[Hypothesis]:
         "token-types-missing",
         "The token type embeddings are not added: add the row of token_type_embeddings that token_type_ids names "
         "(row 0 where none are given).",
-        EMBEDDINGS,
+        EMBEDDINGS_MODULES,
         {".token_type_embeddings": _zeros},
     )
 
@@ -43,7 +43,7 @@ def _token_types() -> Iterator[Hypothesis]:
     yield Hypothesis(
         "token-types-missing",
         "Every token is taken to be of type 0: look token_type_ids up instead.",
-        EMBEDDINGS,
+        EMBEDDINGS_MODULES,
         {".token_type_embeddings": first_row},
     )
 
@@ -53,19 +53,19 @@ def _positions() -> Iterator[Hypothesis]:
         yield Hypothesis(
             "positions-shifted",
             f"The positions are off by {shift}: BERT counts from 0 and knows no offset for padding.",
-            EMBEDDINGS,
+            EMBEDDINGS_MODULES,
             {".position_embeddings": _looked_up(lambda ids, shift=shift: ids + shift)},  # type: ignore[misc]
         )
     yield Hypothesis(
         "positions-shifted",
         "Every token is given position 0: count 0, 1, 2, ... along the sequence.",
-        EMBEDDINGS,
+        EMBEDDINGS_MODULES,
         {".position_embeddings": _looked_up(np.zeros_like)},
     )
     yield Hypothesis(
         "positions-shifted",
         "The position embeddings are not added: add row 0, 1, 2, ... of position_embeddings along the sequence.",
-        EMBEDDINGS,
+        EMBEDDINGS_MODULES,
         {".position_embeddings": _zeros},
     )
 

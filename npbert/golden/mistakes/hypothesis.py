@@ -15,10 +15,11 @@ ReplaceValue: TypeAlias = Callable[[Site], "Array | None"]
 ReplaceWeights: TypeAlias = Callable[[str, Mapping[str, Array]], dict[str, Array]]
 """From a module and all weights: the weights that a mistake replaces, under their full names."""
 
-SELF = r".*attention\.self"
-OUTPUT = r".*\.output"
-EMBEDDINGS = r"(?:.*\.)?embeddings"
-LAYER = r"(?:.*\.)?encoder\.layer\.\d+"
+# Regular expressions for the modules that several files name.
+SELF_MODULES = r".*attention\.self"
+OUTPUT_MODULES = r".*\.output"
+EMBEDDINGS_MODULES = r"(?:.*\.)?embeddings"
+LAYER_MODULES = r"(?:.*\.)?encoder\.layer\.\d+"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import SELF, Hypothesis, ReplaceValue
+from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue
 from npbert.golden.mistakes.scores import scaled_scores, usual_fills
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
@@ -64,7 +64,7 @@ def _masked(mistake: str, explanation: str, visible: Visible, fill: float) -> Hy
         return np.where(shown, scores, scores + fill)
 
     replaced: dict[str, ReplaceValue] = {":masked_scores": masked_scores}
-    return Hypothesis(mistake, explanation, SELF, replaced)
+    return Hypothesis(mistake, explanation, SELF_MODULES, replaced)
 
 
 def _without_padding(padding: Array, causal: Array) -> Array | None:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import EMBEDDINGS, OUTPUT, Hypothesis
+from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, OUTPUT_MODULES, Hypothesis
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
-EVERYWHERE = rf"{EMBEDDINGS}|{OUTPUT}|.*\.transform"
+NORM_MODULES = rf"{EMBEDDINGS_MODULES}|{OUTPUT_MODULES}|.*\.transform"
 USUAL_EPS = (1e-5, 1e-12, 1e-6, 1e-3, 1e-8)
 
 
@@ -19,25 +19,25 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     yield Hypothesis(
         "layernorm-missing",
         "LayerNorm is left out: normalise, scale and shift the sum with the residual.",
-        EVERYWHERE,
+        NORM_MODULES,
         {".LayerNorm": _input},
-        groups=(OUTPUT,),
+        groups=(OUTPUT_MODULES,),
     )
     yield Hypothesis(
         "layernorm-unbiased",
         "LayerNorm divides the squares by D - 1: its variance is the biased one, divided by D.",
-        EVERYWHERE,
+        NORM_MODULES,
         {".LayerNorm": _unbiased},
-        groups=(OUTPUT,),
+        groups=(OUTPUT_MODULES,),
     )
     for eps in USUAL_EPS:
         if not math.isclose(eps, config.layer_norm_eps):
             yield Hypothesis(
                 "layernorm-eps",
                 f"LayerNorm's eps is {eps:g}: the configuration's layer_norm_eps is {config.layer_norm_eps:g}.",
-                EVERYWHERE,
+                NORM_MODULES,
                 {".LayerNorm": lambda site, eps=eps: site.norm(_input(site), eps)},  # type: ignore[misc]
-                groups=(OUTPUT,),
+                groups=(OUTPUT_MODULES,),
             )
 
 

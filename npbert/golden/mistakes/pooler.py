@@ -12,7 +12,7 @@ from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
-POOLER = r"(?:.*\.)?pooler"
+POOLER_MODULES = r"(?:.*\.)?pooler"
 
 Choice: TypeAlias = Callable[[Site, Array], "Array | None"]
 """From hidden states `[B, S, D]`: what the pooler reads of them, `[B, D]`."""
@@ -31,13 +31,13 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         yield Hypothesis(
             "pooler-wrong-token",
             f"The pooler reads {what}: it reads the first token, [CLS].",
-            POOLER,
+            POOLER_MODULES,
             {".dense": _reading(choose)},
         )
     yield Hypothesis(
         "pooler-tanh-missing",
         f"The pooler's activation is left out: apply {config.pooler_act} to its linear map.",
-        POOLER,
+        POOLER_MODULES,
         {".activation": lambda site: site[".dense"]},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import OUTPUT, Hypothesis
+from npbert.golden.mistakes.hypothesis import OUTPUT_MODULES, Hypothesis
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
@@ -15,17 +15,19 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     yield Hypothesis(
         "residual-missing",
         "The residual is not added: LayerNorm is taken of dense(x) plus what came into the block.",
-        OUTPUT,
+        OUTPUT_MODULES,
         {":residual": _block},
     )
     # A port may dump either sum under the name `:residual`: what LayerNorm reads, or what leaves the block.
     mistake = "residual-after-layernorm"
     explanation = "The residual is added after LayerNorm: BERT normalises the sum of both, LayerNorm(dense(x) + residual)."
-    yield Hypothesis(mistake, explanation, OUTPUT, {":residual": _block, ".LayerNorm": _norm_of_block, "": _added_at_the_end})
+    yield Hypothesis(
+        mistake, explanation, OUTPUT_MODULES, {":residual": _block, ".LayerNorm": _norm_of_block, "": _added_at_the_end}
+    )
     yield Hypothesis(
         mistake,
         explanation,
-        OUTPUT,
+        OUTPUT_MODULES,
         {":residual": _added_after_norm, ".LayerNorm": _norm_of_block, "": lambda site: site[":residual"]},
     )
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import LAYER, SELF, Hypothesis, ReplaceWeights
+from npbert.golden.mistakes.hypothesis import LAYER_MODULES, SELF_MODULES, Hypothesis, ReplaceWeights
 from npbert.types import Array
 
-GROUPS = (rf"{SELF}\..+", rf"(?!{SELF}\.).+", rf"{LAYER}\.(?:intermediate|output)\..+")
+GROUPS = (rf"{SELF_MODULES}\..+", rf"(?!{SELF_MODULES}\.).+", rf"{LAYER_MODULES}\.(?:intermediate|output)\..+")
 
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
@@ -84,7 +84,7 @@ def _layers(depth: int) -> Iterator[Hypothesis]:
         yield Hypothesis(
             "wrong-layer-weights",
             f"The weights {what} are used here: layer i reads encoder.layer.i.",
-            LAYER,
+            LAYER_MODULES,
             weights=_of_layer(source_of, depth),
             shows_in=(".attention.self.query",),
             only_together=not what.startswith("of layer "),
