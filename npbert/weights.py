@@ -64,14 +64,16 @@ class Weights(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         full = self.full_name(name)
+        if full in self._arrays:
+            return self._arrays[full]
         try:
-            return self._arrays[self._ties.get(full, full)]
+            return self._arrays[self._ties[full]]
         except KeyError:
             raise MissingNameError(f"weights: no {full!r}") from None
 
     def __contains__(self, name: object) -> bool:
         full = self.full_name(str(name))
-        return self._ties.get(full, full) in self._arrays
+        return full in self._arrays or self._ties.get(full) in self._arrays
 
     def __iter__(self) -> Iterator[str]:
         start = f"{self.path}." if self.path else ""

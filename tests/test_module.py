@@ -79,7 +79,9 @@ def test_a_module_run_alone_gives_what_it_gave_in_the_pass(model_class: str, kin
         assert_close(layer.output(wide, attended), kept[f"{at}.output"], 1e-13)
         hidden = layer(hidden)[0]
         assert_close(hidden, kept[at], 1e-13)
-        assert_close(layer.attention.self.query(hidden), base.get_submodule(f"encoder.layer.{index}.attention.self").query(hidden), 0)
+        assert_close(
+            layer.attention.self.query(hidden), base.get_submodule(f"encoder.layer.{index}.attention.self").query(hidden), 0
+        )
     assert_close(base.encoder(base.embeddings(tokens))[0], hidden, 0)
     if hasattr(base, "pooler"):
         assert_close(base.pooler(hidden), kept[f"{prefix}pooler"], 1e-13)
@@ -154,7 +156,9 @@ def test_what_is_not_there_is_said() -> None:
         _ = model.encoder.layer[0].attention.selff
     assert not hasattr(model, "classifier")
     assert not hasattr(model, "generate")
-    with pytest.raises(npbert.MissingNameError, match=r"no module 'encoder\.layer\.2'; its parts are embeddings, encoder, pooler"):
+    with pytest.raises(
+        npbert.MissingNameError, match=r"no module 'encoder\.layer\.2'; its parts are embeddings, encoder, pooler"
+    ):
         model.get_submodule("encoder.layer.2")
     with pytest.raises(npbert.MissingNameError, match="no module"):
         model.get_submodule("pooler.dense.weight")
@@ -171,6 +175,15 @@ def test_what_is_not_there_is_said() -> None:
         model.embeddings()
     with pytest.raises(npbert.InputError, match="the table takes 0 to 30"):
         model.embeddings([[31]])
+
+
+def test_a_model_without_layers_runs() -> None:
+    for model_class in ("BertModel", "BertForMaskedLM"):
+        model = build(model_class, tiny(num_hidden_layers=0))
+        tokens = ids(tiny(), 1, 3)
+        base = model if model_class == "BertModel" else model.bert
+        assert_close(base.encoder(base.embeddings(tokens))[0], base.embeddings(tokens), 0)
+        assert model(tokens)[0].shape[:2] == (1, 3)
 
 
 def test_models_are_copied_and_pickled_whole() -> None:
