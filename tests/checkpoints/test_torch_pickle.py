@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npbert.checkpoints import pickle_machine, torch_pickle
-from npbert.checkpoints.torch_pickle import MAGIC_NUMBER, PROTOCOL_VERSION
+from npbert.checkpoints.torch_containers import MAGIC_NUMBER, PROTOCOL_VERSION
 from npbert.errors import FileError, MissingFileError
 
 EXAMPLES = settings().max_examples  # the profile decides
@@ -340,7 +340,7 @@ def test_what_is_no_tensor_is_left_out_aloud(tmp_path: Path, make: Callable[[Any
         "dt": Name("torch.float16"),
     }
     with pytest.warns(
-        UserWarning, match="x: left out what is no tensor: 'version', 'note', 'lr', 'flag', 'none', 'size', 'dt'$"
+        UserWarning, match="x: left out what is not a tensor: 'version', 'note', 'lr', 'flag', 'none', 'size', 'dt'$"
     ):
         same(read(tmp_path / "x", make(x | extra)), {"x": SIX})
     with warnings.catch_warnings():
