@@ -1,7 +1,9 @@
-"""The two containers of torch.save: a zip archive since torch 1.6 (2020), one stream before. Both give a pickled object, and
-what finds the elements of the storages that it refers to."""
+"""The two containers of torch.save: a zip archive since torch 1.6 (2020), one stream before.
 
-from collections.abc import Callable
+Both give a pickled object, and a function that finds the elements of the storages to which it refers.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,7 +22,7 @@ LoadStorage = Callable[[Storage], Array]
 
 
 def read_zip(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
-    """The object in a zip archive, and what finds its storages."""
+    """The object in a zip archive, and what gives the elements of its storages."""
     archive = stored_zip.entries(path, content)
     roots = [name[: -len("/data.pkl")] for name in archive if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
@@ -41,21 +43,17 @@ def read_zip(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
     if end != len(pickled):
         raise FileError(f"{path}: {len(pickled) - end} bytes follow its pickle")
 
-    loaded: dict[tuple[str, str], Array] = {}
+    def bytes_of(key: str) -> memoryview:
+        name = f"{root}/data/{key}"
+        if name not in archive:
+            raise FileError(f"{path}: has no storage {shown(name)}")
+        return archive[name].data
 
-    def load_storage(storage: Storage) -> Array:
-        if (storage.key, storage.dtype) not in loaded:
-            name = f"{root}/data/{storage.key}"
-            if name not in archive:
-                raise FileError(f"{path}: has no storage {shown(name)}")
-            loaded[storage.key, storage.dtype] = _decode(path, archive[name].data, storage, byteorder)
-        return loaded[storage.key, storage.dtype]
-
-    return value, load_storage
+    return value, _loader(path, bytes_of, byteorder)
 
 
 def read_stream(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
-    """The object in the older format, and what finds its storages."""
+    """The object in the older format, and what gives the elements of its storages."""
     nothing = Hooks(*[_refuse_everything(path)] * 3)
     try:
         magic, position = load(path, content[:64], 0, nothing)
@@ -63,10 +61,10 @@ def read_stream(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
         magic = None
     if type(magic) is not int or magic != MAGIC_NUMBER:
         hint = what_it_seems(bytes(content[:512]))
-        raise FileError(f"{path}: is no file of torch.save, neither a zip archive nor of the older format{hint}")
+        raise FileError(f"{path}: was not written by torch.save: it is neither a zip archive nor of the older format{hint}")
     version, position = load(path, content, position, nothing)
     if type(version) is not int or version != PROTOCOL_VERSION:
-        raise FileError(f"{path}: is of torch.save's protocol {shown(version)}; {PROTOCOL_VERSION} is taken")
+        raise FileError(f"{path}: has torch.save's protocol {shown(version)}; {PROTOCOL_VERSION} is taken")
     _, position = load(path, content, position, nothing)  # the machine's byte order and int sizes, which no element depends on
     storages: dict[str, Storage] = {}
     value, position = load(path, content, position, hooks_of_a_state_dict(path, storages))
@@ -77,6 +75,13 @@ def read_stream(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
         odd = sorted(set(keys) ^ storages.keys())[0]
         raise FileError(f"{path}: its pickle and its list of storages disagree about {shown(odd)}")
 
+    return value, _loader(path, _bytes_of_storages(path, content, position, keys, storages).__getitem__, "little")
+
+
+def _bytes_of_storages(
+    path: StrPath, content: memoryview, position: int, keys: list[str], storages: Mapping[str, Storage]
+) -> dict[str, memoryview]:
+    """The storages of the older format: they follow one another from `position` to the end of the file."""
     data: dict[str, memoryview] = {}
     for key in keys:
         storage = storages[key]
@@ -93,14 +98,19 @@ def read_stream(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
     if position != len(content):
         raise FileError(f"{path}: {len(content) - position} bytes follow its last storage")
 
+    return data
+
+
+def _loader(path: StrPath, bytes_of: Callable[[str], memoryview], byteorder: str) -> LoadStorage:
+    """What gives the elements of a storage, the same array each time, so that its views stay views of one array."""
     loaded: dict[tuple[str, str], Array] = {}
 
     def load_storage(storage: Storage) -> Array:
         if (storage.key, storage.dtype) not in loaded:
-            loaded[storage.key, storage.dtype] = _decode(path, data[storage.key], storage, "little")
+            loaded[storage.key, storage.dtype] = _decode(path, bytes_of(storage.key), storage, byteorder)
         return loaded[storage.key, storage.dtype]
 
-    return value, load_storage
+    return load_storage
 
 
 def _decode(path: StrPath, data: memoryview, storage: Storage, byteorder: str) -> Array:

@@ -47,8 +47,8 @@ def hooks_of_a_state_dict(path: StrPath, storages: dict[str, Storage]) -> Hooks:
         if reason:
             raise FileError(f"{path}: holds {shown(name)}: {reason}")
         raise FileError(
-            f"{path}: its pickle asks for {shown(name, 200)}, which is no part of a state dict; nothing was imported or run."
-            " Tensors, parameters, storages and ordered dictionaries are read, nothing else"
+            f"{path}: its pickle asks for {shown(name, 200)}, which does not belong to a state dict; nothing was imported or"
+            " run. Only tensors, parameters, storages and ordered dictionaries are read"
         )
 
     def call(function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -112,7 +112,7 @@ def _make_tensor_3(arguments: tuple[Any, ...]) -> Tensor | None:
 
 
 def _make_parameter(arguments: tuple[Any, ...]) -> Tensor | None:
-    """requires_grad, backward hooks and, sometimes, the Python attributes of the parameter follow; none of them is a weight."""
+    """The tensor comes first; requires_grad, backward hooks and sometimes Python attributes follow, which are not weights."""
     return arguments[0] if len(arguments) in (3, 4) and isinstance(arguments[0], Tensor) else None
 
 
@@ -133,7 +133,7 @@ def _make_size(arguments: tuple[Any, ...]) -> tuple[int, ...] | None:
     return arguments[0] if len(arguments) == 1 and are_lengths(arguments[0]) else None
 
 
-# Everything that a pickle may call; None says that the arguments are not what torch.save writes.
+# Everything that a pickle may call. Each function answers None to arguments that torch.save does not write.
 _FUNCTIONS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "torch._utils._rebuild_tensor": _make_tensor,
     "torch._utils._rebuild_tensor_v2": _make_tensor_2,
@@ -143,7 +143,7 @@ _FUNCTIONS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "collections.OrderedDict": _make_ordered_dict,
     "torch.Size": _make_size,
 }
-# Everything that it may name besides, and the type of element that is meant.
+# Everything else that it may name, and the type of element that is meant.
 _TYPES = (
     {f"torch.{name}": dtype for name, dtype in dtypes.TORCH_STORAGES.items()}
     | {f"torch.{name}": dtype for name, dtype in dtypes.TORCH_DTYPES.items()}

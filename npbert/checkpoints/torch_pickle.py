@@ -12,7 +12,8 @@ Before, and so in most of the first BERT checkpoints, it was one stream:
     pickles             a magic number, a protocol version, facts about the machine, the object, the keys of the storages
     for every key       the number of elements (8 bytes), then the elements; always little endian
 
-The pickle is run by pickle_machine, which builds descriptions of tensors; arrays are made of them afterwards.
+`torch_containers` opens both; `pickle_machine` runs the pickle; `torch_objects` says what it may mean, and describes tensors;
+here the descriptions become arrays.
 """
 
 import math
@@ -44,8 +45,8 @@ def read(path: StrPath) -> dict[str, Array]:
     Tensors that are views of one storage stay views of one array, with their strides.
 
     A training checkpoint, whose state dict is the only dictionary under one of `WRAPPERS` and which has no tensor beside it,
-    gives that state dict; what stands beside it (optimizer, epoch) is no part of the model. In a state dict, a number, a string
-    or the like is left out with a warning that names it, and a dictionary or list, which may hold tensors, is an error.
+    gives that state dict; what stands beside it (optimizer, epoch) does not belong to the model. In a state dict, a number, a
+    string or the like is left out with a warning that names it. A dictionary or a list, which may hold tensors, is an error.
     """
     content = map_file(path)
     if bytes(content[:4]) == b"PK\x03\x04":

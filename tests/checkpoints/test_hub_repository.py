@@ -4,6 +4,7 @@ import http.server
 import importlib.metadata
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -275,7 +276,7 @@ def test_an_unreachable_hub_is_asked_once_a_minute(monkeypatch):
         asked.append(address)
         raise ConnectionRefusedError("refused")
 
-    monkeypatch.setattr(hub_repository.socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(hub_repository.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(hub_repository, "_unreachable", {})
     monkeypatch.setattr("urllib.request.getproxies", dict)
