@@ -35,3 +35,10 @@ def save(
         write_text(generation_file, json.dumps(generation_settings, indent=2, sort_keys=True) + "\n")
     else:
         generation_file.unlink(missing_ok=True)  # another model's, from an earlier save
+
+
+def save_config(directory: StrPath, fields: Mapping[str, Any]) -> None:
+    """Write a configuration alone into a directory, which is made if need be."""
+    text = config_text(fields)
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    write_text(Path(directory) / CONFIG_FILES[0], text)

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int | None:
 
 def _export(args: argparse.Namespace) -> None:
     from npbert import golden
-    from npbert.models.loading import load
+    from npbert.models.auto import load
 
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")
@@ -118,7 +118,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _diagnose(args: argparse.Namespace) -> None:
     from npbert import golden
-    from npbert.models.loading import load
+    from npbert.models.auto import load
 
     model = None
     if args.model is not None:

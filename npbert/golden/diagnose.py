@@ -23,8 +23,11 @@ from npbert.golden.mistakes import Form
 from npbert.golden.pack import INPUT, Pack, read_pack, weights_sha256
 from npbert.golden.precision import EPSILON, full_name, round_to
 from npbert.golden.replay import BETTER, FAR_BETTER, Case, Error, Replay, layer_of, replay
-from npbert.models.bert import MODELS, BertModel, BertPreTrainedModel
-from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+from npbert.models.auto import MODELS
+from npbert.models.base import PreTrainedModel
+from npbert.models.bert import BertModel
+from npbert.models.encoder_decoder import EncoderDecoderModel
+from npbert.models.encoder_decoder_config import EncoderDecoderConfig
 from npbert.types import StrPath
 
 FEW_LAYERS = 4
@@ -183,7 +186,7 @@ def _checked_model(pack: Pack, model: Any) -> Any:
         if model_class is BertModel:
             return BertModel(pack.config, pack.weights, add_pooling_layer="pooler.dense.weight" in pack.weights)
         return model_class(pack.config, pack.weights)
-    if not isinstance(model, BertPreTrainedModel):
+    if not isinstance(model, PreTrainedModel):
         raise InputTypeError(f"model: takes a model of npbert, got {type(model).__name__}")
     if weights_sha256(dict(model.named_parameters())) != pack.metadata["weights_sha256"]:
         raise InputError(f"model: its weights are not those that {pack.path} was exported from")

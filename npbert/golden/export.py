@@ -22,7 +22,8 @@ from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weig
 from npbert.golden.passes import run
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import MULTIPLES, Allowance, errors
-from npbert.models.bert import BertPreTrainedModel, float_type
+from npbert.models.base import PreTrainedModel
+from npbert.models.fitting import float_type
 from npbert.tracing import selection
 from npbert.types import Array, StrPath
 
@@ -45,7 +46,7 @@ def export(
     The arrays go to disk one by one as they are computed. The same model and inputs give the same file, byte for byte, on the
     same machine: another BLAS, or another number of its threads, may sum in another order.
     """
-    if not isinstance(model, BertPreTrainedModel):
+    if not isinstance(model, PreTrainedModel):
         raise InputTypeError(f"model: takes a model of npbert, got {type(model).__name__}")
     stored_type = float_type(dtype)
     directory = Path(path).parent

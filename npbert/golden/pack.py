@@ -42,7 +42,7 @@ from npbert.errors import FileError, InputError, MissingNameError, shown
 from npbert.golden import positions
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import Tolerance
-from npbert.models.encoder_decoder import EncoderDecoderConfig
+from npbert.models.encoder_decoder_config import EncoderDecoderConfig
 from npbert.types import Array, StrPath
 
 FORMAT = "npbert golden pack 1"

@@ -16,7 +16,7 @@ import numpy as np
 
 from npbert import masks
 from npbert.bert.config import BertConfig
-from npbert.models.bert import MODELS
+from npbert.models.auto import MODELS
 from npbert.models.encoder_decoder import shift_tokens_right
 from npbert.types import Array
 
@@ -71,7 +71,7 @@ def _of_part(config: BertConfig, inputs: Mapping[str, Any]) -> Positions:
     visible = masks.self_attention(attention_mask, length, is_decoder=config.is_decoder) != 0  # [B, 1, S or 1, T]
     visible = np.broadcast_to(visible[:, 0], (batch, length, past_length + length))
     query: Array = np.any(visible, axis=1)[:, past_length:]  # [B, S]
-    if architecture in MODELS and MODELS[architecture]._has_pooler and config.model_type != "distilbert":
+    if architecture in MODELS and MODELS[architecture].has_pooler and config.model_type != "distilbert":
         query = query | (np.arange(length) == 0)
     query = query & visible.any(axis=2)
 

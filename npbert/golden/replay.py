@@ -21,7 +21,8 @@ from npbert.golden.compare import UNREACHABLE, Report
 from npbert.golden.mistakes import Call, Form, Step, Value
 from npbert.golden.pack import OUTPUT, Pack
 from npbert.golden.precision import round_to
-from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
+from npbert.models.encoder_decoder import EncoderDecoderModel
+from npbert.models.encoder_decoder_config import EncoderDecoderConfig
 from npbert.tracing import observe
 from npbert.types import Array
 

@@ -17,7 +17,7 @@ from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, chec
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 DEFAULT_LENGTH = 384
@@ -27,7 +27,7 @@ NULL_SCORE = 1000000.0  # above every probability: the smallest over all spans i
 
 
 def question_answering(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Any = None,
     *,

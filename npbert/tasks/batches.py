@@ -22,7 +22,7 @@ from npbert.errors import InputError, InputTypeError, NpbertError
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
 
 WINDOW_ITEMS = 512
@@ -108,7 +108,7 @@ def text_or_pair(name: str, value: object) -> str | tuple[str, str]:
     return check_text(name, value)
 
 
-def longest_row(model: BertPreTrainedModel, tokenizer: BertTokenizer) -> int:
+def longest_row(model: PreTrainedModel, tokenizer: BertTokenizer) -> int:
     """How many tokens the model takes, by its positions and by what its tokenizer says."""
     return min(model.config.max_position_embeddings, tokenizer.model_max_length)
 
@@ -131,7 +131,7 @@ def rows_of(tokenizer: BertTokenizer, encoding: BatchEncoding) -> list[Row]:
 TOKENIZER_OPTIONS = ("truncation", "max_length", "padding", "add_special_tokens")
 
 
-def encode_texts(model: BertPreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any] | None = None) -> Encode:
+def encode_texts(model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any] | None = None) -> Encode:
     """An `encode` that makes one row of each text or pair, with some of the tokenizer's options.
 
     None is an option's default. `truncation` cuts to what the model takes where `max_length` does not say. `padding=True`
@@ -157,7 +157,7 @@ def encode_texts(model: BertPreTrainedModel, tokenizer: BertTokenizer, options: 
 
 
 def answer_all(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Any,
     *,
@@ -239,7 +239,7 @@ def _characters(value: object) -> int:
     return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
-def _check_lengths(model: BertPreTrainedModel, items: Sequence[Item], rows: Sequence[Sequence[Row]], hint: str) -> None:
+def _check_lengths(model: PreTrainedModel, items: Sequence[Item], rows: Sequence[Sequence[Row]], hint: str) -> None:
     longest = model.config.max_position_embeddings
     for item, of_item in zip(items, rows, strict=True):
         length = max(map(len, of_item), default=0)
@@ -248,7 +248,7 @@ def _check_lengths(model: BertPreTrainedModel, items: Sequence[Item], rows: Sequ
 
 
 def _run(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     rows: Sequence[Row],
     read: Callable[[Any, Batch], Sequence[Read]],

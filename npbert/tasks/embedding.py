@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbert.errors import FileError, InputError, InputTypeError
-from npbert.models.bert import BertModel, BertPreTrainedModel
+from npbert.models.base import PreTrainedModel
+from npbert.models.bert import BertModel
 from npbert.tasks.batches import Batch, Item, Row, answer_all, check_text, encode_texts, longest_row
 from npbert.types import Array
 
@@ -157,10 +158,10 @@ def unit(vectors: Array) -> Array:
     return vectors / np.maximum(lengths, TINY)
 
 
-_poolings: weakref.WeakKeyDictionary[BertPreTrainedModel, tuple[str, Pooling]] = weakref.WeakKeyDictionary()
+_poolings: weakref.WeakKeyDictionary[PreTrainedModel, tuple[str, Pooling]] = weakref.WeakKeyDictionary()
 
 
-def pooling_of(model: BertPreTrainedModel, **where: Any) -> Pooling:
+def pooling_of(model: PreTrainedModel, **where: Any) -> Pooling:
     """The pooling of the checkpoint that the model was loaded from; mean pooling for a model that came from none.
 
     Read once for each model, because on the hub every question after a file that may not exist takes a moment. `where` is for
@@ -175,11 +176,11 @@ def pooling_of(model: BertPreTrainedModel, **where: Any) -> Pooling:
     return known[1]
 
 
-def base_of(model: BertPreTrainedModel) -> BertModel:
+def base_of(model: PreTrainedModel) -> BertModel:
     """The base of a model with a head: the same arrays, and no time spent on logits."""
     if isinstance(model, BertModel):
         return model
-    if not isinstance(model, BertPreTrainedModel) or not model.base_model_prefix:
+    if not isinstance(model, PreTrainedModel) or not model.base_model_prefix:
         raise InputTypeError(f"model: takes a BertModel, or a model with a head on one, got {type(model).__name__}")
     prefix = f"{model.base_model_prefix}."
     weights = {name.removeprefix(prefix): array for name, array in model.state_dict().items() if name.startswith(prefix)}
@@ -188,7 +189,7 @@ def base_of(model: BertPreTrainedModel) -> BertModel:
 
 
 def embed(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
@@ -235,7 +236,7 @@ def embed(
 
 
 def similarity(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     first: str | Sequence[str],
     second: str | Sequence[str] | None = None,
@@ -268,7 +269,7 @@ def _texts(name: str, value: object) -> list[str]:
 
 
 def feature_extraction(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,

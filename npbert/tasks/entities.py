@@ -17,7 +17,7 @@ from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, chec
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
@@ -45,7 +45,7 @@ class Labelled(NamedTuple):
 
 
 def token_classification(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Any,
     *,

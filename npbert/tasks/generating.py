@@ -43,8 +43,8 @@ def text_generation(
     many as the model has positions for, are drawn from `rng` at temperature 0.7 (`do_sample=False` draws nothing), or by an
     `EncoderDecoderModel` found with 4 beams.
     """
-    from npbert.generation.search import generate
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.generating import generate
 
     check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
     reads_first = isinstance(model, EncoderDecoderModel)
@@ -88,7 +88,8 @@ def text_generation(
 
 def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:
     """What is given and, where nobody says how, how to search; and whether anybody says how long a text may be."""
-    from npbert.generation.search import GenerationConfig, settings_of
+    from npbert.generation import GenerationConfig
+    from npbert.models.generating import settings_of
 
     stored, unset, options = settings_of(model, {}), GenerationConfig(), dict(given)
     lengths = (given.get("max_length"), stored.max_length, stored.max_new_tokens)

@@ -14,7 +14,7 @@ from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, chec
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 TOKENS_PER_BATCH = 1024  # logits over the vocabulary: 30522 numbers for every token
@@ -29,7 +29,7 @@ class Guesses(NamedTuple):
 
 
 def fill_mask(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,

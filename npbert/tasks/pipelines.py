@@ -19,7 +19,7 @@ from npbert.tasks.masking import fill_mask
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 
@@ -30,9 +30,7 @@ class Task(NamedTuple):
     model: str  # the class that a checkpoint is loaded as
 
 
-def sentence_similarity(
-    model: BertPreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None
-) -> Any:
+def sentence_similarity(model: PreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None) -> Any:
     """How alike a sentence is to others, `{"source_sentence": ..., "sentences": [...]}`: a cosine for each of the others."""
 
     def one(item: Item) -> list[float]:
@@ -72,7 +70,7 @@ class Pipeline:
     What a call names wins over what the pipeline was made with.
     """
 
-    def __init__(self, task: str, model: BertPreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
+    def __init__(self, task: str, model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
         self.task, self.model, self.tokenizer = task, model, tokenizer
         self.options = dict(options)
         self._function = TASKS[task].function
@@ -104,7 +102,7 @@ class Pipeline:
 
 def pipeline(
     task: str,
-    model: BertPreTrainedModel | str | os.PathLike[str] | None = None,
+    model: PreTrainedModel | str | os.PathLike[str] | None = None,
     tokenizer: BertTokenizer | str | os.PathLike[str] | None = None,
     *,
     revision: str | None = None,
@@ -138,7 +136,7 @@ def pipeline(
 
 def _load(task: str, path_or_id: str | os.PathLike[str], options: Mapping[str, Any]) -> Any:
     from npbert.checkpoints.hub import find_config, read_json
-    from npbert.models.bert import MODELS
+    from npbert.models.auto import MODELS
 
     where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
     if task == "text-generation" and read_json(find_config(path_or_id, **where)).get("model_type") == "encoder-decoder":

@@ -192,7 +192,7 @@ def test_only_what_is_needed_is_downloaded(tmp_path, server):
 
 MODELS = """
 import json, sys, npbert
-from npbert.models.loading import convert
+from npbert.models.converting import convert
 for name, target, options in json.load(sys.stdin):
     model = npbert.load(name, **options)
     print(json.dumps([type(model).__name__, model.config.num_labels, model.name_or_path]))

@@ -94,7 +94,7 @@ def test_a_tensorflow_checkpoint_is_all_that_a_model_wants(directory, model):
     config = npbert.BertConfig.from_dict(
         json.loads((DATA / directory / "bert_config.json").read_text()), num_labels=3 if directory == "classifier" else 2
     )
-    wanted = model(config, rng=np.random.default_rng(0)).parameters()
+    wanted = model(config, rng=np.random.default_rng(0)).expected_parameters()
     fit = fit_to(wanted, arrays_from_tensorflow(tensorflow.read(DATA / directory)))
     assert fit.missing == []
     assert all("cls." in name or "pooler" in name for name in fit.unexpected)
@@ -351,7 +351,7 @@ def test_distilbert_computes_what_the_reference_does(name):
     options = {"add_pooling_layer": False} if name == "Model" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wanted = kind(ours, rng=np.random.default_rng(0), **options).parameters()
+        wanted = kind(ours, rng=np.random.default_rng(0), **options).expected_parameters()
     given = {key: value.numpy() for key, value in reference.state_dict().items()}
     fit = fit_to(wanted, names.arrays_from_distilbert(given))
     assert (fit.missing, fit.unexpected) == ([], [])
