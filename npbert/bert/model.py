@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from npbert import ops
 from npbert.bert.attention import add_and_norm, attention, self_attention
 from npbert.bert.embeddings import embeddings
 from npbert.bert.layer import EncoderResult, LayerCache, encoder, intermediate, layer
 from npbert.bert.pooler import pooler
-from npbert import ops
 from npbert.module import Functions, Module
 from npbert.ops import masks
 from npbert.types import Array

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npbert import checkpoints
+from npbert.checkpoints import LOCATION_OPTIONS, config_text, find, read_config_file, safetensors, save, tensorflow
 from npbert.checkpoints import checkpoint as module
-from npbert.checkpoints import config_text, find, read_config_file, save
 from npbert.checkpoints.config_files import LIMITS
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
 
@@ -144,7 +143,7 @@ def test_tensorflow_in_hugging_faces_names() -> None:
 
 def test_variables_that_are_the_same_weight_twice_name_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = {"output_bias": np.ones(1), "classifier/output_bias": np.ones(1)}
-    monkeypatch.setattr(checkpoints.tensorflow, "read", lambda path: twice)
+    monkeypatch.setattr(tensorflow, "read", lambda path: twice)
     checkpoint = find(TF / "classifier")
     with pytest.raises(FileError, match=r"^.*model\.ckpt-7\.index: weights: two TensorFlow variables are both classifier.bias"):
         _ = checkpoint.arrays
@@ -160,7 +159,7 @@ def test_distilbert_in_berts_words_and_back(tmp_path: Path) -> None:
     save(tmp_path, ours, {name: np.ones(8)}, generation_settings={})
     assert fields.items() <= json.loads((tmp_path / "config.json").read_text()).items()
     checkpoint = find(tmp_path)
-    assert [*checkpoints.safetensors.read(checkpoint.arrays_path)] == ["distilbert.transformer.layer.0.attention.q_lin.bias"]
+    assert [*safetensors.read(checkpoint.arrays_path)] == ["distilbert.transformer.layer.0.attention.q_lin.bias"]
     assert [*checkpoint.arrays] == [name]
     assert checkpoint.fields == {**ours, "seq_classif_dropout": 0.2}
 
@@ -209,7 +208,7 @@ def test_the_location_options_are_those_of_find() -> None:
     import inspect
 
     parameters = inspect.signature(find).parameters
-    assert tuple(parameters)[1:] == checkpoints.LOCATION_OPTIONS
+    assert tuple(parameters)[1:] == LOCATION_OPTIONS
 
 
 def test_importing_the_room_brings_nothing_heavy() -> None:
