@@ -1,9 +1,8 @@
 """The formats of weights: what their files are called, and what reads them into arrays with Hugging Face's names."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from npbert.checkpoints import names, safetensors, shards, tensorflow, torch_pickle
+from npbert.checkpoints import names
 from npbert.errors import FileError, InputError
 from npbert.types import Array
 
@@ -27,6 +26,8 @@ ENDINGS = {  # of a file that the user names -> format
 
 def format_of(file: Path) -> str:
     """The format of a file, by the longest ending that fits its name."""
+    from npbert.checkpoints import tensorflow
+
     for ending in sorted(ENDINGS, key=len, reverse=True):
         if file.name.endswith(ending):
             return ENDINGS[ending]
@@ -36,20 +37,13 @@ def format_of(file: Path) -> str:
 
 def read_weights(file: Path, format: str) -> dict[str, Array]:
     """Every array of a checkpoint, under Hugging Face's names for BERT. `file` is the one to begin at."""
-    return _READERS[format](file)
+    from npbert.checkpoints import safetensors, shards, tensorflow, torch_pickle  # here: `import npbert` needs no reader
 
-
-def _read_tensorflow(file: Path) -> dict[str, Array]:
-    try:
-        return names.arrays_from_tensorflow(tensorflow.read(file))
-    except InputError as error:
-        raise FileError(f"{file}: {error}") from None
-
-
-_READERS: dict[str, Callable[[Path], dict[str, Array]]] = {
-    "safetensors": lambda file: names.arrays_from_distilbert(safetensors.read(file)),
-    "safetensors shards": lambda file: names.arrays_from_distilbert(shards.read(file, safetensors.read)),
-    "torch": lambda file: names.arrays_from_distilbert(torch_pickle.read(file)),
-    "torch shards": lambda file: names.arrays_from_distilbert(shards.read(file, torch_pickle.read)),
-    "tensorflow": _read_tensorflow,
-}
+    if format == "tensorflow":
+        try:
+            return names.arrays_from_tensorflow(tensorflow.read(file))
+        except InputError as error:
+            raise FileError(f"{file}: {error}") from None
+    read_file = safetensors.read if format.startswith("safetensors") else torch_pickle.read
+    arrays = shards.read(file, read_file) if format.endswith("shards") else read_file(file)
+    return names.arrays_from_distilbert(arrays)

@@ -7,7 +7,6 @@ Only the files that are asked for are downloaded. huggingface_hub does it: with 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -105,6 +104,7 @@ def _why_unreachable(endpoint: str, *, timeout: float) -> str:
 
     Some versions of huggingface_hub try six times, 23 seconds in all and anew for each file, before they look into their cache.
     """
+    import socket
     from urllib.request import getproxies, proxy_bypass  # which import an HTTP client
 
     when, why = _unreachable.get(endpoint, (-_REMEMBERED, ""))

@@ -1,6 +1,5 @@
 """Checkpoints on this machine: a directory, a single file of weights, a TensorFlow prefix, or an installed package."""
 
-import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -87,6 +86,8 @@ _known_sums: dict[tuple[str, int, int], str] = {}
 
 def _sha256(path: Path) -> str:
     """The sum of a file; from memory if the file has not changed since."""
+    import hashlib
+
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
     if key not in _known_sums:

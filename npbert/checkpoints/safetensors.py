@@ -7,10 +7,10 @@
 The package safetensors reads and checks headers. Here is what it cannot do. Reading maps the file: arrays are read-only views
 into it, so that a checkpoint costs no memory before it is used and several processes share one copy; bfloat16 becomes float32.
 
-Writing is done here altogether. The package (up to 0.8.0, the latest when this was written) wants all tensors in memory at
-once, while a golden pack fetches one after the other; it writes metadata in a random order, so that the same tensors make
-different bytes; it writes wrong numbers for arrays that are transposed, as the kernels of a TensorFlow checkpoint are; and it
-cannot tell how far it has come. The format is described at https://huggingface.co/docs/safetensors.
+Writing is done here altogether, because the package (0.8.0 was the latest when this was written) wants all tensors in memory at
+once, while a golden pack fetches one after the other; writes metadata in a random order, so that the same tensors make
+different bytes; takes a transposed array, such as a TensorFlow kernel, for one in C order and writes its numbers in the wrong
+places; and cannot tell how far it has come. The format is described at https://huggingface.co/docs/safetensors.
 """
 
 import json
@@ -192,10 +192,3 @@ def _header(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str] | N
     if len(raw) > MAX_HEADER:
         raise InputError(f"names, shapes and metadata take {len(raw)} bytes; a header of {MAX_HEADER} is taken at most")
     return len(raw).to_bytes(8, "little") + raw, order
-
-
-def write_sharded(*arguments: Any, **options: Any) -> dict[str, list[str]]:
-    """The old name of `shards.write`: delete with the last caller."""
-    from npbert.checkpoints import shards
-
-    return shards.write(*arguments, **options)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from npbert.checkpoints import names, shards
+from npbert.checkpoints import names
 from npbert.checkpoints.config_files import CONFIG_FILES, GENERATION_FILE, config_text
 from npbert.checkpoints.writing import write_text
 from npbert.types import Array, StrPath
@@ -25,6 +25,8 @@ def save(
     Where the `model_type` is distilbert, the files get DistilBERT's names. Weights are split into files of at most
     `max_shard_size`. `progress`, such as the `update` of a progress bar, is told the bytes of each array that has been written.
     """
+    from npbert.checkpoints import shards
+
     if fields.get("model_type") == "distilbert":
         fields, arrays = names.fields_to_distilbert(fields), names.arrays_to_distilbert(arrays)
     text = config_text(fields)  # what cannot be written comes out before the work

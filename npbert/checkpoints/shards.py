@@ -140,7 +140,7 @@ def split(sizes: Mapping[str, int], max_shard_size: int | str) -> dict[str, list
 def parse_size(size: int | str) -> int:
     """A number of bytes: an integer, or text such as "5GB" (powers of ten) or "512MiB" (powers of two).
 
-    huggingface_hub knows neither powers of two nor bare numbers in text, and accepts "nanGB" and sizes below a byte.
+    huggingface_hub's own function takes neither powers of two nor bare numbers, and lets sizes below a byte pass.
     """
     if isinstance(size, str):
         match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]*)", size.strip(), re.ASCII)

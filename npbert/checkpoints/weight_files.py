@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from npbert.checkpoints import tensorflow
 from npbert.checkpoints.formats import WEIGHT_FILES, format_of
 from npbert.checkpoints.hub_repository import HubRepository
 from npbert.checkpoints.local_files import LocalFiles, check_sha256
@@ -36,6 +35,8 @@ def find_weights_file(source: Source) -> WeightsFile:
             return WeightsFile(path, format)
     looked_for = list(WEIGHT_FILES)
     if isinstance(source, LocalFiles):
+        from npbert.checkpoints import tensorflow
+
         if any(source.directory.glob("*.index")):
             return WeightsFile(Path(f"{tensorflow.find_prefix(source.directory)}.index"), "tensorflow")
         looked_for.append("*.index")
@@ -44,6 +45,8 @@ def find_weights_file(source: Source) -> WeightsFile:
 
 def _fetch_rest(repository: HubRepository, first: Path, format: str) -> None:
     """Download the files that the first one names."""
+    from npbert.checkpoints import tensorflow
+
     names = []
     if format.endswith("shards"):
         weight_map = read_json_object(first).get("weight_map")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -21,7 +20,7 @@ def temporary_for(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
     target = Path(path)
     if not target.parent.is_dir():
         raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}.tmp"
+    temporary = target.parent / f".{target.name}.{os.urandom(6).hex()}.tmp"
     try:
         # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
         with open(temporary, "xb") as file:

@@ -34,7 +34,7 @@ def test_reads_shards(tmp_path: Path) -> None:
     assert shards.read_index(tmp_path / INDEX)["c"] == tmp_path / "model-00002-of-00002.safetensors"
 
 
-def test_reads_what_write_sharded_wrote(tmp_path: Path) -> None:
+def test_reads_what_was_written(tmp_path: Path) -> None:
     tensors = {f"w{i}": np.full(i, i, np.float32) for i in range(10)}
     shards.write(tmp_path, tensors, 40)
     arrays = shards.read(tmp_path / INDEX, safetensors.read)
@@ -54,7 +54,7 @@ def test_each_file_is_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parity
-def test_reference_reads_what_write_sharded_wrote(tmp_path: Path) -> None:
+def test_reference_reads_what_was_written(tmp_path: Path) -> None:
     import torch
     import transformers
 

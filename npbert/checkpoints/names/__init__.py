@@ -46,5 +46,3 @@ __all__ = [
     "name_from_distilbert",
     "name_to_distilbert",
 ]
-
-from_tensorflow = arrays_from_tensorflow  # its old name: delete with the last caller
