@@ -69,7 +69,7 @@ def test_layer_norm(eps: float) -> None:
         np.testing.assert_array_equal(array, copy)
     if eps < 1e-6:
         np.testing.assert_allclose(dx.sum(axis=-1), 0, atol=1e-12)  # shifting all of x changes nothing
-        np.testing.assert_allclose((dx * x).sum(axis=-1), 0, atol=1e-12)  # nor does scaling it
+        np.testing.assert_allclose((dx * x).sum(axis=-1), 0, atol=1e-9)  # nor does scaling it, but for eps
 
 
 @pytest.mark.parametrize("probability", [0.3, 1.0])
@@ -105,11 +105,8 @@ def test_relative_scores() -> None:
 
 
 def test_scale_and_mask() -> None:
-    scores, dy, mask = draw(1, 2, 3, 4), draw(1, 2, 3, 4, seed=1), np.array([0, -1e4, 0, 0])
-    gradient = ops.scale_and_mask_backward(dy, 9)
-    assert_gradient(gradient[..., [0, 2, 3]], lambda a: (ops.scale_and_mask(a, 9)), scores[..., [0, 2, 3]], dy[..., [0, 2, 3]])
-    np.testing.assert_allclose(gradient, dy / 3)
-    del mask
+    scores, dy, mask = draw(1, 2, 3, 4), draw(1, 2, 3, 4, seed=1), draw(4, seed=2)
+    assert_gradient(ops.scale_and_mask_backward(dy, 9), lambda a: ops.scale_and_mask(a, 9, mask), scores, dy)
 
 
 def test_softmax() -> None:

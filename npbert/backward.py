@@ -1,0 +1,101 @@
+"""What a backward pass works with: the values that the forward pass kept, and the gradients so far.
+
+There is no graph. The forward pass names its values, a `Record` keeps those that gradients are made of, without copying them,
+and each backward function reads them under their names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from npbert.tracing import Trace
+from npbert.types import Array, Rng
+
+NEEDED = re.compile(
+    r"(?:.+\.)?(?:"
+    r"embeddings(?::sum)?|encoder|bert|layer\.\d+|(?:cross)?attention|output:residual"
+    r"|self(?::query|:key|:value|:probs|\.distance_embedding)?|intermediate(?:\.dense)?|pooler(?:\.dense)?"
+    r"|transform(?:\.dense|\.transform_act_fn)?|[^:]*:dropout_mask|dropout"
+    r")|:dropout_mask"
+)
+"""The values that backward functions read. All others are let go as soon as the forward pass is done with them."""
+
+NEEDED_WITH_DROPOUT = re.compile(r".+\.self:masked_scores")
+"""Where dropout changed the probabilities, softmax is taken of the scores again."""
+
+STATE = re.compile(r"(?:.+\.)?(?:embeddings|layer\.\d+)")
+"""The values between layers: all that gradient checkpointing keeps."""
+
+
+class Record(Trace):
+    """The values of a forward pass that its backward pass needs: the pass's own arrays, not copies.
+
+    With `checkpointing`, what is inside a layer is forgotten as soon as the layer is done, and computed again when the backward
+    pass comes to it. For that, the state of the generator at the beginning of each layer is kept too: dropout repeats exactly.
+    """
+
+    def __init__(self, rng: Rng, *, checkpointing: bool = False) -> None:
+        super().__init__()
+        self._rng = rng
+        self._checkpointing = checkpointing
+        self._generator_states: dict[str, Any] = {}
+
+    def observe(self, name: str, x: Array) -> Array:
+        """Keep the value if a backward function reads it."""
+        self.keep(name, x)
+        if self._checkpointing and STATE.fullmatch(name):
+            self.forget(name)
+            self._generator_states[name] = None if self._rng is None else self._rng.bit_generator.state
+        return x
+
+    def keep(self, name: str, x: Array) -> Array:
+        """Keep the value if a backward function reads it, and forget nothing."""
+        if NEEDED.fullmatch(name) or (self._rng is not None and NEEDED_WITH_DROPOUT.fullmatch(name)):
+            self._add(name, x)
+        return x
+
+    def forget(self, path: str) -> None:
+        """Forget what is inside a module; its output stays."""
+        for name in [name for name in self if name.startswith((f"{path}.", f"{path}:"))]:
+            del self._pieces[name]
+
+    def generator_before(self, path: str) -> Rng:
+        """A generator that draws again what the pass's own generator drew in the layer at `path`."""
+        if self._rng is None:
+            return None
+        states = list(self._generator_states)
+        generator = np.random.Generator(type(self._rng.bit_generator)())
+        generator.bit_generator.state = self._generator_states[states[states.index(path) - 1]]
+        return generator
+
+
+class Gradients:
+    """The gradients of the weights, and of which weights they are wanted. A weight that is used twice gets the sum of both.
+
+    `ties` are names that stand for another name's weight: what is added under either name is added to the one weight.
+    """
+
+    def __init__(self, wanted: Iterable[str], ties: Mapping[str, str]) -> None:
+        self.sums: dict[str, Array] = {}
+        self._ties = ties
+        self._wanted = {*wanted}
+        every = self._wanted | {tied for tied, name in ties.items() if name in self._wanted}
+        self._modules = {name.rsplit(".", parts)[0] for name in every for parts in range(1, name.count(".") + 1)}
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether the gradient by this weight is wanted."""
+        return self._ties.get(name, name) in self._wanted
+
+    def is_wanted_within(self, path: str) -> bool:
+        """Whether the gradient by any weight of this module is wanted."""
+        return path in self._modules or (not path and bool(self._wanted))
+
+    def add(self, name: str, gradient: Array) -> None:
+        """Add to the gradient by a weight, if it is wanted."""
+        name = self._ties.get(name, name)
+        if name in self._wanted:
+            self.sums[name] = self.sums[name] + gradient if name in self.sums else gradient
