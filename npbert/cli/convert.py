@@ -1,4 +1,7 @@
-"""Convert a checkpoint of any format into config.json and model.safetensors. Tokenizer files are copied."""
+"""Convert a checkpoint of any format into config.json and model.safetensors.
+
+Its tokenizer files are copied too.
+"""
 
 from __future__ import annotations
 

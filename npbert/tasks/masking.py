@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from npbert import ops
-from npbert.checks import IGNORED, ids, integers, one_or_more_texts, unicode_text, whole_number
+from npbert import checks, ops
 from npbert.errors import InputError, InputTypeError, shown, warn
 from npbert.tasks.batches import Batch, answer_all
 from npbert.tasks.inputs import Item, check_model
@@ -51,7 +50,7 @@ def fill_mask(
     mask_id = tokenizer.mask_token_id
     if mask_id is None:
         raise InputError("tokenizer: fill-mask needs a mask token, and the tokenizer has none")
-    top_k = 5 if top_k is None else whole_number("top_k", top_k, least=1)
+    top_k = 5 if top_k is None else checks.whole_number("top_k", top_k, least=1)
     wanted = None if targets is None else _target_ids(tokenizer, targets)
     if wanted is None and top_k > model.config.vocab_size:
         raise InputError(f"top_k: takes 1 to {model.config.vocab_size}, the size of the vocabulary, got {top_k}")
@@ -62,7 +61,7 @@ def fill_mask(
 
     def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
         for item in items:
-            unicode_text(*item)
+            checks.unicode_text(*item)
         rows = encode_any(items)
         for item, (row,) in zip(items, rows, strict=True):
             if mask_id not in row.inputs["input_ids"]:
@@ -126,7 +125,7 @@ def _target_ids(tokenizer: BertTokenizer, targets: str | Sequence[str]) -> Array
     """The ids of the targets, each once. A word that the vocabulary lacks is replaced by its first piece, with a warning."""
     vocab = tokenizer.get_vocab()
     found: set[int] = set()
-    for target in one_or_more_texts("targets", targets):
+    for target in checks.one_or_more_texts("targets", targets):
         token = vocab.get(target)
         if token is None:
             pieces = tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
@@ -156,16 +155,16 @@ def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generat
     10% a random token and 10% stay as they are. `labels` holds the chosen tokens as they were, and everywhere else -100, which
     no loss counts. Ids may be `[S]` or `[B, S]`.
     """
-    tokens = integers("input_ids", input_ids, (1, 2))
+    tokens = checks.integers("input_ids", input_ids, (1, 2))
     if not isinstance(rng, np.random.Generator):
         raise InputTypeError(f"rng: takes a numpy.random.Generator, got {shown(rng)}")
     if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
         raise InputError(f"probability: takes a number from 0 to 1, got {shown(probability)}")
     if tokenizer.mask_token_id is None:
         raise InputError("tokenizer: masking needs a mask token, and the tokenizer has none")
-    tokens = ids("input_ids", tokens, len(tokenizer), rank=tokens.ndim)
+    tokens = checks.ids("input_ids", tokens, len(tokenizer), rank=tokens.ndim)
     chosen = (rng.random(tokens.shape) < probability) & ~np.isin(tokens, tokenizer.all_special_ids)
     fate = rng.random(tokens.shape)
     masked = np.where(chosen & (fate < 0.8), tokenizer.mask_token_id, tokens)
     masked = np.where(chosen & (fate >= 0.9), rng.integers(0, len(tokenizer), tokens.shape), masked)
-    return MaskedTokens(masked, np.where(chosen, tokens, IGNORED))
+    return MaskedTokens(masked, np.where(chosen, tokens, checks.IGNORED))

@@ -30,7 +30,7 @@ class Task(NamedTuple):
     """What a task's name stands for."""
 
     function: Callable[..., Any]
-    model: str  # the class that a checkpoint is loaded as
+    model_class: str  # what a checkpoint is loaded as
 
 
 def sentence_similarity(
@@ -119,13 +119,11 @@ def pipeline(
     choice("task", task, tuple(TASKS))
     where: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
     if model is None:
-        raise InputError(f"model: {task} needs a {TASKS[task].model}, or the path or hub id of a checkpoint for it")
+        raise InputError(f"model: {task} needs a {TASKS[task].model_class}, or the path or hub id of a checkpoint for it")
     if tokenizer is None:
         tokenizer = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", "")
         if not tokenizer:
-            raise InputError(
-                "tokenizer: the model was not loaded from a checkpoint, which would have one; pass a BertTokenizer"
-            )
+            raise InputError("tokenizer: the model was not loaded from a checkpoint that has one; pass a BertTokenizer")
     loaded = _load(task, model, {**where, **(model_kwargs or {})}) if isinstance(model, str | os.PathLike) else model
     if isinstance(tokenizer, str | os.PathLike):
         from npbert.text.tokenizer import BertTokenizer as Tokenizer
@@ -143,7 +141,7 @@ def _load(task: str, path_or_id: StrPath, options: Mapping[str, Any]) -> Any:
         from npbert.models.encoder_decoder import EncoderDecoderModel
 
         return EncoderDecoderModel.from_pretrained(path_or_id, **options)
-    model = MODELS[TASKS[task].model].from_pretrained(path_or_id, **options)
+    model = MODELS[TASKS[task].model_class].from_pretrained(path_or_id, **options)
     if task in ("embed", "sentence-similarity"):
         pooling_of(model, **where)  # read now, because `where` is not known later
     return model
