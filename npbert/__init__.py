@@ -29,10 +29,12 @@ from npbert.weights import Weights
 
 if TYPE_CHECKING:
     from npbert import golden
-    from npbert.generation.search import GenerationConfig, generate, stream
+    from npbert.generation import GenerationConfig
     from npbert.models import outputs
-    from npbert.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
-    from npbert.models.loading import load
+    from npbert.models.auto import load
+    from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+    from npbert.models.generating import generate, stream
     from npbert.tasks import (
         Pipeline,
         Pooling,
@@ -55,9 +57,11 @@ __version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {
-    "models.encoder_decoder": ("EncoderDecoderConfig", "EncoderDecoderModel"),
-    "generation.search": ("GenerationConfig", "generate", "stream"),
-    "models.loading": ("load",),
+    "generation": ("GenerationConfig",),
+    "models.auto": ("load",),
+    "models.encoder_decoder": ("EncoderDecoderModel",),
+    "models.encoder_decoder_config": ("EncoderDecoderConfig",),
+    "models.generating": ("generate", "stream"),
     "tasks": (
         "Pipeline",
         "Pooling",

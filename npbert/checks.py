@@ -39,7 +39,7 @@ def integers(name: str, value: object, rank: int | tuple[int, ...]) -> Array:
     if x.ndim not in ranks:
         raise InputError(f"{name}: takes {' or '.join(map(str, ranks))} dimensions, got shape {list(x.shape)}")
     if x.dtype == np.uint64 and x.size and x.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{name}: {x.max()} is no id")
+        raise InputError(f"{name}: {x.max()} is too large for an id")
     return x.astype(np.int64, copy=False)
 
 
@@ -113,7 +113,7 @@ def with_shape(name: str, x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def known(function: str, given: Mapping[str, Any], taken: Sequence[str]) -> None:
-    """Refuse arguments that nobody would read."""
+    """Refuse arguments that the function does not know."""
     for name in given:
         if name not in taken:
             raise InputTypeError(f"{function}: unknown argument {name!r}; it takes {', '.join(taken)}")
@@ -126,6 +126,19 @@ def whole_number(name: str, value: object, *, least: int = 0, most: int | None =
     if value < least or (most is not None and value > most):
         raise InputError(f"{name}: takes {least} {'or more' if most is None else f'to {most}'}, got {value}")
     return int(value)
+
+
+def number(
+    name: str, value: object, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> None:
+    """Refuse what is not one finite number within bounds. True is not a number, nor is the string "1"."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InputTypeError(f"{name}: takes a number, got {shown(value)}")
+    inside = (above is None or value > above) and (least is None or value >= least) and (most is None or value <= most)
+    if not inside or not abs(value) < np.inf:
+        limits = (("above", above), ("from", least), ("to", most))
+        bounds = "".join(f" {word} {limit}" for word, limit in limits if limit is not None)
+        raise InputError(f"{name}: takes a finite number{bounds}, got {value}")
 
 
 def text(name: str, value: object) -> str:

@@ -37,6 +37,10 @@ class MissingNameError(NpbertError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class MissingAttributeError(NpbertError, AttributeError):
+    """A model or module has no such part, weight or attribute."""
+
+
 def warn(message: str) -> None:
     """Warn, and point at the line of the user's own code that called npbert: that is the line they can change."""
     level, frame = 2, sys._getframe(1)

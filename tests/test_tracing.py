@@ -9,7 +9,7 @@ import pytest
 
 import npbert
 from npbert import MissingNameError
-from npbert.tracing import is_observed, observe
+from npbert.tracing import current_observer, observe
 
 from .builders import arrays_of, assert_close, build, ids, tiny
 
@@ -170,7 +170,7 @@ def test_the_last_pass_counts_and_traces_nest() -> None:
     np.testing.assert_array_equal(inner["pooler"], out.pooler_output)
     np.testing.assert_array_equal(outer["pooler"], out.pooler_output)
     assert outer["embeddings"].shape == (1, 3, D)
-    assert not is_observed()
+    assert current_observer() is None
     model(ids(tiny(), 1, 2))
     assert outer["embeddings"].shape == (1, 3, D)
 
@@ -179,7 +179,7 @@ def test_an_error_ends_the_trace() -> None:
     model = build("BertModel", tiny())
     with pytest.raises(npbert.NpbertError), npbert.trace():
         model([[-1]])
-    assert not is_observed()
+    assert current_observer() is None
 
 
 def test_an_observer_may_replace_values() -> None:

@@ -1,9 +1,9 @@
-"""Let the reference generate: what tests/test_generation.py and tests/test_encoder_decoder.py hold npbert against.
+"""Let the reference generate: what tests/models/test_generating.py and test_encoder_decoder.py hold npbert against.
 
-    python tools/make_generation_goldens.py        # needs transformers and torch; writes tests/data/generation
+    python tools/make_expected_generation.py        # needs transformers and torch; writes tests/data/expected/generation
 
-Each folder is a tiny random checkpoint as the reference saves it; cases.json lists calls of `generate` with what the reference
-made of them, forward.npz holds an encoder-decoder's logits and losses.
+Each folder is a tiny random checkpoint as the reference saves it. cases.json lists calls of `generate` and what the reference
+returned; forward.npz holds an encoder-decoder's logits and losses for the arguments in forward_inputs.json.
 """
 
 import json

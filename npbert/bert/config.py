@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import math
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from npbert.configuration import Configuration, is_list_of, is_whole_number, plain
 from npbert.errors import InputError, InputTypeError
 from npbert.ops import ACTIVATIONS
 from npbert.ops.masks import MASKED
@@ -21,12 +18,13 @@ SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
-class BertConfig:
+class BertConfig(Configuration):
     """The configuration of a BERT, with the reference's fields and defaults.
 
     Any other field is kept as well, as an attribute, and saved again: `BertConfig(num_hidden_layers=2, note="mine").note`.
     """
 
+    _model_types = ("bert", "distilbert")
     model_type: str = "bert"
 
     # The size of everything.
@@ -73,7 +71,7 @@ class BertConfig:
     architectures: list[str] | None = None
 
     def __init__(self, **fields: Any) -> None:
-        fields = _plain(fields)
+        fields = plain(fields)
         labels = _integer_keys("id2label", fields.pop("id2label", None))
         number = fields.pop("num_labels", None)
         self.num_labels = (len(labels) or 2) if number is None else number
@@ -81,17 +79,10 @@ class BertConfig:
             self.id2label = labels
             self.label2id = {label: index for index, label in labels.items()}
         self.pruned_heads = {
-            layer: sorted(set(heads)) if _is_list_of(heads, int) or isinstance(heads, set) else heads
+            layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
             for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
         }
-        # A field with the name of one of this class's own methods cannot be an attribute; it is kept all the same.
-        self._kept = {name: fields.pop(name) for name in [*fields] if name in _METHODS}
-        for name, value in fields.items():
-            setattr(self, name, value)
-        self.validate()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, _plain(value))
+        super().__init__(**fields)
 
     @property
     def num_labels(self) -> int:
@@ -100,7 +91,7 @@ class BertConfig:
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
-        if not _is_int(number) or number < 0:
+        if not is_whole_number(number) or number < 0:
             raise InputTypeError(f"num_labels: takes a number of labels, got {number!r}")
         self.id2label = {index: f"LABEL_{index}" for index in range(number)}
         self.label2id = {label: index for index, label in self.id2label.items()}
@@ -126,10 +117,7 @@ class BertConfig:
 
     def validate(self) -> None:
         """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
-        for name, kind in BertConfig.__annotations__.items():
-            accepts = _KINDS.get(kind)
-            if accepts is not None and not accepts(getattr(self, name)):
-                raise InputTypeError(f"config: {name} takes {kind}, got {getattr(self, name)!r}")
+        super().validate()
         for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
             if getattr(self, name) < 1:
                 raise InputError(f"config: {name} takes 1 or more, got {getattr(self, name)}")
@@ -162,111 +150,10 @@ class BertConfig:
         for layer, heads in self.pruned_heads.items():
             if not 0 <= layer < self.num_hidden_layers:
                 raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
-            if not _is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
+            if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
                 raise InputError(
                     f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
                 )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, known or not, as plain values."""
-        known = {name: getattr(self, name) for name in BertConfig.__annotations__}
-        others = {name: value for name, value in vars(self).items() if name != "_kept"}
-        return copy.deepcopy(known | others | self._kept)
-
-    def to_json_string(self) -> str:
-        """The text of `config.json`."""
-        return self.as_json(self.to_dict())
-
-    @staticmethod
-    def as_json(fields: Mapping[str, Any]) -> str:
-        """Fields as the text of a `config.json`."""
-        if callable(fields.get("hidden_act")):
-            raise InputTypeError(f"config: hidden_act is a function ({fields['hidden_act']!r}) and cannot be written to a file")
-        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False, default=_refuse_to_write) + "\n"
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any], **overrides: Any) -> BertConfig:
-        """A configuration from the contents of a `config.json`; overrides win."""
-        return cls(**{**fields, **overrides})
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: str | os.PathLike[str], **options: Any) -> BertConfig:
-        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
-        everything else overrides a field."""
-        from npbert.checkpoints import hub  # here, so that a program which reads no file imports no reader
-        from npbert.models.loading import config_from
-
-        where = {name: options.pop(name) for name in hub.WHERE if name in options}
-        path = hub.find_config(path_or_id, **where)
-        return cls.from_dict(config_from(hub.read_json(path), path).to_dict(), **options)
-
-    @classmethod
-    def from_json_file(cls, path: str | os.PathLike[str]) -> BertConfig:
-        """The configuration in a file."""
-        from npbert.checkpoints import hub
-        from npbert.models.loading import config_from
-
-        return config_from(hub.read_json(path), path)
-
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write `config.json` into a directory, which is made if need be."""
-        from npbert.checkpoints.writing import replacing
-
-        os.makedirs(directory, exist_ok=True)
-        with replacing(os.path.join(directory, "config.json")) as file:
-            file.write(self.to_json_string().encode("utf-8"))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BertConfig) and self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]  # fields may be set at any time
-
-    def __repr__(self) -> str:
-        changed = {name: value for name, value in self.to_dict().items() if value != getattr(BertConfig, name, None)}
-        return f"BertConfig({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
-
-
-_METHODS = {name for name in vars(BertConfig) if name not in BertConfig.__annotations__ and name != "num_labels"}
-
-
-def _plain(value: Any) -> Any:
-    """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well and could not be saved."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _refuse_to_write(value: object) -> None:
-    raise InputTypeError(f"config: a field holds {value!r}, which cannot be written to a file")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_list_of(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_KINDS: dict[str, Callable[[object], bool]] = {
-    "int": _is_int,
-    "int | None": lambda value: value is None or _is_int(value),
-    "float": _is_number,
-    "float | None": lambda value: value is None or _is_number(value),
-    "bool": lambda value: isinstance(value, bool),
-    "str": lambda value: isinstance(value, str),
-    "str | None": lambda value: value is None or isinstance(value, str),
-    "list[str] | None": lambda value: value is None or _is_list_of(value, str),
-    "int | list[int] | None": lambda value: value is None or _is_int(value) or _is_list_of(value, int),
-    "dict[int, str]": lambda value: isinstance(value, dict),
-    "dict[str, int]": lambda value: isinstance(value, dict),
-}
 
 
 def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:

@@ -9,43 +9,61 @@ from __future__ import annotations
 import numpy as np
 
 from npbert import ops
-from npbert.bert.bert import dropout, layer_norm, linear
-from npbert.bert.config import BertConfig
-from npbert.tracing import keep
-from npbert.types import Array, Rng
-from npbert.weights import Weights
+from npbert.module import Functions, Module
+from npbert.types import Array
 
 # ---------------------------------------------------------------------------------------------------------------- heads
 
 
-def predictions(w: Weights, config: BertConfig, hidden: Array) -> Array:
+def transform(m: Module, hidden: Array) -> Array:
+    """`LayerNorm(activation(dense(x)))`: a hidden state, made ready to be compared with words."""
+    x = m.keep("transform_act_fn", m.config.activation(m.linear("dense", hidden)))
+    return m.keep("", m.layer_norm(x))  # [B, S, D]
+
+
+def predictions(m: Module, hidden: Array) -> Array:
     """Which token stands at each position: a transformed hidden state against every row of the word table.
 
-    The scope is `cls.predictions`. `decoder.weight` is the word table itself unless the configuration unties them.
+    `decoder.weight` is the word table itself unless the configuration unties them.
     """
-    t = w.scope("transform")
-    x = linear(t, "dense", hidden)
-    x = keep(t, "transform_act_fn", config.activation(x))
-    x = keep(t, "", layer_norm(t, config, x))  # [B, S, D]
-    logits = keep(w, "decoder", ops.linear(x, w["decoder.weight"], w["bias"]))  # [B, S, V]
-    return keep(w, "", keep(w, ":logits", logits))
+    logits = m.linear("decoder", transform(m.transform, hidden))  # [B, S, V]
+    return m.keep("", m.keep(":logits", logits))
 
 
-def next_sentence(w: Weights, pooled: Array) -> Array:
-    """Does the second sentence follow the first? `[B, 2]`: yes, no. The scope is `cls`."""
-    return linear(w, "seq_relationship", pooled)
+def language_model_head(m: Module, hidden: Array) -> Array:
+    """The head of masked and causal language models."""
+    return m.keep("", predictions(m.predictions, hidden))  # [B, S, V]
 
 
-def classifier(w: Weights, config: BertConfig, x: Array, *, rng: Rng = None) -> Array:
+def next_sentence_head(m: Module, pooled: Array) -> Array:
+    """Does the second sentence follow the first? `[B, 2]`: yes, no."""
+    return m.keep("", m.linear("seq_relationship", pooled))
+
+
+def pretraining_heads(m: Module, hidden: Array, pooled: Array) -> tuple[Array, Array]:
+    """Both heads of the paper: the words' logits `[B, S, V]` and the next sentence's `[B, 2]`."""
+    logits = predictions(m.predictions, hidden)
+    follows = m.linear("seq_relationship", pooled)
+    return m.keep("", logits), follows
+
+
+def classify(m: Module, x: Array) -> Array:
     """Dropout and a linear map: of the pooled vector to `[B, num_labels]`, or of each token's state to `[B, S, num_labels]`."""
-    return linear(w, "classifier", dropout(w, x, config.dropout_of_classifier, rng))
+    return m.linear("classifier", m.dropout(x, m.config.dropout_of_classifier))
 
 
-def span(w: Weights, hidden: Array) -> tuple[Array, Array]:
+def find_span(m: Module, hidden: Array) -> tuple[Array, Array]:
     """Where an answer starts and where it ends: two arrays of `[B, S]`."""
-    logits = linear(w, "qa_outputs", hidden)  # [B, S, 2]
+    logits = m.linear("qa_outputs", hidden)  # [B, S, 2]
     return logits[..., 0], logits[..., 1]
 
+
+FUNCTIONS: Functions = {
+    "predictions": predictions,
+    "transform": transform,
+    "transform.transform_act_fn": lambda m, x: m.config.activation(x),
+}
+"""The function of each module of a head, by the last part of its path; `cls` differs from model to model."""
 
 # --------------------------------------------------------------------------------------------------------------- losses
 

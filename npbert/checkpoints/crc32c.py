@@ -59,7 +59,7 @@ def masked_crc32c(data: Bytes) -> int:
 
 def _fold(start: npt.NDArray[np.uint8], rest: npt.NDArray[np.uint8], unit: int) -> npt.NDArray[np.uint8]:
     """At most 563 units (and no fewer where there were more) with the same remainder as `start` followed by `rest`."""
-    step = min(_SHIFTS) * unit  # so many bytes move at once: none of them lands on another of the same step
+    step = min(_SHIFTS) * unit  # the bytes that move at once: none of them lands on another of the same step
     kept = start
     for offset in range(0, len(rest), _PIECE):
         work = np.concatenate([kept, rest[offset : offset + _PIECE]])

@@ -2,8 +2,8 @@
 
 A pickle is a program for a small stack machine, and Python's own `pickle` lets that program import and call anything. This
 machine knows the instructions by which numbers, strings, tuples, lists and dictionaries are built. A global is only ever a
-name, which its caller may refuse; a call goes to a function of its caller, which gets that name and the arguments. So there is
-nothing that a pickle could make this module import, run or change.
+name, which its caller may refuse; a call goes to a function of its caller, which gets that name and the arguments. So a pickle
+cannot make this module import, run or change anything.
 
 It is iterative, so depth costs no call stack; every length is held against the bytes that are there; and a budget of
 instructions bounds time and memory. The instructions are described in the standard library's `pickletools`.

@@ -1,4 +1,4 @@
-"""What every reader shares: a file mapped into memory, strict JSON, and untrusted words made fit for a message."""
+"""What every reader shares: a file mapped into memory, a guess at what a strange file is, and strict JSON."""
 
 import json
 import mmap
@@ -21,7 +21,7 @@ def map_file(path: StrPath) -> memoryview:
         # A FIFO would block `open` for ever and a device has no size, so what it is must be asked first.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            raise FileError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'no regular file'}, not a file of weights")
+            raise FileError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'a pipe or a device'}, not a file")
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise FileError(f"{path}: is empty")
@@ -32,8 +32,8 @@ def map_file(path: StrPath) -> memoryview:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def guess(start: bytes) -> str:
-    """What a file that is not of the expected format seems to be, as the end of a sentence; empty where there is no telling."""
+def what_it_seems(start: bytes) -> str:
+    """What a file of the wrong format seems to be by its first bytes: the end of a message, empty where there is no telling."""
     head = start[:512].lstrip().lower()
     if head.startswith(b"version https://git-lfs"):
         return "; it is a Git LFS pointer, which stands for the real file: fetch that with `git lfs pull`"
@@ -47,9 +47,9 @@ def guess(start: bytes) -> str:
 
 
 def parse_json(raw: bytes, where: str) -> Any:
-    """JSON as the standard has it: UTF-8, no key twice in one object, no NaN, no integer past 40 digits.
+    """The value of a JSON text, by the standard: UTF-8, no key twice in one object, no NaN. Integers have at most 40 digits.
 
-    `where` begins the message of the FileError that anything else ends in.
+    Anything else is a FileError whose message begins with `where`.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,3 +86,11 @@ def read_json(path: StrPath, limit: int = 4 << 20) -> Any:
     if len(content) > limit:
         raise FileError(f"{path}: has {len(content)} bytes; JSON of at most {limit} bytes is taken")
     return parse_json(bytes(content), str(Path(path)))
+
+
+def read_json_object(path: StrPath) -> dict[str, Any]:
+    """The object in a JSON file, such as a configuration."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise FileError(f"{path}: takes a JSON object, {{...}}, got {shown(value)}")
+    return value

@@ -1,19 +1,46 @@
 """Checkpoints in several files: an index, `*.index.json`, says which file holds which tensor."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
+from npbert.checkpoints import safetensors
 from npbert.checkpoints.reading import read_json
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
-from npbert.types import StrPath
+from npbert.checkpoints.writing import sync_directory, temporary_for
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, listed, shown
+from npbert.types import Array, StrPath
 
-_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_SHARD_FILE = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+# ---------------------------------------------------------------------------------------------------------------- reading
+
+
+def read(path: StrPath, read_file: Callable[[Path], dict[str, Array]]) -> dict[str, Array]:
+    """Every tensor of the shards that the index at `path` names, each read by `read_file`.
+
+    A tensor that the index promises must be in its file, and none may be in two. What a shard holds beyond the index is kept.
+    """
+    weight_map = read_index(path)
+    tensors: dict[str, Array] = {}
+    found_in: dict[str, Path] = {}
+    for file in dict.fromkeys(weight_map.values()):
+        for name, array in read_file(file).items():
+            if name in found_in:
+                raise FileError(f"{file}: holds tensor {shown(name)}, which {found_in[name].name} holds too")
+            found_in[name] = file
+            tensors[name] = array
+    for name, file in weight_map.items():
+        if found_in.get(name) != file:
+            elsewhere = f"; it is in {found_in[name].name}" if name in found_in else ""
+            raise FileError(f"{path}: puts tensor {shown(name)} into {file.name}, which does not hold it{elsewhere}")
+    # The order of the index is the writer's business (it is mostly sorted); that of the files is the model's.
+    return tensors
 
 
 def read_index(path: StrPath) -> dict[str, Path]:
@@ -34,88 +61,112 @@ def read_index(path: StrPath) -> dict[str, Path]:
             raise FileError(f"{path}: puts tensor {shown(name)} into {shown(file_name)}; only files beside the index are taken")
     directory = Path(path).parent
     files = {file_name: directory / file_name for file_name in weight_map.values()}
-    missing = [file_name for file_name, file in files.items() if not file.is_file()]
+    missing = [shown(file_name) for file_name, file in files.items() if not file.is_file()]
     if missing:
-        listed = ", ".join(shown(name) for name in missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise MissingFileError(f"{path}: names shards that are not in {directory}: {listed}")
+        raise MissingFileError(f"{path}: names shards that are not in {directory}: {listed(missing)}")
     return {name: files[file_name] for name, file_name in weight_map.items()}
 
 
-def read(path: StrPath, read_file: Callable[[Path], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Every tensor of the shards that the index at `path` names, each read by `read_file`.
+# ---------------------------------------------------------------------------------------------------------------- writing
 
-    A tensor that the index promises must be in its file, and none may be in two. What a shard holds beyond the index is kept.
+
+def write(
+    directory: StrPath,
+    tensors: Mapping[str, Array],
+    max_shard_size: int | str = "5GB",
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, list[str]]:
+    """Write `tensors` as the checkpoint in `directory`, and answer which file got which of them.
+
+    One file `model.safetensors` where they fit into `max_shard_size`; else `model-00001-of-0000N.safetensors` ... and
+    `model.safetensors.index.json`, cut where the reference cuts.
+
+    Everything is on the disk under temporary names before the first rename, the index comes after its shards, and what an
+    earlier save left behind goes last. A reader that looks for `model.safetensors` first sees the old checkpoint or the new one
+    at every moment, with one exception: where an earlier save had just as many shards, and so their very names, its index is
+    taken away before they are replaced, since half old and half new would be wrong weights that load without a word.
+
+    `progress`, such as the `update` of a progress bar, is told the bytes of each tensor that has been written.
     """
-    weight_map = read_index(path)
-    tensors: dict[str, NDArray[Any]] = {}
-    found_in: dict[str, Path] = {}
-    for file in dict.fromkeys(weight_map.values()):
-        for name, array in read_file(file).items():
-            if name in found_in:
-                raise FileError(f"{file}: holds tensor {shown(name)}, which {found_in[name].name} holds too")
-            found_in[name] = file
-            tensors[name] = array
-    for name, file in weight_map.items():
-        if found_in.get(name) != file:
-            elsewhere = f"; it is in {found_in[name].name}" if name in found_in else ""
-            raise FileError(f"{path}: puts tensor {shown(name)} into {file.name}, which does not hold it{elsewhere}")
-    # The order of the index is the writer's business (it is mostly sorted); that of the files is the model's.
-    return tensors
+    sizes = {name: safetensors.stored_tensor(name, array).stop for name, array in tensors.items()}
+    contents = split(sizes, max_shard_size)
+    home = Path(directory)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"directory {directory} is, or lies in, a file") from None
+
+    ready: list[tuple[Path, Path]] = []  # what is written, and the name it is to have
+    try:
+        for file_name, names in contents.items():
+            with temporary_for(home / file_name) as (file, temporary):
+                part = {name: tensors[name] for name in names}
+                safetensors.write_into(file, part, {"format": "pt"}, progress=progress)
+            ready.append((temporary, home / file_name))
+        if len(contents) > 1:
+            with temporary_for(home / INDEX_FILE) as (file, temporary):
+                file.write(_index(contents, sum(sizes.values())))
+            ready.append((temporary, home / INDEX_FILE))
+            if any((home / file_name).exists() for file_name in contents):
+                (home / INDEX_FILE).unlink(missing_ok=True)
+        for temporary, target in ready:
+            os.replace(temporary, target)
+    except BaseException:
+        for temporary, _ in ready:
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(home)
+    _remove_what_an_earlier_save_left(home, [target.name for _, target in ready])
+    return contents
 
 
-def parse_size(size: int | str, argument: str = "max_shard_size") -> int:
-    """A number of bytes: an integer, or text such as "5GB" (powers of ten) or "512MiB" (powers of two)."""
+def split(sizes: Mapping[str, int], max_shard_size: int | str) -> dict[str, list[str]]:
+    """Which file gets which tensors, given with their sizes in bytes: cut where huggingface_hub cuts.
+
+    That is in order; a tensor larger than a shard gets one to itself and does not end the shard that is being filled.
+    """
+    limit = parse_size(max_shard_size)
+    if sum(sizes.values()) <= limit:
+        return {SINGLE_FILE: list(sizes)}
+    from huggingface_hub import split_state_dict_into_shards_factory
+
+    cut = split_state_dict_into_shards_factory(
+        dict(sizes), get_storage_size=int, filename_pattern="model{suffix}.safetensors", max_shard_size=limit
+    )
+    return cut.filename_to_tensors
+
+
+def parse_size(size: int | str) -> int:
+    """A number of bytes: an integer, or text such as "5GB" (powers of ten) or "512MiB" (powers of two).
+
+    huggingface_hub's own function takes neither powers of two nor bare numbers, and lets sizes below a byte pass.
+    """
     if isinstance(size, str):
         match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]*)", size.strip(), re.ASCII)
         if match is None or match[2].upper() not in _UNITS:
-            raise InputError(f"{argument} must be a number of bytes or text such as '5GB' or '512MiB', not {shown(size)}")
+            raise InputError(f"max_shard_size must be a number of bytes or text such as '5GB' or '512MiB', not {shown(size)}")
         number = int(float(match[1]) * _UNITS[match[2].upper()])
     elif isinstance(size, int) and not isinstance(size, bool):
         number = size
     else:
-        raise InputTypeError(f"{argument} must be a number of bytes or text such as '5GB', not {shown(size)}")
+        raise InputTypeError(f"max_shard_size must be a number of bytes or text such as '5GB', not {shown(size)}")
     if number < 1:
-        raise InputError(f"{argument} must be at least one byte, not {shown(size)}")
+        raise InputError(f"max_shard_size must be at least one byte, not {shown(size)}")
     return number
 
 
-def split(sizes: Mapping[str, int], max_shard_size: int | str) -> list[list[str]]:
-    """The names of tensors, given with their sizes in bytes, as consecutive shards; always at least one, even of nothing.
-
-    A tensor larger than a shard gets one to itself and does not end the shard that is being filled, as in the reference.
-    """
-    limit = parse_size(max_shard_size)
-    parts: list[list[str]] = []
-    current: list[str] = []
-    filled = 0
-    for name, size in sizes.items():
-        if size > limit:
-            parts.append([name])
-            continue
-        if filled + size > limit:
-            parts.append(current)
-            current, filled = [], 0
-        current.append(name)
-        filled += size
-    return [*parts, current] if current or not parts else parts
-
-
-def file_names(count: int) -> list[str]:
-    """What the reference calls the files of a checkpoint in `count` shards."""
-    if count == 1:
-        return ["model.safetensors"]
-    return [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
-
-
-def make_index(contents: Mapping[str, Iterable[str]], total_size: int) -> bytes:
-    """The index of shards, given the names of the tensors in each file."""
+def _index(contents: Mapping[str, Iterable[str]], total_size: int) -> bytes:
+    """The text of an index, given the names of the tensors in each file."""
     weight_map = {name: file_name for file_name, names in contents.items() for name in names}
     index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
     return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
 
 
-def stale_files(directory: Path, *, keep: Iterable[str], single: str, index: str) -> list[Path]:
-    """What an earlier save left in `directory`, in the order in which it must go: what a reader looks at first, first."""
-    kept = set(keep)
-    candidates = [single, index, *sorted(file.name for file in directory.iterdir() if _SHARD.fullmatch(file.name))]
-    return [directory / name for name in candidates if name not in kept and (directory / name).is_file()]
+def _remove_what_an_earlier_save_left(home: Path, just_written: Iterable[str]) -> None:
+    """Remove weights other than those just written. What a reader looks at first goes first."""
+    shard_files = sorted(file.name for file in home.iterdir() if _SHARD_FILE.fullmatch(file.name))
+    for name in (SINGLE_FILE, INDEX_FILE, *shard_files):
+        if name not in just_written and (home / name).is_file():
+            (home / name).unlink(missing_ok=True)
+    sync_directory(home)

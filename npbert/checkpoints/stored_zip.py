@@ -136,7 +136,7 @@ def _read_record(path: StrPath, content: memoryview, position: int, end: int) ->
 
 
 def _checked_name(path: StrPath, raw: bytes) -> str:
-    """The name of an entry. Nothing is ever written under it, so a path that climbs is no danger, only a sign of forgery."""
+    """The name of an entry. Nothing is ever written under it: a path that climbs cannot harm, but it is a sign of forgery."""
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError:

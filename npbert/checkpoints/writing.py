@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,16 +11,16 @@ from npbert.types import StrPath
 
 
 @contextlib.contextmanager
-def aside(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
-    """Open a new temporary neighbour of `path`; when the block ends well, its bytes are on the disk under the temporary name.
+def temporary_for(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
+    """Open a temporary file that is to be renamed to `path`. When the block ends well, its bytes are on the disk.
 
-    The neighbour shares the directory because a rename is atomic only within one file system. Its name begins with a dot and
-    ends in `.tmp`, so that no reader takes it for a checkpoint. Where the block raises, it is removed.
+    It lies in the directory of `path`, because a rename happens in one step only within one file system. Its name begins with a
+    dot and ends in `.tmp`, so that no reader takes it for a checkpoint. If the block raises, the file is removed.
     """
     target = Path(path)
     if not target.parent.is_dir():
         raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}.tmp"
+    temporary = target.parent / f".{target.name}.{os.urandom(6).hex()}.tmp"
     try:
         # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
         with open(temporary, "xb") as file:
@@ -35,8 +34,8 @@ def aside(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
 
 @contextlib.contextmanager
 def replacing(path: StrPath) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends well, and leaves no trace when it raises."""
-    with aside(path) as (file, temporary):
+    """Open a file that takes the place of `path` when the block ends well. If the block raises, nothing has changed."""
+    with temporary_for(path) as (file, temporary):
         yield file
     try:
         os.replace(temporary, path)
@@ -44,6 +43,12 @@ def replacing(path: StrPath) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(Path(path).parent)
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Write a whole text file, in UTF-8."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def sync_directory(directory: Path) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from npbert.errors import InputError, MissingFileError, listed
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertLMHeadModel, BertModel, BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
+    from npbert.models.bert import BertLMHeadModel, BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.text.tokenizer import BertTokenizer
 
@@ -97,9 +98,9 @@ def load_base(args: argparse.Namespace) -> tuple[BertModel, BertTokenizer]:
         return model, BertTokenizer.from_pretrained(name)
 
 
-def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[BertPreTrainedModel, BertTokenizer]:
+def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[PreTrainedModel, BertTokenizer]:
     """A model with the head that the verb needs, and its tokenizer. The head must be in the checkpoint."""
-    from npbert.models.bert import MODELS
+    from npbert.models.auto import MODELS
     from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)
@@ -116,7 +117,7 @@ def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[BertPre
 def load_generator(args: argparse.Namespace) -> tuple[BertLMHeadModel | EncoderDecoderModel, BertTokenizer]:
     """A causal language model or an encoder-decoder, whichever the checkpoint is, and its tokenizer."""
     from npbert.checkpoints import hub
-    from npbert.models.loading import load
+    from npbert.models.auto import load
     from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)

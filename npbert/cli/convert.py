@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Load, save, and print the files that were written."""
-    from npbert.models.loading import convert
+    from npbert.models.converting import convert
 
     written = convert(args.source, args.target, dtype=args.dtype, max_shard_size=args.max_shard_size)
     print("\n".join(str(path) for path in written))

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the configuration's main numbers, the tree and the parts."""
+    from npbert.models.auto import load
     from npbert.models.encoder_decoder import EncoderDecoderModel
-    from npbert.models.loading import load
 
     with common.loading(common.model_name(args)) as name:
         model = load(name, dtype=args.dtype)

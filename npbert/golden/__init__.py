@@ -1,8 +1,10 @@
-"""Golden packs: export every intermediate of a forward pass, and hold a port against it."""
+"""Golden packs: every intermediate of a forward pass in a file, which ports are compared with."""
 
-from npbert.golden.compare import Report, Row, compare
-from npbert.golden.diagnose import Suspect, diagnose
+from npbert.golden.compare import compare
+from npbert.golden.diagnose import diagnose
 from npbert.golden.export import export
 from npbert.golden.pack import Pack, read_pack, show
+from npbert.golden.report import Report, Row
+from npbert.golden.suspects import Suspect
 
 __all__ = ["Pack", "Report", "Row", "Suspect", "compare", "diagnose", "export", "read_pack", "show"]

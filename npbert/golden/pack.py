@@ -13,11 +13,11 @@ layer 0. The `__metadata__` of the header is one JSON text under each of the key
     format           "npbert golden pack 1"
     npbert           the version of npbert that wrote the pack
     config           the model's configuration
-    weights_sha256   SHA-256 over the weights in the order of their names, without the names that stand for another weight: for
-                     each the line "NAME DTYPE [SHAPE]\\n" in UTF-8 and the bytes of its elements, little endian
+    weights_sha256   SHA-256 over the weights in the order of their names, a tied weight once: for each the line
+                     "NAME DTYPE [SHAPE]\\n" in UTF-8 and the bytes of its elements, little endian
     order            the names of intermediates and outputs in the order of execution, aliases among them
     aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
-    multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: how many times the error that PRECISION makes a port is allowed
+    multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: a tolerance is the error measured in PRECISION, times this
     tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16
 
 The truth is computed in float64 and rounded to float32 for the file (or kept). A port that computes in PRECISION is right in
@@ -35,19 +35,19 @@ from typing import Any
 
 import numpy as np
 
-from npbert.bert.config import BertConfig
 from npbert.checkpoints import safetensors
 from npbert.checkpoints.reading import parse_json
 from npbert.errors import FileError, InputError, MissingNameError, shown
 from npbert.golden import positions
+from npbert.golden.models import Config, parts_of_config, read_config
+from npbert.golden.positions import Positions
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import Tolerance
-from npbert.models.encoder_decoder import EncoderDecoderConfig
 from npbert.types import Array, StrPath
 
 FORMAT = "npbert golden pack 1"
 INPUT, OUTPUT, WEIGHT = "input:", "output:", "weight:"
-PARTS = ("format", "npbert", "config", "weights_sha256", "order", "aliases", "multiples", "tolerances")
+METADATA_KEYS = ("format", "npbert", "config", "weights_sha256", "order", "aliases", "multiples", "tolerances")
 
 
 class Pack(Mapping[str, Array]):
@@ -57,8 +57,10 @@ class Pack(Mapping[str, Array]):
     """
 
     path: StrPath
-    config: BertConfig | EncoderDecoderConfig
+    config: Config
     inputs: dict[str, Any]  # the call's arguments, ready for model(**pack.inputs)
+    input_arrays: dict[str, Array]  # the same under the file's names: input:input_ids, input:past_key_values.0.1
+    positions: dict[str, Positions]  # which positions count, by part of the model
     weights: dict[str, Array] | None  # None where the pack was exported without them
     aliases: dict[str, str]
     tolerances: dict[str, dict[str, Tolerance]]
@@ -67,15 +69,15 @@ class Pack(Mapping[str, Array]):
     def __init__(self, path: StrPath, tensors: Mapping[str, Array], metadata: dict[str, Any]) -> None:
         self.path = path
         self.metadata = metadata
-        fields = metadata["config"]
-        kind = EncoderDecoderConfig if fields.get("model_type") == EncoderDecoderConfig.model_type else BertConfig
-        self.config = kind.from_dict(fields)
+        self.config = read_config(metadata["config"])
         self.aliases = metadata["aliases"]
         self.tolerances = {
             name: {precision: Tolerance(**metadata["tolerances"][name][precision]) for precision in EPSILON}
             for name in metadata["order"]
         }
-        self.inputs = _nested({n.removeprefix(INPUT): x for n, x in tensors.items() if n.startswith(INPUT)})
+        self.input_arrays = {name: x for name, x in tensors.items() if name.startswith(INPUT)}
+        self.inputs = _nested({name.removeprefix(INPUT): x for name, x in self.input_arrays.items()})
+        self.positions = positions.of_call(self.config, self.inputs)
         weights = {name.removeprefix(WEIGHT): x for name, x in tensors.items() if name.startswith(WEIGHT)}
         self.weights = weights or None
         self._values = {name: tensors[self.aliases.get(name, name)] for name in metadata["order"]}
@@ -93,6 +95,11 @@ class Pack(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def counted(self, name: str) -> Array:
+        """Which elements of a tensor count."""
+        shape = self[name].shape
+        return np.broadcast_to(positions.counted(self.positions, name, shape), shape)
+
     def __repr__(self) -> str:
         return f"Pack({str(self.path)!r}, {len(self)} tensors)"
 
@@ -103,10 +110,10 @@ def read_pack(path: StrPath) -> Pack:
     if texts.get("format") != json.dumps(FORMAT):
         written = f"its format is {shown(texts['format'])}" if "format" in texts else "it carries no pack's metadata"
         raise FileError(f"{path}: is not a golden pack that this npbert reads ({json.dumps(FORMAT)}): {written}")
-    missing = [part for part in PARTS if part not in texts]
+    missing = [key for key in METADATA_KEYS if key not in texts]
     if missing:
         raise FileError(f"{path}: is not a sound golden pack: its metadata lacks {', '.join(missing)}")
-    metadata = {part: parse_json(texts[part].encode("utf-8"), f"{path}: {part}") for part in PARTS}
+    metadata = {key: parse_json(texts[key].encode("utf-8"), f"{path}: {key}") for key in METADATA_KEYS}
     tensors = safetensors.read(path)
     try:
         pack = Pack(path, tensors, metadata)
@@ -116,53 +123,57 @@ def read_pack(path: StrPath) -> Pack:
         raise FileError(f"{path}: is not a sound golden pack: {type(error).__name__}: {error}") from error
 
 
+def open_pack(pack: Pack | StrPath) -> Pack:
+    """The pack, opened if need be."""
+    return pack if isinstance(pack, Pack) else read_pack(pack)
+
+
 def _check(pack: Pack) -> None:
-    """That what the file says of itself fits together, so that who reads on need not ask."""
+    """Refuse a pack whose parts do not fit together, so that no later step has to check."""
     if not isinstance(pack.metadata["weights_sha256"], str):
         raise ValueError(f"weights_sha256 takes a text, got {shown(pack.metadata['weights_sha256'])}")
     for name, precisions in pack.tolerances.items():
         for bound in (bound for tolerance in precisions.values() for bound in tolerance):
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not 0 <= bound < math.inf:
                 raise ValueError(f"{name}: a tolerance takes a number from 0 on, got {shown(bound)}")
-    visible = positions.of_call(pack.config, pack.inputs)
-    for name, array in pack.items():
-        np.broadcast_to(positions.counted(visible, name, array.shape), array.shape)
+    for name in pack:
+        pack.counted(name)
 
 
 def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The metadata as the file carries it: a JSON text for each key."""
     texts = {}
-    for part in PARTS:
+    for key in METADATA_KEYS:
         try:
-            texts[part] = json.dumps(metadata[part], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            texts[key] = json.dumps(metadata[key], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         except (ValueError, TypeError) as error:  # an activation that is a function, a mask value that is infinite
-            raise InputError(f"{part}: cannot be written into a pack as JSON: {error}") from None
+            raise InputError(f"{key}: cannot be written into a pack as JSON: {error}") from None
     return texts
 
 
 def flat(name: str, value: Any) -> Iterator[tuple[str, Array]]:
-    """The arrays of an argument: itself, or for tuples within tuples each with its place behind a dot."""
+    """The arrays of an argument: the argument itself, or for a tuple each of its members, numbered after a dot."""
     if isinstance(value, tuple):
-        for index, part in enumerate(value):
-            yield from flat(f"{name}.{index}", part)
+        for index, member in enumerate(value):
+            yield from flat(f"{name}.{index}", member)
     else:
         yield name, value
 
 
 def _nested(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The inverse of `flat`."""
-    parts: dict[str, dict[str, Array]] = {}
+    members: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
-        argument, _, place = name.partition(".")
-        parts.setdefault(argument, {})[place] = array
+        argument, _, numbers = name.partition(".")
+        members.setdefault(argument, {})[numbers] = array
 
-    def joined(places: dict[str, Array]) -> Any:
-        if "" in places:
-            return places[""]
-        inner = _nested(places)
+    def joined(by_numbers: dict[str, Array]) -> Any:
+        if "" in by_numbers:
+            return by_numbers[""]
+        inner = _nested(by_numbers)
         return tuple(inner[index] for index in sorted(inner, key=int))
 
-    return {argument: joined(places) for argument, places in parts.items()}
+    return {argument: joined(by_numbers) for argument, by_numbers in members.items()}
 
 
 def weights_sha256(weights: Mapping[str, Array]) -> str:
@@ -176,13 +187,13 @@ def weights_sha256(weights: Mapping[str, Array]) -> str:
 
 
 def show(path: StrPath) -> str:
-    """What is in a pack, for people: its model and inputs, and each tensor with its shape and what float32 ports may be off."""
+    """What is in a pack, as a text: its model and inputs, and each tensor with its shape and its tolerance in float32."""
     pack = read_pack(path)
     info = safetensors.read_header(path)
     number = sum(array.size for array in (pack.weights or {}).values())
     lines = [
         f"{path}: written by npbert {pack.metadata['npbert']}",
-        f"model    {', '.join(pack.config.architectures or ['BertModel'])}, {_size(pack.config)}, "
+        f"model    {', '.join(pack.config.architectures or ['BertModel'])}, {_sizes(pack.config)}, "
         f"weights sha256 {pack.metadata['weights_sha256'][:16]}...",
         f"weights  {f'{number:,} numbers' if number else 'not in the pack'}",
     ]
@@ -191,12 +202,12 @@ def show(path: StrPath) -> str:
             lines.append(f"input    {name.removeprefix(INPUT)} {list(info[name].shape)} {info[name].dtype}")
     width = max((len(name) for name in pack), default=0)
     shapes = {name: str(list(pack[name].shape)) for name in pack}
-    wide = max((len(shape) for shape in shapes.values()), default=0)
-    lines += ["", f"{'tensor':<{width}}  {'shape':<{wide}}  float32 ports may be off by (max, rms)"]
+    shape_width = max((len(shape) for shape in shapes.values()), default=0)
+    lines += ["", f"{'tensor':<{width}}  {'shape':<{shape_width}}  float32 ports may be off by (max, rms)"]
     for name, shape in shapes.items():
         bounds = pack.tolerances[name]["float32"]
         same = f"  = {pack.aliases[name]}" if name in pack.aliases else ""
-        lines.append(f"{name:<{width}}  {shape:<{wide}}  {bounds.max_abs:8.2e} {bounds.rms:8.2e}{same}")
+        lines.append(f"{name:<{width}}  {shape:<{shape_width}}  {bounds.max_abs:8.2e} {bounds.rms:8.2e}{same}")
     stored = {pack.aliases.get(name, name) for name in pack}
     size = sum(info[name].stop - info[name].start for name in stored)
     total = sum(math.prod(info[name].shape) for name in stored)
@@ -204,7 +215,10 @@ def show(path: StrPath) -> str:
     return "\n".join(lines)
 
 
-def _size(config: BertConfig | EncoderDecoderConfig) -> str:
-    if isinstance(config, EncoderDecoderConfig):
-        return f"encoder of {_size(config.encoder)}, decoder of {_size(config.decoder)}"
-    return f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}"
+def _sizes(config: Config) -> str:
+    """The size of each part of the model."""
+    sizes = []
+    for part, inner in parts_of_config(config).items():
+        size = f"{inner.num_hidden_layers} layers, hidden size {inner.hidden_size}"
+        sizes.append(f"{part} of {size}" if part else size)
+    return ", ".join(sizes)

@@ -1,7 +1,7 @@
-"""Which positions of a tensor count: padding may hold anything, because the mask keeps it out of everything else.
+"""Which positions of a tensor count. Padding may hold anything, because the mask keeps it out of everything else.
 
     a key counts      when a query that counts may look at it
-    a query counts    when somebody may look at its position, or the pooler reads it, and when it may look at something
+    a query counts    when it may look at something, and when some query may look at its position or the pooler reads it
 
 A query that may look at nothing has no right answer: with -10000 added everywhere the softmax is as without a mask, with
 -infinity it is not a number. Legend as in `npbert.ops`; E is the length of the encoder's output that a decoder looks at.
@@ -14,15 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npbert import masks
-from npbert.bert.config import BertConfig
-from npbert.models.bert import MODELS
-from npbert.models.encoder_decoder import shift_tokens_right
+from npbert.golden.models import Config, PartCall, part_of, parts_of_call, reads_first_token, tokens_of
+from npbert.ops import masks
 from npbert.types import Array
+
+SOFTMAX_REACH = 60.0
+"""A score this far below the largest of its row has no influence: exp(-60) is 1e-26. A port may hide scores anywhere below."""
 
 
 class Positions(NamedTuple):
-    """What the mask of one call leaves visible, as truth values."""
+    """What the masks of one call leave visible, as truth values."""
 
     query: Array  # [B, S]
     key: Array  # [B, T]
@@ -31,47 +32,24 @@ class Positions(NamedTuple):
     cross_visible: Array  # [B, S, E]
 
 
-def of_call(config: Any, inputs: Mapping[str, Any]) -> dict[str, Positions]:
-    """The positions of a call with these arguments, under the part of the model that they are in: "" where it is one part,
-    else "encoder" and "decoder"."""
-    if config.model_type != "encoder-decoder":
-        return {"": _of_part(config, inputs)}
-    parts: dict[str, Positions] = {}
-    source = {name: x for name, x in inputs.items() if name in ("input_ids", "inputs_embeds", "attention_mask")}
-    if "input_ids" in source or "inputs_embeds" in source:
-        parts["encoder"] = _of_part(config.encoder, source)
-    target = {name.removeprefix("decoder_"): x for name, x in inputs.items() if name.startswith("decoder_")}
-    if "input_ids" not in target and "inputs_embeds" not in target:
-        ids = shift_tokens_right(inputs["labels"], config.pad_token_id, config.decoder_start_token_id)
-        target = {"attention_mask": ids != config.pad_token_id} | target | {"input_ids": ids}
-    if "past_key_values" in inputs:
-        target["past_key_values"] = inputs["past_key_values"]
-    if "attention_mask" in inputs:
-        target["encoder_attention_mask"] = inputs["attention_mask"]
-    if "encoder_outputs" in inputs:
-        target["encoder_hidden_states"] = inputs["encoder_outputs"][0]
-    elif "encoder" in parts:
-        target["encoder_hidden_states"] = parts["encoder"].query[:, :, None]  # only its shape is looked at
-    return parts | {"decoder": _of_part(config.decoder, target)}
+def of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, Positions]:
+    """The positions of a call with these arguments, by part of the model."""
+    return {part: _of_part(call) for part, call in parts_of_call(config, inputs).items()}
 
 
-def _of_part(config: BertConfig, inputs: Mapping[str, Any]) -> Positions:
-    tokens = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
-    architecture = (config.architectures or ["BertModel"])[0]
-    attention_mask = inputs.get("attention_mask")
-    if architecture == "BertForMultipleChoice":
-        tokens = tokens.reshape(-1, tokens.shape[-1])
-        attention_mask = None if attention_mask is None else attention_mask.reshape(-1, attention_mask.shape[-1])
-    batch, length = tokens.shape  # B, S
+def _of_part(call: PartCall) -> Positions:
+    inputs = call.inputs
+    batch, length = tokens_of(inputs).shape  # B, S
     past = inputs.get("past_key_values") or ()
     past_length = past[0][0].shape[2] if past else 0  # P
 
+    attention_mask = inputs.get("attention_mask")
     if attention_mask is None:
         attention_mask = np.ones((batch, past_length + length), np.int64)
-    visible = masks.self_attention(attention_mask, length, is_decoder=config.is_decoder) != 0  # [B, 1, S or 1, T]
+    visible = masks.self_attention(attention_mask, length, is_decoder=call.config.is_decoder) != 0  # [B, 1, S or 1, T]
     visible = np.broadcast_to(visible[:, 0], (batch, length, past_length + length))
     query: Array = np.any(visible, axis=1)[:, past_length:]  # [B, S]
-    if architecture in MODELS and MODELS[architecture]._has_pooler and config.model_type != "distilbert":
+    if reads_first_token(call.config):
         query = query | (np.arange(length) == 0)
     query = query & visible.any(axis=2)
 
@@ -92,39 +70,30 @@ def _of_part(config: BertConfig, inputs: Mapping[str, Any]) -> Positions:
     return Positions(query, looked_at(visible), visible, looked_at(cross_visible), cross_visible)
 
 
-def part_of(parts: Mapping[str, Positions], name: str) -> Positions:
-    """The positions that the tensor `name` runs over."""
-    if "" in parts:
-        return parts[""]
-    of_encoder = name.startswith(("encoder", "enc_to_dec_proj", "output:encoder"))
-    return parts["encoder"] if of_encoder and "encoder" in parts else parts["decoder"]
-
-
 def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -> Array:
     """Which elements of the tensor `name` count: truth values, ready to be broadcast to its shape."""
-    positions = part_of(parts, name)
+    positions = parts[part_of(parts, name)]
     batch, length = positions.query.shape
     is_cross = ".crossattention." in name
     key, visible = (positions.cross_key, positions.cross_visible) if is_cross else (positions.key, positions.visible)
-    rows: Array | None = None
     if name.endswith((":scores", ":relative_scores", ":masked_scores")):
-        rows = (visible & positions.query[:, :, None])[:, None]  # [B, 1, S, T]
-    elif name.endswith((".self:query", ".self:probs", ".self.dropout")):
-        rows = positions.query[:, None, :, None]  # [B, 1, S, 1]
-    elif name.endswith((".self:key", ".self:value")):
-        rows = key[:, None, :, None]  # [B, 1, T, 1]
-    elif name.endswith((".self.key", ".self.value")):
-        rows = key[:, key.shape[1] - shape[1] :, None]  # [B, S or E, 1]
-    elif name.endswith(("start_logits", "end_logits")):
-        rows = positions.query  # [B, S]
-    elif name.endswith(".self.distance_embedding"):
-        rows = None  # [S, T, H]: of no sequence in particular
-    elif len(shape) == 3 and shape[0] in (1, batch) and shape[1] == length:
+        return (visible & positions.query[:, :, None])[:, None]  # [B, 1, S, T]
+    if name.endswith((".self:query", ".self:probs", ".self.dropout")):
+        return positions.query[:, None, :, None]  # [B, 1, S, 1]
+    if name.endswith((".self:key", ".self:value")):
+        return key[:, None, :, None]  # [B, 1, T, 1]
+    if name.endswith((".self.key", ".self.value")):
+        return key[:, key.shape[1] - shape[1] :, None]  # [B, S or E, 1]
+    if name.endswith(("start_logits", "end_logits")):
+        return positions.query  # [B, S]
+    if name.endswith(".self.distance_embedding"):
+        return np.ones((1, 1, 1), np.bool_)  # [S, T, H]: the same for all sequences, so all of it counts
+    if len(shape) == 3 and shape[1] == length and shape[0] in (1, batch):
         rows = positions.query[:, :, None]  # [B, S, 1]
-        if shape[0] == 1:
-            rows = np.any(rows, axis=0, keepdims=True)  # one row of positions for all sequences
-    elif len(shape) == 2 and length and shape[0] * shape[1] == batch:
-        rows = positions.query[:, 0].reshape(shape)  # [B, C]: the scores of a multiple choice, whose batch is B*C
-    elif len(shape) == 2 and length and shape[0] == batch:
-        rows = positions.query[:, :1]  # [B, 1]: a row for each sequence, made from its first position
-    return np.ones((1,) * len(shape), np.bool_) if rows is None else rows
+        # The position embeddings have one row for all sequences: it counts where one of them needs it.
+        return rows if shape[0] == batch else np.any(rows, axis=0, keepdims=True)
+    if len(shape) == 2 and length and shape[0] * shape[1] == batch:
+        return positions.query[:, 0].reshape(shape)  # [B, C]: the scores of a multiple choice, whose batch is B*C
+    if len(shape) == 2 and length and shape[0] == batch:
+        return positions.query[:, :1]  # [B, 1]: a row for each sequence, made from its first position
+    return np.ones((1,) * len(shape), np.bool_)

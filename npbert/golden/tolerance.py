@@ -1,15 +1,15 @@
 """How far a correct port may be from the truth: the error that its arithmetic makes anyway, times a stated multiple.
 
 For each tensor the pack knows two errors of npbert's own pass in the port's precision against the float64 truth: the largest
-and the root of the mean square (rms). The largest finds one wrong element, the rms finds what is a little wrong everywhere. A
-port is right where each of its errors is at most
+and the root of the mean square (rms). The largest finds one wrong element, the rms finds a small error in every element. A port
+is right where each of its errors is at most
 
     multiple * max(error measured, FLOOR * EPSILON[precision] * the tensor's largest value, or its values' rms)
 
 An error measured on few numbers can be small by chance: two logits may both happen to come out exact. So the mean square is
-taken over the tensor's own n squares and PRIOR_COUNT more, as large as the tensor before it, in proportion to its values, lets
-one expect. And because the rms of the port's n errors strays as well, by one part in sqrt(2n), STRAY times that is added to its
-bound.
+taken over the n squares of the tensor and PRIOR_COUNT more, which are as large in proportion to the values as they were in the
+tensor before it. And because the rms of n errors varies by chance too, with a standard deviation of one part in sqrt(2n),
+STANDARD_DEVIATIONS of them are added to its bound.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from npbert.types import Array
 
 
 class Tolerance(NamedTuple):
-    """What a port may be off by."""
+    """The largest error and the rms error that a port may show."""
 
     max_abs: float
     rms: float
 
 
 MULTIPLES = {"float32": Tolerance(16, 8), "float16": Tolerance(5, 3), "bfloat16": Tolerance(5, 3)}
-"""How many times the measured errors a port is allowed. Chosen by tools/measure_ports.py, which prints how many times the
-measured errors ports are off; their worst, for honest ports, and what is least off of mistakes:
+"""A port is allowed this many times the measured errors. tools/measure_ports.py prints how many times the measured errors ports
+are off by: the multiples lie above the worst of the honest ports and, where they can, below the smallest of the mistakes:
 
                                                       max_abs   rms   in the outputs of layers alone
     float32     honest: plain loops                       5.5   3.2       2.4   1.4
@@ -48,28 +48,27 @@ FLOOR = 0.5
 """In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
 
 PRIOR_COUNT = 32
-STRAY = 3.0
+STANDARD_DEVIATIONS = 3.0
 PEAK = 3.0
-"""The largest of some errors is expected to be at least so many times their rms."""
-
+"""The largest of several errors is expected to be at least this many times their rms."""
 
 PIECE = 1 << 18  # elements
 
 
-class Errors(NamedTuple):
-    """What one pass is off by in one tensor, over the elements that count and are finite."""
+class MeasuredError(NamedTuple):
+    """How far one pass is off in one tensor, over the elements that count and are finite."""
 
-    number: int  # of them
+    number: int  # of these elements
     max_abs: float
     rms: float
     largest: float  # of the true values
     size: float  # rms of the true values
 
 
-def errors(truth: Array, value: Array, counts: Array) -> Errors:
+def measure(truth: Array, value: Array, counts: Array) -> MeasuredError:
     """Measure `value` against `truth`; `counts` are truth values that broadcast to their shape.
 
-    In pieces, so that measuring takes no memory to speak of beside what is measured.
+    It works in pieces, so that it needs little memory of its own.
     """
     flat_truth, flat_value = np.asarray(truth).reshape(-1), value.reshape(-1)
     flat_counts = np.broadcast_to(counts, truth.shape).reshape(-1)
@@ -82,13 +81,13 @@ def errors(truth: Array, value: Array, counts: Array) -> Errors:
         kept = flat_counts[piece] & np.isfinite(wrong)
         number += int(np.count_nonzero(kept))
         np.logical_not(kept, out=kept)
-        true[kept] = wrong[kept] = 0  # adds nothing below, and is far quicker than to pick the others
+        true[kept] = wrong[kept] = 0  # adds nothing below, and is far quicker than to select the others
         max_abs = max(max_abs, float(np.abs(wrong).max(initial=0)))
         largest = max(largest, float(np.abs(true).max(initial=0)))
         wrong_squares += float(np.vdot(wrong, wrong))
         true_squares += float(np.vdot(true, true))
-    number_or_1 = max(number, 1)
-    return Errors(number, max_abs, math.sqrt(wrong_squares / number_or_1), largest, math.sqrt(true_squares / number_or_1))
+    rms, size = (math.sqrt(squares / max(number, 1)) for squares in (wrong_squares, true_squares))
+    return MeasuredError(number, max_abs, rms, largest, size)
 
 
 class Allowance:
@@ -97,9 +96,9 @@ class Allowance:
     def __init__(self, precision: str) -> None:
         self._multiple = MULTIPLES[precision]
         self._floor = FLOOR * EPSILON[precision]
-        self._relative = self._floor  # what the tensor before lets one expect, relative to the values
+        self._relative = self._floor  # the error that is expected after the tensor before, relative to the values
 
-    def next(self, measured: Errors) -> Tolerance:
+    def next(self, measured: MeasuredError) -> Tolerance:
         """What a port is allowed in the next tensor."""
         expected = self._relative * measured.size
         squares = measured.number * measured.rms**2 + PRIOR_COUNT * expected**2
@@ -107,12 +106,12 @@ class Allowance:
         max_abs = max(measured.max_abs, PEAK * rms, self._floor * measured.largest)
         if measured.size:
             self._relative = rms / measured.size
-        stray = 1 + STRAY / math.sqrt(2 * max(measured.number, 1))
-        return Tolerance(_round_up(self._multiple.max_abs * max_abs), _round_up(self._multiple.rms * rms * stray))
+        chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.number, 1))
+        return Tolerance(_round_up(self._multiple.max_abs * max_abs), _round_up(self._multiple.rms * rms * chance))
 
 
 def _round_up(x: float) -> float:
-    """To three digits: more would pretend to a precision that the estimate has not."""
+    """To three digits: the estimate is not more precise than that."""
     if x == 0 or not math.isfinite(x):
         return x
     unit = 10.0 ** (math.floor(math.log10(x)) - 2)

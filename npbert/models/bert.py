@@ -1,260 +1,61 @@
-"""The models: what users construct and call.
+"""The models of BERT: what users construct and call.
 
-A model is a configuration and a flat mapping of weights. Calling it checks the arguments (`npbert.inputs`), runs the
-architecture (`npbert.bert`, `npbert.heads`) and names the results (`npbert.outputs`).
+A call checks its arguments (`npbert.models.inputs`), runs the architecture (`npbert.bert`) and names the results
+(`npbert.models.outputs`).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
-
-import numpy as np
-from numpy.typing import DTypeLike
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from npbert import checks, ops
-from npbert.bert import heads, parameters
-from npbert.bert.bert import EncoderResult, bert
+from npbert.bert import heads
 from npbert.bert.config import BertConfig
-from npbert.bert.parameters import Parameters
-from npbert.errors import InputError, InputTypeError, MissingNameError, listed, warn
-from npbert.models import inputs, outputs
-from npbert.tracing import keep
+from npbert.bert.layer import EncoderResult
+from npbert.bert.model import FUNCTIONS, bert
+from npbert.bert.parameters import base_parameters, language_model_head_parameters, linear_parameters
+from npbert.errors import InputError, warn
+from npbert.models import inputs, outputs, surgery
+from npbert.models.base import PreTrainedModel
+from npbert.models.generating import generate
+from npbert.module import Module
 from npbert.types import Array, Rng
-from npbert.weights import Weights
+from npbert.weights import Parameters, join
 
-Model = TypeVar("Model", bound="BertPreTrainedModel")
-
-WORDS = "embeddings.word_embeddings.weight"
-DECODER = "cls.predictions.decoder.weight"
-DECODER_BIAS = "cls.predictions.bias"
+ENCODER_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
+CACHE_INPUTS = ("past_key_values", "use_cache")
 
 
-class IncompatibleKeys(NamedTuple):
-    """What did not match when weights were loaded."""
+class BertPreTrainedModel(PreTrainedModel):
+    """What the models of BERT have in common."""
 
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+    config_class = BertConfig
+    functions = FUNCTIONS
+    base_model_prefix = "bert"
+    has_pooler = True
+    label_names: ClassVar[tuple[str, ...]] = ("labels",)
+    decoder_inputs: ClassVar[tuple[str, ...]] = ()  # what the class takes when it is a decoder
 
-
-class BertPreTrainedModel:
-    """What all models have in common: weights under their checkpoint names, and the operations on them.
-
-    `weights` are your own arrays under the checkpoint's names; they are used as they are, not copied. Without them the
-    model starts from random weights, drawn from `rng`.
-    """
-
-    base_model_prefix: ClassVar[str] = "bert"
-    _arrays: dict[str, Array]
-    _has_pooler: bool = True
-    _labels: ClassVar[tuple[str, ...]] = ("labels",)
-    _reads_encoder: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, config: BertConfig, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
-        self._set_config(config)
-        checks.generator("rng", rng)
-        if weights is None:
-            rng = np.random.default_rng() if rng is None else rng
-            std = self.config.initializer_range
-            self._arrays = parameters.initialize(self.parameters(), rng, np.float32, std=std)
-        elif rng is not None:
-            raise InputError("rng: draws the weights of a new model, but weights were given")
-        else:
-            self.load_state_dict(weights)
-
-    def _set_config(self, config: BertConfig) -> None:
-        if not isinstance(config, BertConfig):
-            raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
-        config.validate()
-        self.config = copy.deepcopy(config)
-        self.config.architectures = [type(self).__name__]
-        self.name_or_path = ""  # where the checkpoint came from
-        self.generation_config: dict[str, Any] = {}  # what its generation_config.json says
-        self._arrays = {}
-
-    # ------------------------------------------------------------------------------------------------------- checkpoints
-
-    @classmethod
-    def from_pretrained(cls: type[Model], path_or_id: Any, **options: Any) -> Any:
-        """The model with a checkpoint's weights.
-
-        `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
-        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `revision`, `cache_dir`,
-        `local_files_only`, `token`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of
-        missing, unexpected and mismatched names), and any field of the configuration, which then overrides the checkpoint's.
-        Weights that the checkpoint lacks start at random, with one warning that lists them.
-        """
-        from npbert.models.loading import from_pretrained  # here: reading files is no part of constructing and calling
-
-        return from_pretrained(cls, path_or_id, **options)
-
-    def save_pretrained(
-        self, directory: Any, *, max_shard_size: int | str = "5GB", progress: Callable[[int], object] | None = None
-    ) -> None:
-        """Write `config.json` and `model.safetensors`, as the reference reads them; in several files above `max_shard_size`.
-
-        Each file is written aside and put in place at the end: a crash leaves the old one or the new one. `progress` is told
-        the bytes of each tensor as it is written.
-        """
-        from npbert.models.loading import save_pretrained
-
-        save_pretrained(self, directory, max_shard_size=max_shard_size, progress=progress)
-
-    @classmethod
-    def without_weights(cls: type[Model], config: BertConfig) -> Model:
-        """A model that has its configuration and is still to be given its weights (`load_state_dict`)."""
-        model = cls.__new__(cls)
-        model._set_config(config)
-        return model
-
-    # -------------------------------------------------------------------------------------------------------- parameters
-
-    @property
-    def _prefix(self) -> str:
-        """What stands before the base model's names."""
-        return f"{self.base_model_prefix}." if self.base_model_prefix else ""
-
-    def _head_parameters(self) -> Parameters:
-        return {}
-
-    def parameters(self) -> Parameters:
+    def expected_parameters(self) -> Parameters:
         """The name, shape and first values of every parameter, each once: a tied one under its first name only."""
-        base = parameters.base(self.config, pooler=self._has_pooler)
-        every = {self._prefix + name: parameter for name, parameter in base.items()} | self._head_parameters()
+        base = base_parameters(self.config, pooler=self.has_pooler)
+        every = {join(self.base_model_prefix, name): parameter for name, parameter in base.items()} | self.head_parameters()
         tied = self.tied()
         return {name: parameter for name, parameter in every.items() if name not in tied}
 
+    def head_parameters(self) -> Parameters:
+        """The parameters that the class has beside the base model's."""
+        return {}
+
     def tied(self) -> dict[str, str]:
-        """Names that stand for another parameter, and for which."""
-        if DECODER not in self._head_parameters():
+        """The names that share another parameter's array: `{name: name of the parameter}`."""
+        if surgery.DECODER not in self.head_parameters():
             return {}
-        tied = {"cls.predictions.decoder.bias": DECODER_BIAS}
+        tied = {"cls.predictions.decoder.bias": surgery.DECODER_BIAS}
         if self.config.tie_word_embeddings:
-            tied[DECODER] = self._prefix + WORDS
+            tied[surgery.DECODER] = surgery.word_table(self)
         return tied
-
-    @property
-    def _weights(self) -> Weights:
-        return Weights(self.state_dict())
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """What the model computes in: float32 or float64."""
-        return next(iter(self._arrays.values())).dtype
-
-    def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Every parameter once, with its name."""
-        return iter(self._arrays.items())
-
-    def num_parameters(self) -> int:
-        """How many numbers the model has learned; a tied table counts once."""
-        return sum(array.size for array in self._arrays.values())
-
-    def state_dict(self) -> dict[str, Array]:
-        """The arrays under all their names, tied ones under both. They are the model's own, not copies."""
-        return self._arrays | {alias: self._arrays[name] for alias, name in self.tied().items()}
-
-    def load_state_dict(self, mapping: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Take the model's weights from a mapping. Arrays of the model's own type are used as they are, not copied; the
-        first weights decide that type: float64 if one of them is, else float32.
-
-        With `strict` every parameter must be there and nothing else; without it the others keep their values and the
-        result says what was missing and what was not expected. A wrong shape is always an error, and after an error the
-        model is as it was.
-        """
-        if not isinstance(mapping, Mapping):
-            raise InputTypeError(f"weights: takes a mapping from names to arrays, got {type(mapping).__name__}")
-        wanted = self.parameters()
-        tied = self.tied()
-        given = dict(mapping)
-        for alias, name in tied.items():
-            if alias in given:
-                given.setdefault(name, given[alias])
-        found = {name: checks.floats(f"weights: {name}", given[name]) for name in wanted if name in given}
-        missing = [name for name in wanted if name not in found]
-        unexpected = [name for name in given if name not in wanted and name not in tied]
-        if strict and (missing or unexpected):
-            raise MissingNameError(
-                f"weights: for {type(self).__name__}, missing: {listed(missing)}; unexpected: {listed(unexpected)}"
-            )
-        if missing and not self._arrays:
-            raise MissingNameError(f"weights: missing: {listed(missing)}")
-        for name, array in found.items():
-            if array.shape != wanted[name].shape:
-                raise InputError(f"weights: {name} takes shape {list(wanted[name].shape)}, got {list(array.shape)}")
-        dtype = self.dtype if self._arrays else np.result_type(np.float32, *(array.dtype for array in found.values()))
-        self._arrays = {
-            name: found[name].astype(float_type(dtype), copy=False) if name in found else self._arrays[name] for name in wanted
-        }
-        return IncompatibleKeys(missing, unexpected)
-
-    def astype(self: Model, dtype: DTypeLike) -> Model:
-        """The same model computing in float32 or float64; weights that have that type already are shared."""
-        model = copy.copy(self)
-        model.config = copy.deepcopy(self.config)
-        model._arrays = {name: array.astype(float_type(dtype), copy=False) for name, array in self._arrays.items()}
-        return model
-
-    # ------------------------------------------------------------------------------------------------ changing the model
-
-    def get_input_embeddings(self) -> Array:
-        """The word table `[V, D]`."""
-        return self._arrays[self._prefix + WORDS]
-
-    def set_input_embeddings(self, table: Any) -> None:
-        """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""
-        shape = (self.config.vocab_size, self.config.hidden_size)
-        self._arrays[self._prefix + WORDS] = checks.with_shape("table", checks.numbers("table", table, self.dtype), shape)
-
-    def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Array:
-        """Cut the vocabulary or make it longer, everywhere it occurs: word table, decoder and the decoder's bias.
-
-        New rows begin as the mean of the old ones, so that new tokens start out neither likely nor unlikely. Returns the
-        new table.
-        """
-        if new_num_tokens is None:
-            return self.get_input_embeddings()
-        if not isinstance(new_num_tokens, int | np.integer) or isinstance(new_num_tokens, bool):
-            raise InputTypeError(f"new_num_tokens: takes a whole number, got {new_num_tokens!r}")
-        config = copy.deepcopy(self.config)
-        config.vocab_size = int(new_num_tokens)
-        config.validate()
-        for name in (self._prefix + WORDS, DECODER, DECODER_BIAS):
-            if name in self._arrays:
-                rows = self._arrays[name][:new_num_tokens]  # [V, D] or [V]
-                added = np.broadcast_to(rows.mean(axis=0), (new_num_tokens - len(rows), *rows.shape[1:]))
-                self._arrays[name] = np.concatenate([rows, added])
-        self.config = config
-        return self.get_input_embeddings()
-
-    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
-        """Cut heads out of the self-attention of some layers: `{layer: [heads]}`, numbered as in the unpruned model.
-
-        The model then computes with the smaller matrices. Heads that are gone already may be named again.
-        """
-        config = copy.deepcopy(self.config)
-        if not isinstance(heads_to_prune, Mapping):
-            raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
-        for layer, pruned in heads_to_prune.items():
-            heads = checks.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
-            layer = int(checks.integers("heads_to_prune", layer, 0))
-            config.pruned_heads[layer] = sorted({*config.pruned_heads.get(layer, ()), *heads.tolist()})
-        config.validate()
-        size = config.head_size
-        for layer in map(int, heads_to_prune):
-            before = [h for h in range(config.num_attention_heads) if h not in self.config.pruned_heads.get(layer, ())]
-            stay = np.array([h not in config.pruned_heads[layer] for h in before], dtype=bool).repeat(size)  # [N*H]
-            attention = f"{self._prefix}encoder.layer.{layer}.attention"
-            for part in ("query", "key", "value"):
-                for kind in ("weight", "bias"):
-                    name = f"{attention}.self.{part}.{kind}"
-                    self._arrays[name] = self._arrays[name][stay]
-            name = f"{attention}.output.dense.weight"
-            self._arrays[name] = self._arrays[name][:, stay]
-        self.config = config
-
-    # ----------------------------------------------------------------------------------------------------------- calling
 
     def __call__(
         self,
@@ -283,38 +84,35 @@ class BertPreTrainedModel:
         options = {
             "output_attentions": checks.flag("output_attentions", output_attentions, self.config.output_attentions),
             "output_hidden_states": checks.flag("output_hidden_states", output_hidden_states, self.config.output_hidden_states),
-            "rng": rng,
         }
         return_dict = checks.flag("return_dict", return_dict, self.config.return_dict)
         checks.generator("rng", rng)
-        every = ("output_attentions", "output_hidden_states", "return_dict", "rng")
-        checks.known(type(self).__name__, others, (*arrays, *self._reads_encoder, *self._labels, *every))
-        labels = {name: others.pop(name, None) for name in self._labels}
-        result = self._run(arrays | others, labels, options)
+        taken = (*arrays, *self.decoder_inputs, *self.label_names, *options, "return_dict", "rng")
+        checks.known(type(self).__name__, others, taken)
+        labels = {name: others.pop(name, None) for name in self.label_names}
+        result = self.run(self.module(rng), arrays | others, labels, options)
         return result if return_dict else result.as_plain_tuple()
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+    def run(self, m: Module, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+        """The base model, then the head."""
+        result, pooled = self.run_base(m, arrays, options)
+        return self.head(m, result, pooled, labels)
+
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        """What the class makes of the base model's results: its outputs and, where there are labels, their loss."""
         raise NotImplementedError
 
-    def _bert(self, arrays: dict[str, Any], options: dict[str, Any]) -> tuple[EncoderResult, Array | None]:
+    def run_base(self, m: Module, arrays: dict[str, Any], options: dict[str, Any]) -> tuple[EncoderResult, Any]:
         """Check the arguments of the base model and run it."""
-        has_cache = self.config.is_decoder and "use_cache" in self._reads_encoder
+        has_cache = self.config.is_decoder and "use_cache" in self.decoder_inputs
         use_cache = checks.flag("use_cache", arrays.pop("use_cache", None), has_cache and self.config.use_cache)
         if use_cache and not self.config.is_decoder:
             raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
-        checked = inputs.of_bert(self.config, self.dtype, **arrays)
-        w = self._weights.scope(self.base_model_prefix)
-        result, pooled = bert(w, self.config, use_cache=use_cache, **checked, **options)
-        if self.base_model_prefix:
-            result = result._replace(hidden=keep(w, "", result.hidden))
-        return result, pooled
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_parameters():,} parameters, {self.dtype}, {self.config!r})"
-
-
-ENCODER_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
-CACHE_INPUTS = ("past_key_values", "use_cache")
+        checked = inputs.check_inputs(self.config, self.dtype, **arrays)
+        if not self.base_model_prefix:
+            return bert(m, use_cache=use_cache, **checked, **options)
+        result, pooled = bert(m.bert, use_cache=use_cache, **checked, **options)
+        return result._replace(hidden=m.keep("bert", result.hidden)), pooled
 
 
 class BertModel(BertPreTrainedModel):
@@ -325,8 +123,9 @@ class BertModel(BertPreTrainedModel):
     """
 
     base_model_prefix = ""
-    _labels = ()
-    _reads_encoder = ENCODER_INPUTS + CACHE_INPUTS
+    label_names = ()
+    decoder_inputs = ENCODER_INPUTS + CACHE_INPUTS
+    construction_options = ("add_pooling_layer",)
 
     def __init__(
         self,
@@ -336,16 +135,17 @@ class BertModel(BertPreTrainedModel):
         rng: Rng = None,
         add_pooling_layer: bool = True,
     ) -> None:
-        self._has_pooler = add_pooling_layer
+        self.has_pooler = checks.flag("add_pooling_layer", add_pooling_layer, True)
         super().__init__(config, weights, rng=rng)
 
-    def _set_config(self, config: BertConfig) -> None:
-        super()._set_config(config)
+    def _begin(self, config: BertConfig, *, add_pooling_layer: bool | None = None) -> None:
+        if add_pooling_layer is not None:
+            self.has_pooler = checks.flag("add_pooling_layer", add_pooling_layer, True)
+        super()._begin(config)
         if config.model_type == "distilbert":
-            self._has_pooler = False
+            self.has_pooler = False
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, pooled = self._bert(arrays, options)
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
         return outputs.BaseModelOutputWithPoolingAndCrossAttentions(
             result.hidden, pooled, result.hidden_states, result.cache, result.attentions, result.cross_attentions
         )
@@ -354,13 +154,11 @@ class BertModel(BertPreTrainedModel):
 class _LanguageModel(BertPreTrainedModel):
     """A base model with `cls.predictions`."""
 
-    _has_pooler = False
+    has_pooler = False
+    functions = FUNCTIONS | heads.FUNCTIONS | {"cls": heads.language_model_head}
 
-    def _head_parameters(self) -> Parameters:
-        return parameters.language_model_head(self.config)
-
-    def _predictions(self, hidden: Array) -> Array:
-        return heads.predictions(self._weights.scope("cls.predictions"), self.config, hidden)
+    def head_parameters(self) -> Parameters:
+        return language_model_head_parameters(self.config)
 
 
 class BertLMHeadModel(_LanguageModel):
@@ -369,24 +167,24 @@ class BertLMHeadModel(_LanguageModel):
     Takes what `BertModel` takes; without `is_decoder` every position sees the token that it is to predict.
     """
 
-    _reads_encoder = ENCODER_INPUTS + CACHE_INPUTS
+    decoder_inputs = ENCODER_INPUTS + CACHE_INPUTS
 
-    def _set_config(self, config: BertConfig) -> None:
-        super()._set_config(config)
+    def _begin(self, config: BertConfig) -> None:
+        super()._begin(config)
         if not config.is_decoder:
             warn("BertLMHeadModel without is_decoder=True in its config sees the tokens it predicts")
 
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Write on from `input_ids`, token by token: see `npbert.generate`."""
-        from npbert.generation.search import generate  # here: generation is built on the models
-
         return generate(self, input_ids, **options)
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+    def run(self, m: Module, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
         if labels["labels"] is not None:
             arrays["use_cache"] = False
-        result, _ = self._bert(arrays, options)
-        logits = keep(self._weights.scope("cls"), "", self._predictions(result.hidden))  # [B, S, V]
+        return super().run(m, arrays, labels, options)
+
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        logits = heads.language_model_head(m.cls, result.hidden)  # [B, S, V]
         loss = _token_loss(labels["labels"], logits, heads.causal_language_model_loss)
         return outputs.CausalLMOutputWithCrossAttentions(
             loss, logits, result.cache, result.hidden_states, result.attentions, result.cross_attentions
@@ -396,11 +194,10 @@ class BertLMHeadModel(_LanguageModel):
 class BertForMaskedLM(_LanguageModel):
     """A masked language model: each position predicts its own token. `labels` `[B, S]`, -100 where nothing was masked."""
 
-    _reads_encoder = ENCODER_INPUTS
+    decoder_inputs = ENCODER_INPUTS
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, _ = self._bert(arrays, options)
-        logits = keep(self._weights.scope("cls"), "", self._predictions(result.hidden))  # [B, S, V]
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        logits = heads.language_model_head(m.cls, result.hidden)  # [B, S, V]
         loss = _token_loss(labels["labels"], logits, ops.cross_entropy)
         return outputs.MaskedLMOutput(loss, logits, result.hidden_states, result.attentions)
 
@@ -408,21 +205,17 @@ class BertForMaskedLM(_LanguageModel):
 class BertForPreTraining(_LanguageModel):
     """Both tasks of the paper at once. The loss, given `labels` `[B, S]` and `next_sentence_label` `[B]`, is their sum."""
 
-    _has_pooler = True
-    _labels = ("labels", "next_sentence_label")
+    has_pooler = True
+    label_names = ("labels", "next_sentence_label")
+    functions = FUNCTIONS | heads.FUNCTIONS | {"cls": heads.pretraining_heads}
 
-    def _head_parameters(self) -> Parameters:
-        return super()._head_parameters() | parameters.linear("cls.seq_relationship", 2, self.config.hidden_size)
+    def head_parameters(self) -> Parameters:
+        return super().head_parameters() | linear_parameters("cls.seq_relationship", 2, self.config.hidden_size)
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, pooled = self._bert(arrays, options)
-        assert pooled is not None
-        cls = self._weights.scope("cls")
-        logits = self._predictions(result.hidden)  # [B, S, V]
-        follows = heads.next_sentence(cls, pooled)  # [B, 2]
-        logits = keep(cls, "", logits)
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        logits, follows = heads.pretraining_heads(m.cls, result.hidden, pooled)  # [B, S, V], [B, 2]
         loss = None
-        if _both(labels):
+        if _are_given(labels):
             of_words = _token_loss(labels["labels"], logits, ops.cross_entropy)
             loss = of_words + _next_sentence_loss("next_sentence_label", labels["next_sentence_label"], follows)
         return outputs.BertForPreTrainingOutput(loss, logits, follows, result.hidden_states, result.attentions)
@@ -431,14 +224,13 @@ class BertForPreTraining(_LanguageModel):
 class BertForNextSentencePrediction(BertPreTrainedModel):
     """Does sentence B follow sentence A? `labels` `[B]`: 0 it does, 1 it does not."""
 
-    def _head_parameters(self) -> Parameters:
-        return parameters.linear("cls.seq_relationship", 2, self.config.hidden_size)
+    functions = FUNCTIONS | {"cls": heads.next_sentence_head}
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, pooled = self._bert(arrays, options)
-        assert pooled is not None
-        cls = self._weights.scope("cls")
-        logits = keep(cls, "", heads.next_sentence(cls, pooled))  # [B, 2]
+    def head_parameters(self) -> Parameters:
+        return linear_parameters("cls.seq_relationship", 2, self.config.hidden_size)
+
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        logits = heads.next_sentence_head(m.cls, pooled)  # [B, 2]
         loss = None if labels["labels"] is None else _next_sentence_loss("labels", labels["labels"], logits)
         return outputs.NextSentencePredictorOutput(loss, logits, result.hidden_states, result.attentions)
 
@@ -450,13 +242,11 @@ class BertForSequenceClassification(BertPreTrainedModel):
     which of them, `config.problem_type` says, or else `num_labels` and the type of the labels.
     """
 
-    def _head_parameters(self) -> Parameters:
-        return parameters.linear("classifier", self.config.num_labels, self.config.hidden_size)
+    def head_parameters(self) -> Parameters:
+        return linear_parameters("classifier", self.config.num_labels, self.config.hidden_size)
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, pooled = self._bert(arrays, options)
-        assert pooled is not None
-        logits = heads.classifier(self._weights, self.config, pooled, rng=options["rng"])  # [B, num_labels]
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        logits = heads.classify(m, pooled)  # [B, num_labels]
         loss = None if labels["labels"] is None else self._loss(logits, labels["labels"])
         return outputs.SequenceClassifierOutput(loss, logits, result.hidden_states, result.attentions)
 
@@ -476,16 +266,15 @@ class BertForSequenceClassification(BertPreTrainedModel):
 class BertForMultipleChoice(BertPreTrainedModel):
     """Which of C choices fits best? Inputs are `[B, C, S]`, `labels` `[B]`."""
 
-    def _head_parameters(self) -> Parameters:
-        return parameters.linear("classifier", 1, self.config.hidden_size)
+    def head_parameters(self) -> Parameters:
+        return linear_parameters("classifier", 1, self.config.hidden_size)
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
+    def run(self, m: Module, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
         tokens = inputs.which_tokens(arrays["input_ids"], arrays["inputs_embeds"])
         batch, choices = _leading_shape(tokens, arrays[tokens], 4 if tokens == "inputs_embeds" else 3)
         flat = {name: x if x is None or name == "head_mask" else _flatten_choices(name, x) for name, x in arrays.items()}
-        result, pooled = self._bert(flat, options)
-        assert pooled is not None
-        scores = heads.classifier(self._weights, self.config, pooled, rng=options["rng"])  # [B*C, 1]
+        result, pooled = self.run_base(m, flat, options)
+        scores = heads.classify(m, pooled)  # [B*C, 1]
         logits = scores.reshape(batch, choices)  # [B, C]
         loss = None
         if labels["labels"] is not None:
@@ -496,14 +285,13 @@ class BertForMultipleChoice(BertPreTrainedModel):
 class BertForTokenClassification(BertPreTrainedModel):
     """A label for every token. `labels` `[B, S]`, -100 where none counts."""
 
-    _has_pooler = False
+    has_pooler = False
 
-    def _head_parameters(self) -> Parameters:
-        return parameters.linear("classifier", self.config.num_labels, self.config.hidden_size)
+    def head_parameters(self) -> Parameters:
+        return linear_parameters("classifier", self.config.num_labels, self.config.hidden_size)
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, _ = self._bert(arrays, options)
-        logits = heads.classifier(self._weights, self.config, result.hidden, rng=options["rng"])  # [B, S, num_labels]
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        logits = heads.classify(m, result.hidden)  # [B, S, num_labels]
         loss = _token_loss(labels["labels"], logits, ops.cross_entropy)
         return outputs.TokenClassifierOutput(loss, logits, result.hidden_states, result.attentions)
 
@@ -511,45 +299,27 @@ class BertForTokenClassification(BertPreTrainedModel):
 class BertForQuestionAnswering(BertPreTrainedModel):
     """Where in the text is the answer? `start_positions` and `end_positions` are `[B]`; past the text means: not in it."""
 
-    _has_pooler = False
-    _labels = ("start_positions", "end_positions")
+    has_pooler = False
+    label_names = ("start_positions", "end_positions")
 
-    def _head_parameters(self) -> Parameters:
+    def head_parameters(self) -> Parameters:
         if self.config.num_labels != 2:
             raise InputError(f"config: question answering has num_labels 2 (start, end), got {self.config.num_labels}")
-        return parameters.linear("qa_outputs", 2, self.config.hidden_size)
+        return linear_parameters("qa_outputs", 2, self.config.hidden_size)
 
-    def _run(self, arrays: dict[str, Any], labels: dict[str, Any], options: dict[str, Any]) -> outputs.ModelOutput:
-        result, _ = self._bert(arrays, options)
-        start, end = heads.span(self._weights, result.hidden)  # [B, S] each
+    def head(self, m: Module, result: EncoderResult, pooled: Any, labels: dict[str, Any]) -> outputs.ModelOutput:
+        start, end = heads.find_span(m, result.hidden)  # [B, S] each
         loss = None
-        if _both(labels):
-            positions = [checks.integers(name, labels[name], (1, 2)) for name in self._labels]
-            for name, x in zip(self._labels, positions, strict=True):
+        if _are_given(labels):
+            positions = [checks.integers(name, labels[name], (1, 2)) for name in self.label_names]
+            for name, x in zip(self.label_names, positions, strict=True):
                 checks.with_shape(name, x, (len(start),) if x.ndim == 1 else (len(start), 1))
             loss = heads.span_loss(start, end, positions[0].reshape(-1), positions[1].reshape(-1))
         return outputs.QuestionAnsweringModelOutput(loss, start, end, result.hidden_states, result.attentions)
 
 
-MODELS: dict[str, type[BertPreTrainedModel]] = {
-    model.__name__: model
-    for model in (
-        BertModel,
-        BertLMHeadModel,
-        BertForMaskedLM,
-        BertForPreTraining,
-        BertForNextSentencePrediction,
-        BertForSequenceClassification,
-        BertForMultipleChoice,
-        BertForTokenClassification,
-        BertForQuestionAnswering,
-    )
-}
-"""The models by the name that a configuration's `architectures` gives."""
-
-
-def _both(labels: Mapping[str, Any]) -> bool:
-    """Whether there are labels; of labels that make one loss together, one alone would be of no use."""
+def _are_given(labels: Mapping[str, Any]) -> bool:
+    """Whether there are labels. Labels that make one loss together are refused one without the other."""
     missing = [name for name, x in labels.items() if x is None]
     if len(missing) == 1:
         raise InputError(f"{missing[0]}: belongs to {' and '.join(name for name in labels if name not in missing)}, got none")
@@ -569,7 +339,7 @@ def _next_sentence_loss(name: str, labels: Any, logits: Array) -> Array:
     return ops.cross_entropy(logits, wanted.reshape(-1))
 
 
-def _leading_shape(name: str, value: Any, rank: int) -> Sequence[int]:
+def _leading_shape(name: str, value: Any, rank: int) -> tuple[int, ...]:
     x = checks.as_array(name, value)
     if x.ndim != rank:
         raise InputError(f"{name}: takes {rank} dimensions, batch and choices first, got shape {list(x.shape)}")
@@ -582,14 +352,3 @@ def _flatten_choices(name: str, value: Any) -> Array:
     if x.ndim < 3:
         raise InputError(f"{name}: takes batch and choices as its first dimensions, got shape {list(x.shape)}")
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
-
-def float_type(dtype: DTypeLike) -> np.dtype[Any]:
-    """The type that a model computes in."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        raise InputTypeError(f"dtype: takes float32 or float64, got {dtype!r}") from None
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise InputTypeError(f"dtype: takes float32 or float64, got {found}")
-    return found

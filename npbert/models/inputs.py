@@ -48,7 +48,7 @@ def cache(value: object, config: BertConfig, batch: int, dtype: DTypeLike) -> tu
     return tuple(layers)
 
 
-def of_bert(
+def check_inputs(
     config: BertConfig,
     dtype: DTypeLike,
     *,

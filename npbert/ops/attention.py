@@ -1,8 +1,12 @@
-"""Attention, step by step."""
+"""Attention, step by step, and whole.
+
+Vaswani et al. 2017, "Attention is all you need"; for relative positions Shaw et al. 2018 and Huang et al. 2020.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -73,8 +77,25 @@ def log_softmax(x: Array) -> Array:
     return y
 
 
-def scaled_dot_product_attention(query: Array, key: Array, value: Array, mask: Array | None = None) -> Array:
-    """`softmax(q k^T / sqrt(H) + mask) v`, all four steps at once: q `[B, N, S, H]`, k and v `[B, N, T, H]`."""
-    scores = attention_scores(query, key)  # [B, N, S, T]
-    probs = softmax(scale_and_mask(scores, query.shape[-1], mask))  # [B, N, S, T]
-    return probs @ value  # [B, N, S, H]
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None = None,
+    *,
+    relative_scores: Callable[[Array, Array], Array] | None = None,
+    change_probs: Callable[[Array], Array] = lambda probs: probs,
+    keep: Callable[[str, Array], Array] = lambda name, x: x,
+) -> tuple[Array, Array]:
+    """`softmax((q k^T + r) / sqrt(H) + mask) v`: q `[B, N, S, H]`, k and v `[B, N, T, H]`, mask 0 or very negative.
+
+    `relative_scores(query, key)` computes r, what the distance between a query and a key adds; without it r is 0.
+    `change_probs` changes the probabilities on their way to the values (dropout, head mask), and `keep(name, x)` sees every
+    step. Returns the context `[B, N, S, H]` and the probabilities `[B, N, S, T]` that weighed the values.
+    """
+    scores = keep(":scores", attention_scores(query, key))  # [B, N, S, T]
+    if relative_scores is not None:
+        scores = scores + keep(":relative_scores", relative_scores(query, key))
+    scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask))
+    probs = keep(":probs", change_probs(softmax(scores)))  # [B, N, S, T]
+    return probs @ value, probs

@@ -20,7 +20,7 @@ from npbert.tasks.rows import TokenRow, longest_row, token_rows
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 DEFAULT_LENGTH = 384
@@ -30,7 +30,7 @@ NO_SCORE_YET = 1000000.0  # above every probability: the smallest over all spans
 
 
 def question_answering(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Any = None,
     *,
@@ -133,7 +133,7 @@ def _question_and_context(name: str, value: object) -> tuple[str, str]:
 
 
 def _span_lengths(
-    model: BertPreTrainedModel, tokenizer: BertTokenizer, max_seq_len: int | None, doc_stride: int | None
+    model: PreTrainedModel, tokenizer: BertTokenizer, max_seq_len: int | None, doc_stride: int | None
 ) -> tuple[int, int]:
     """How many tokens a span has, question included, and by how many it overlaps the next."""
     longest = longest_row(model, tokenizer)

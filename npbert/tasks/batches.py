@@ -22,7 +22,7 @@ from npbert.tasks.rows import Encode, TokenRow
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 WINDOW_ITEMS = 512
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 
 def answer_all(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Any,
     *,
@@ -118,7 +118,7 @@ def _characters(value: object) -> int:
     return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
-def _check_lengths(model: BertPreTrainedModel, items: Sequence[Item], rows: Sequence[Sequence[TokenRow]], hint: str) -> None:
+def _check_lengths(model: PreTrainedModel, items: Sequence[Item], rows: Sequence[Sequence[TokenRow]], hint: str) -> None:
     longest = model.config.max_position_embeddings
     for item, of_item in zip(items, rows, strict=True):
         length = max(map(len, of_item), default=0)
@@ -127,7 +127,7 @@ def _check_lengths(model: BertPreTrainedModel, items: Sequence[Item], rows: Sequ
 
 
 def _run(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     rows: Sequence[TokenRow],
     read: Callable[[Any, Batch], Sequence[Read]],

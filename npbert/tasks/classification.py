@@ -15,7 +15,7 @@ from npbert.types import Array
 
 if TYPE_CHECKING:
     from npbert.bert.config import BertConfig
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 TextOrPair: TypeAlias = str | Mapping[str, str] | tuple[str, str]
@@ -24,7 +24,7 @@ FUNCTIONS: dict[str, Callable[[Array], Array]] = {"softmax": ops.softmax, "sigmo
 
 
 def text_classification(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: TextOrPair | Sequence[TextOrPair] | Iterable[TextOrPair],
     *,
@@ -89,7 +89,7 @@ def _function_name(config: BertConfig, given: str | None) -> str:
 
 
 def next_sentence(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Mapping[str, str] | tuple[str, str] | Sequence[Any] | Iterable[Any],
     *,

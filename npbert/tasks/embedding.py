@@ -9,7 +9,8 @@ import numpy as np
 
 from npbert.checks import one_or_more_texts, unicode_text
 from npbert.errors import InputError, InputTypeError
-from npbert.models.bert import BertModel, BertPreTrainedModel
+from npbert.models.base import PreTrainedModel
+from npbert.models.bert import BertModel
 from npbert.tasks.batches import Batch, answer_all
 from npbert.tasks.inputs import Item
 from npbert.tasks.pooling import Pooling, pool, pooling_of, unit
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from npbert.text.tokenizer import BertTokenizer
 
 
-def base_of(model: BertPreTrainedModel) -> BertModel:
+def base_of(model: PreTrainedModel) -> BertModel:
     """The base of a model with a head: the same arrays, and no time spent on logits."""
     if isinstance(model, BertModel):
         return model
-    if not isinstance(model, BertPreTrainedModel) or not model.base_model_prefix:
+    if not isinstance(model, PreTrainedModel) or not model.base_model_prefix:
         raise InputTypeError(f"model: takes a BertModel, or a model with a head on one, got {type(model).__name__}")
     prefix = f"{model.base_model_prefix}."
     weights = {name.removeprefix(prefix): array for name, array in model.state_dict().items() if name.startswith(prefix)}
@@ -35,7 +36,7 @@ def base_of(model: BertPreTrainedModel) -> BertModel:
 
 
 def embed(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
@@ -82,7 +83,7 @@ def embed(
 
 
 def similarity(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     first: str | Sequence[str],
     second: str | Sequence[str] | None = None,
@@ -107,7 +108,7 @@ def similarity(
 
 
 def feature_extraction(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,

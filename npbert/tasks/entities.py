@@ -20,7 +20,7 @@ from npbert.tasks.rows import TokenRow, longest_row, token_rows
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
@@ -48,7 +48,7 @@ class Labelled(NamedTuple):
 
 
 def token_classification(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: Any,
     *,

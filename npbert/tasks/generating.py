@@ -45,8 +45,8 @@ def text_generation(
     tokens are written, or as many as the model has positions for: drawn from `rng` at temperature 0.7 (`do_sample=False` takes
     the likeliest), or by an `EncoderDecoderModel` found with 4 beams.
     """
-    from npbert.generation.search import generate
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.generating import generate
 
     check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
     reads_first = isinstance(model, EncoderDecoderModel)
@@ -89,7 +89,8 @@ def text_generation(
 
 def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:
     """The options of a call, completed with how to search; and whether the call or the checkpoint says how long texts get."""
-    from npbert.generation.search import GenerationConfig, settings_of
+    from npbert.generation import GenerationConfig
+    from npbert.models.generating import settings_of
 
     stored, unset, options = settings_of(model, {}), GenerationConfig(), dict(given)
     lengths = (given.get("max_length"), stored.max_length, stored.max_new_tokens)

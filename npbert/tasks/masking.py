@@ -15,7 +15,7 @@ from npbert.tasks.rows import TokenRow, encode_texts
 from npbert.types import Array
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 TOKENS_PER_BATCH = 1024  # logits over the vocabulary: 30522 numbers for every token
@@ -30,7 +30,7 @@ class Guesses(NamedTuple):
 
 
 def fill_mask(
-    model: BertPreTrainedModel,
+    model: PreTrainedModel,
     tokenizer: BertTokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
@@ -158,8 +158,7 @@ def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generat
     tokens = checks.integers("input_ids", input_ids, (1, 2))
     if not isinstance(rng, np.random.Generator):
         raise InputTypeError(f"rng: takes a numpy.random.Generator, got {shown(rng)}")
-    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
-        raise InputError(f"probability: takes a number from 0 to 1, got {shown(probability)}")
+    checks.number("probability", probability, least=0, most=1)
     if tokenizer.mask_token_id is None:
         raise InputError("tokenizer: masking needs a mask token, and the tokenizer has none")
     tokens = checks.ids("input_ids", tokens, len(tokenizer), rank=tokens.ndim)

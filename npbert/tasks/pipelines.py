@@ -22,7 +22,7 @@ from npbert.types import StrPath
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
 
@@ -33,9 +33,7 @@ class Task(NamedTuple):
     model_class: str  # what a checkpoint is loaded as
 
 
-def sentence_similarity(
-    model: BertPreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None
-) -> Any:
+def sentence_similarity(model: PreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None) -> Any:
     """How alike a sentence and others are, `{"source_sentence": ..., "sentences": [...]}`: a cosine for each of the others."""
 
     def compare(item: Item) -> list[float]:
@@ -72,7 +70,7 @@ class Pipeline:
     The options of a call win over those that the pipeline was made with.
     """
 
-    def __init__(self, task: str, model: BertPreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
+    def __init__(self, task: str, model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
         self.task, self.model, self.tokenizer = task, model, tokenizer
         self.options = dict(options)
         self._function = TASKS[task].function
@@ -101,7 +99,7 @@ class Pipeline:
 
 def pipeline(
     task: str,
-    model: BertPreTrainedModel | StrPath | None = None,
+    model: PreTrainedModel | StrPath | None = None,
     tokenizer: BertTokenizer | StrPath | None = None,
     *,
     revision: str | None = None,
@@ -121,7 +119,7 @@ def pipeline(
     if model is None:
         raise InputError(f"model: {task} needs a {TASKS[task].model_class}, or the path or hub id of a checkpoint for it")
     if tokenizer is None:
-        tokenizer = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", "")
+        tokenizer = os.fspath(model) if isinstance(model, str | os.PathLike) else str(getattr(model, "name_or_path", ""))
         if not tokenizer:
             raise InputError("tokenizer: the model was not loaded from a checkpoint that has one; pass a BertTokenizer")
     loaded = _load(task, model, {**where, **(model_kwargs or {})}) if isinstance(model, str | os.PathLike) else model
@@ -134,7 +132,7 @@ def pipeline(
 
 def _load(task: str, path_or_id: StrPath, options: Mapping[str, Any]) -> Any:
     from npbert.checkpoints.hub import find_config, read_json
-    from npbert.models.bert import MODELS
+    from npbert.models.auto import MODELS
 
     where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
     if task == "text-generation" and read_json(find_config(path_or_id, **where)).get("model_type") == "encoder-decoder":

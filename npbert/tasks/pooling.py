@@ -18,7 +18,7 @@ from npbert.errors import FileError, InputError, listed, shown
 from npbert.types import Array, StrPath
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
 
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len")
 TINY = 1e-12  # vectors are divided by their length, or by this if they are shorter
@@ -169,10 +169,10 @@ def unit(vectors: Array) -> Array:
     return vectors / np.maximum(lengths, TINY)
 
 
-_poolings: weakref.WeakKeyDictionary[BertPreTrainedModel, tuple[str, Pooling]] = weakref.WeakKeyDictionary()
+_poolings: weakref.WeakKeyDictionary[PreTrainedModel, tuple[str, Pooling]] = weakref.WeakKeyDictionary()
 
 
-def pooling_of(model: BertPreTrainedModel, **where: Any) -> Pooling:
+def pooling_of(model: PreTrainedModel, **where: Any) -> Pooling:
     """The pooling of the checkpoint that the model was loaded from; mean pooling for a model that came from none.
 
     The files are read once for each model, because asking the hub for a file that may not exist takes a moment. `where` is

@@ -12,7 +12,7 @@ from npbert.tasks.inputs import Item, text_or_pair
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-    from npbert.models.bert import BertPreTrainedModel
+    from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
 
 TOKENIZER_OPTIONS = ("truncation", "max_length", "padding", "add_special_tokens")
@@ -40,12 +40,12 @@ def token_rows(tokenizer: BertTokenizer, encoding: BatchEncoding) -> list[TokenR
     return [TokenRow({name: encoding[name][number] for name in names}, row) for number, row in enumerate(encodings)]
 
 
-def longest_row(model: BertPreTrainedModel, tokenizer: BertTokenizer) -> int:
+def longest_row(model: PreTrainedModel, tokenizer: BertTokenizer) -> int:
     """How many tokens the model takes: the smaller of its own limit and its tokenizer's."""
     return min(model.config.max_position_embeddings, tokenizer.model_max_length)
 
 
-def encode_texts(model: BertPreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any] | None = None) -> Encode:
+def encode_texts(model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any] | None = None) -> Encode:
     """An `Encode` that makes one row of each text or pair, with some of the tokenizer's options.
 
     An option that is None has its default. `truncation` without `max_length` cuts to what the model takes. `padding=True`

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import npbert
-from npbert import BertConfig, Weights
-from npbert.bert import bert
+from npbert import BertConfig
+from npbert.bert.attention import self_attention
+from npbert.bert.layer import feed_forward
+from npbert.bert.pooler import pooler
 
 from ..builders import POSITION_TYPES, assert_close, build, ids, tiny
 
@@ -247,13 +249,11 @@ def test_feed_forward_takes_chunks_of_the_configured_size() -> None:
 
 def test_functions_can_be_called_alone() -> None:
     model = build("BertModel", tiny())
-    w, x = Weights(model.state_dict()), np.random.default_rng(0).normal(size=(1, 3, 12))
-    context, probs, (key, value) = bert.self_attention(
-        w.scope("encoder.layer.0.attention.self"), model.config, x, x, mask=np.zeros((1, 1, 1, 3))
-    )
+    m, x = model.module(), np.random.default_rng(0).normal(size=(1, 3, 12))
+    context, probs, (key, value) = self_attention(m.encoder.layer[0].attention.self, x, mask=np.zeros((1, 1, 1, 3)))
     assert (context.shape, probs.shape, key.shape, value.shape) == ((1, 3, 12), (1, 3, 3, 3), (1, 3, 3, 4), (1, 3, 3, 4))
     allowed = np.ones((1, 3, 3))
     name = "encoder.layer.0.attention.self"
     assert_close(context, attended(x, x, model.state_dict(), name, allowed, config=model.config, relative=False), 1e-13)
-    assert bert.pooler(w.scope("pooler"), model.config, x).shape == (1, 12)
-    assert bert.feed_forward(w.scope("encoder.layer.0"), model.config, x).shape == (1, 3, 12)
+    assert pooler(m.pooler, x).shape == (1, 12)
+    assert feed_forward(m.encoder.layer[0], x).shape == (1, 3, 12)

@@ -9,7 +9,7 @@ import pytest
 
 import npbert
 from npbert import BertConfig
-from npbert.bert import parameters
+from npbert.bert.parameters import base_parameters
 
 from ..builders import CLASSES, tiny
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:BertLMHeadModel without is_decod
 def size_of(model_class: str, config: BertConfig) -> int:
     """The number of parameters, counted from their shapes: nothing of that size is allocated."""
     model = getattr(npbert, model_class).without_weights(config)
-    return sum(math.prod(parameter.shape) for parameter in model.parameters().values())
+    return sum(math.prod(parameter.shape) for parameter in model.expected_parameters().values())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_num_parameters_counts_tied_tables_once() -> None:
 
 def test_shapes() -> None:
     config = tiny(position_embedding_type="relative_key", is_decoder=True, add_cross_attention=True, pruned_heads={1: [0, 2]})
-    shapes = {name: parameter.shape for name, parameter in parameters.base(config, pooler=False).items()}
+    shapes = {name: parameter.shape for name, parameter in base_parameters(config, pooler=False).items()}
     assert shapes["embeddings.word_embeddings.weight"] == (31, 12)
     assert shapes["embeddings.position_embeddings.weight"] == (17, 12)
     assert shapes["embeddings.token_type_embeddings.weight"] == (3, 12)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import npbert
-from npbert.checkpoints import distilbert, tensorflow
-from npbert.checkpoints.names import fit_to, from_tensorflow
+from npbert.checkpoints import names, tensorflow
+from npbert.checkpoints.names import arrays_from_tensorflow, fit_to
 from npbert.errors import InputError
 
 DATA = Path(__file__).parent / "data" / "tf"
@@ -57,7 +57,7 @@ def arrays(*names):
 )
 def test_tensorflow_names(variable, name, transposed):
     array = np.arange(6).reshape(2, 3)
-    ((found, value),) = from_tensorflow({variable: array}).items()
+    ((found, value),) = arrays_from_tensorflow({variable: array}).items()
     assert found == name
     np.testing.assert_array_equal(value, array.T if transposed else array)
 
@@ -66,17 +66,17 @@ def test_what_only_training_needs_is_left_out():
     kernel = "bert/pooler/dense/kernel"
     slots = ("adam_m", "adam_v", "AdamWeightDecayOptimizer", "AdamWeightDecayOptimizer_1", "LAMB", "LAMB_1", "Adam", "Adam_1")
     variables = arrays(kernel, "global_step", "beta1_power", "beta2_power", *(f"{kernel}/{slot}" for slot in slots))
-    assert list(from_tensorflow(variables)) == ["bert.pooler.dense.weight"]
+    assert list(arrays_from_tensorflow(variables)) == ["bert.pooler.dense.weight"]
 
 
 def test_two_variables_of_one_name_are_refused():
     with pytest.raises(InputError, match=r"two TensorFlow variables are both bert\.x\.weight; the second is bert/x/gamma"):
-        from_tensorflow(arrays("bert/x/kernel", "bert/x/gamma"))
+        arrays_from_tensorflow(arrays("bert/x/kernel", "bert/x/gamma"))
 
 
 def test_object_checkpoints_are_refused():
     with pytest.raises(InputError, match="TensorFlow 2 object checkpoint"):
-        from_tensorflow(tensorflow.read(DATA / "dtypes"))
+        arrays_from_tensorflow(tensorflow.read(DATA / "dtypes"))
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_tensorflow_checkpoint_is_all_that_a_model_wants(directory, model):
     config = npbert.BertConfig.from_dict(
         json.loads((DATA / directory / "bert_config.json").read_text()), num_labels=3 if directory == "classifier" else 2
     )
-    wanted = model(config, rng=np.random.default_rng(0)).parameters()
-    fit = fit_to(wanted, from_tensorflow(tensorflow.read(DATA / directory)))
+    wanted = model(config, rng=np.random.default_rng(0)).expected_parameters()
+    fit = fit_to(wanted, arrays_from_tensorflow(tensorflow.read(DATA / directory)))
     assert fit.missing == []
     assert all("cls." in name or "pooler" in name for name in fit.unexpected)
     assert {name: array.shape for name, array in fit.weights.items()} == {name: p.shape for name, p in wanted.items()}
@@ -131,7 +131,7 @@ def test_tensorflow_checkpoints_become_what_the_reference_makes_of_them(monkeypa
     model.tie_weights()
     expected = {key: value.numpy() for key, value in model.state_dict().items()}
 
-    fit = fit_to(expected, from_tensorflow(tensorflow.read(DATA / directory)))
+    fit = fit_to(expected, arrays_from_tensorflow(tensorflow.read(DATA / directory)))
     assert fit.missing == []
     for key, value in expected.items():
         np.testing.assert_array_equal(fit.weights[key], value, err_msg=key)
@@ -283,8 +283,8 @@ def test_missing_and_unexpected_are_what_the_reference_says(tmp_path, saved, loa
     ],
 )
 def test_distilbert_names(theirs, ours):
-    assert distilbert.bert_name(theirs) == ours
-    assert distilbert.distilbert_name(ours) == theirs
+    assert names.name_from_distilbert(theirs) == ours
+    assert names.name_to_distilbert(ours) == theirs
 
 
 def test_distilbert_config():
@@ -304,21 +304,21 @@ def test_distilbert_config():
         "sinusoidal_pos_embds": True,
         "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
     }
-    config = npbert.BertConfig.from_dict(distilbert.config_from_distilbert(fields))
+    config = npbert.BertConfig.from_dict(names.fields_from_distilbert(fields))
     assert config.architectures == ["BertForSequenceClassification"]
     assert (config.vocab_size, config.hidden_size, config.num_hidden_layers) == (99, 24, 3)
     assert (config.num_attention_heads, config.intermediate_size, config.hidden_act) == (4, 48, "relu")
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.dropout_of_classifier) == (0.15, 0.25, 0.35)
     assert (config.type_vocab_size, config.pooler_act, config.layer_norm_eps) == (0, "relu", 1e-12)
     assert config.id2label == {0: "NEGATIVE", 1: "POSITIVE"}
-    assert distilbert.config_to_distilbert(distilbert.config_from_distilbert(fields)) == fields
+    assert names.fields_to_distilbert(names.fields_from_distilbert(fields)) == fields
 
 
 def test_distilbert_has_its_own_defaults():
-    config = npbert.BertConfig.from_dict(distilbert.config_from_distilbert({"model_type": "distilbert"}))
+    config = npbert.BertConfig.from_dict(names.fields_from_distilbert({"model_type": "distilbert"}))
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 6, 12)
     assert (config.intermediate_size, config.dropout_of_classifier) == (3072, 0.2)
-    tokens = distilbert.config_from_distilbert({"architectures": ["DistilBertForTokenClassification"], "dropout": 0.3})
+    tokens = names.fields_from_distilbert({"architectures": ["DistilBertForTokenClassification"], "dropout": 0.3})
     assert npbert.BertConfig.from_dict(tokens).dropout_of_classifier == 0.3
 
 
@@ -346,14 +346,14 @@ def test_distilbert_computes_what_the_reference_does(name):
         for parameter in reference.parameters():
             parameter.copy_(torch.randn(parameter.shape))
     fields = json.loads(config.to_json_string(use_diff=False))
-    ours = npbert.BertConfig.from_dict(distilbert.config_from_distilbert(fields))
+    ours = npbert.BertConfig.from_dict(names.fields_from_distilbert(fields))
     kind = getattr(npbert, f"Bert{name}")
     options = {"add_pooling_layer": False} if name == "Model" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wanted = kind(ours, rng=np.random.default_rng(0), **options).parameters()
+        wanted = kind(ours, rng=np.random.default_rng(0), **options).expected_parameters()
     given = {key: value.numpy() for key, value in reference.state_dict().items()}
-    fit = fit_to(wanted, distilbert.from_distilbert(given))
+    fit = fit_to(wanted, names.arrays_from_distilbert(given))
     assert (fit.missing, fit.unexpected) == ([], [])
     model = kind(ours, weights=fit.weights, **options)
 
@@ -369,7 +369,7 @@ def test_distilbert_computes_what_the_reference_does(name):
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=2e-5, atol=2e-5)
 
-    back = distilbert.to_distilbert(model.state_dict())
+    back = names.arrays_to_distilbert(model.state_dict())
     assert set(back) == set(given)
     for key, value in given.items():
         np.testing.assert_array_equal(back[key], value)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from npbert.checkpoints import reading, safetensors
+from npbert.checkpoints import reading, safetensors, shards
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
 
 EXAMPLES = settings().max_examples  # the profile decides
@@ -81,7 +81,8 @@ def test_round_trip_by_way_of_the_library(tmp_path_factory: pytest.TempPathFacto
     same(load_file(path), tensors)
     read = safetensors.read(path)
     same(read, tensors)
-    assert list(read) == list(tensors)
+    by_width = sorted(tensors, key=lambda name: -tensors[name].itemsize)
+    assert [name for name in read if read[name].size] == [name for name in by_width if tensors[name].size]
     save_file(tensors, path)
     same(safetensors.read(path), tensors)
 
@@ -240,7 +241,7 @@ def test_missing_places(tmp_path: Path) -> None:
         safetensors.read(tmp_path)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "fifo")
-        with pytest.raises(FileError, match="no regular file"):  # to open it would wait for a writer, for ever
+        with pytest.raises(FileError, match="a pipe or a device"):  # to open it would wait for a writer, for ever
             safetensors.read(tmp_path / "fifo")
     with pytest.raises(MissingFileError, match="nowhere does not exist"):
         safetensors.write(tmp_path / "nowhere" / "x", {})
@@ -261,7 +262,7 @@ def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_fits_into_one_file(tmp_path: Path) -> None:
     tensors = {"a": np.ones(3), "b": np.zeros(2)}
-    assert safetensors.write_sharded(tmp_path / "new" / "dir", tensors) == {"model.safetensors": ["a", "b"]}
+    assert shards.write(tmp_path / "new" / "dir", tensors) == {"model.safetensors": ["a", "b"]}
     assert os.listdir(tmp_path / "new" / "dir") == ["model.safetensors"]
     same(load_file(tmp_path / "new" / "dir" / "model.safetensors"), tensors)
     assert safetensors.read_metadata(tmp_path / "new" / "dir" / "model.safetensors") == {"format": "pt"}
@@ -277,7 +278,7 @@ def test_cuts_where_the_reference_cuts(tmp_path: Path, sizes: list[int]) -> None
     expected = split_state_dict_into_shards_factory(
         tensors, get_storage_size=len, filename_pattern="model{suffix}.safetensors", max_shard_size=10
     )
-    assert safetensors.write_sharded(tmp_path, tensors, 10) == expected.filename_to_tensors
+    assert shards.write(tmp_path, tensors, 10) == expected.filename_to_tensors
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     assert index == {"metadata": expected.metadata, "weight_map": expected.tensor_to_filename}
     together: dict[str, np.ndarray] = {}
@@ -291,9 +292,7 @@ def test_cuts_where_the_reference_cuts(tmp_path: Path, sizes: list[int]) -> None
 def test_progress_counts_every_byte(tmp_path: Path) -> None:
     for size in (20, "1GB"):
         counted: list[int] = []
-        safetensors.write_sharded(
-            tmp_path, {"a": np.ones(3), "b": np.ones(4, np.int8), "c": np.ones(0)}, size, progress=counted.append
-        )
+        shards.write(tmp_path, {"a": np.ones(3), "b": np.ones(4, np.int8), "c": np.ones(0)}, size, progress=counted.append)
         assert sorted(counted) == [0, 4, 24]
 
 
@@ -302,14 +301,14 @@ def test_later_save_clears_what_the_earlier_left(tmp_path: Path) -> None:
     others = ["config.json", "model-1.safetensors", "pytorch_model.bin"]
     for name in others:
         (tmp_path / name).write_text("not ours")
-    shards = [f"model-{i:05d}-of-00003.safetensors" for i in (1, 2, 3)]
+    three = [f"model-{i:05d}-of-00003.safetensors" for i in (1, 2, 3)]
     for size, expected in (
-        (16, [*shards, "model.safetensors.index.json"]),
+        (16, [*three, "model.safetensors.index.json"]),
         (1 << 10, ["model.safetensors"]),
-        (16, [*shards, "model.safetensors.index.json"]),
+        (16, [*three, "model.safetensors.index.json"]),
         (32, [f"model-{i:05d}-of-00002.safetensors" for i in (1, 2)] + ["model.safetensors.index.json"]),
     ):
-        safetensors.write_sharded(tmp_path, tensors, size)
+        shards.write(tmp_path, tensors, size)
         assert sorted(os.listdir(tmp_path)) == sorted(others + expected)
 
 
@@ -330,7 +329,7 @@ def test_a_crash_between_renames_never_mixes_two_saves(
     step = 0
     while not finished:
         home = tmp_path / str(step)
-        safetensors.write_sharded(home, {name: np.full(8, 0, np.uint8) for name in names}, 64 // before)
+        shards.write(home, {name: np.full(8, 0, np.uint8) for name in names}, 64 // before)
         left = step
 
         def counted(function: Any) -> Any:
@@ -349,7 +348,7 @@ def test_a_crash_between_renames_never_mixes_two_saves(
             for owner, change in changes:
                 patch.setattr(owner, change, counted(getattr(owner, change)))
             try:
-                safetensors.write_sharded(home, {name: np.full(8, 1, np.uint8) for name in names}, 64 // after)
+                shards.write(home, {name: np.full(8, 1, np.uint8) for name in names}, 64 // after)
                 finished = True
             except Crash:
                 pass
@@ -367,14 +366,14 @@ def test_a_crash_between_renames_never_mixes_two_saves(
 
 
 def test_failed_sharded_save_leaves_the_old_one(tmp_path: Path) -> None:
-    safetensors.write_sharded(tmp_path, {"a": np.ones(3)})
+    shards.write(tmp_path, {"a": np.ones(3)})
     with pytest.raises(InputTypeError, match="'c'"):
-        safetensors.write_sharded(tmp_path, {"a": np.zeros(3), "c": np.ones(3, complex)}, 10)
+        shards.write(tmp_path, {"a": np.zeros(3), "c": np.ones(3, complex)}, 10)
     with pytest.raises(InputError, match="max_shard_size"):
-        safetensors.write_sharded(tmp_path, {"a": np.zeros(3)}, "lots")
+        shards.write(tmp_path, {"a": np.zeros(3)}, "lots")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
-        safetensors.write_sharded(tmp_path / "file", {"a": np.zeros(3)})
+        shards.write(tmp_path / "file", {"a": np.zeros(3)})
     assert load_file(tmp_path / "model.safetensors")["a"].tolist() == [1, 1, 1]
 
 
@@ -383,57 +382,65 @@ def test_failed_sharded_save_leaves_the_old_one(tmp_path: Path) -> None:
 F32 = "F32"
 HOSTILE = {
     "empty": (b"", "is empty"),
-    "seven bytes": (b"\0" * 7, "has 7 bytes"),
-    "length past the end": (struct.pack("<Q", 1 << 40) + b"{}", "claims 1099511627776 bytes, and 2 follow"),
+    "seven bytes": (b"\0" * 7, "header too small"),
+    "length past the end": (struct.pack("<Q", 1 << 40) + b"{}", "claims 1099511627776 bytes; at most 4194304 are taken"),
     "length that wraps": (b"\xff" * 8 + b"{}", "claims 18446744073709551615 bytes"),
-    "length that is sane yet wrong": (struct.pack("<Q", 3) + b"{}", "claims 3 bytes, and 2 follow"),
-    "no header": (struct.pack("<Q", 0), "does not begin with"),
-    "array": (make([]), "does not begin with"),
-    "space first": (make(b" {}"), "does not begin with"),
-    "not JSON": (make(b"{]"), "is not JSON"),
-    "not UTF-8": (make(b'{"\xff": 1}'), "is not UTF-8"),
-    "NUL padding": (make(b"{}\0\0"), "is not JSON"),
-    "nested": (make(b'{"a":' * 100_000), "nested too deeply"),
-    "nested arrays": (make(b'{"a":' + b"[" * 1_000_000), "nested too deeply"),
-    "same name twice": (make(b'{"a":1,"b":2,"a":3}'), "key 'a' twice"),
+    "length that is sane yet wrong": (struct.pack("<Q", 3) + b"{}", "invalid header length"),
+    "no header": (struct.pack("<Q", 0), "invalid JSON in header: EOF"),
+    "array": (make([]), "invalid type: sequence"),
+    "not JSON": (make(b"{]"), "invalid JSON"),
+    "not UTF-8": (make(b'{"\xff": 1}'), "invalid UTF-8"),
+    "NUL padding": (make(b"{}\0\0"), "trailing characters"),
+    "nested": (make(b'{"a":' * 100_000), "recursion limit exceeded"),
+    "nested arrays": (make(b'{"a":' + b"[" * 1_000_000), "recursion limit exceeded"),
+    "same name twice": (
+        make(
+            b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]},'
+            b'"a":{"dtype":"U8","shape":[4],"data_offsets":[8,12]}}',
+            b"1" * 12,
+        ),
+        "invalid offset for tensor `b`",
+    ),
     "same field twice": (
         make(b'{"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}}', b"1234"),
-        "'dtype' twice",
+        "duplicate field `dtype`",
     ),
-    "a hundred thousand digits": (make(b'{"a":' + b"9" * 100_000 + b"}"), "100000 digits"),
-    "NaN": (make(b'{"a":NaN}'), "NaN"),
-    "metadata of numbers": (make({"__metadata__": {"a": 1}}), "__metadata__ is not an object of strings"),
-    "metadata of text": (make({"__metadata__": "a"}), "__metadata__ is not an object of strings"),
-    "entry is no object": (make({"a": 3}), "'a' is not described by"),
-    "no dtype": (make({"a": {"shape": [], "data_offsets": [0, 0]}}), "'a' is not described by"),
-    "another field": (make({"a": entry(0, 0) | {"x": 1}}), "'a' is not described by"),
-    "unknown dtype": (make({"a": entry(0, 4, [1], "F31")}, b"1234"), "'a' has dtype 'F31'; taken are F64"),
-    "dtype is no text": (make({"a": entry(0, 4) | {"dtype": ["F32"]}}, b"1234"), "'a' has dtype a list"),
-    "complex": (make({"a": entry(0, 8, [1], "C64")}, b"12345678"), "'a' has dtype 'C64': complex"),
+    "a hundred thousand digits": (make(b'{"a":' + b"9" * 100_000 + b"}"), "number out of range"),
+    "NaN": (make(b'{"a":NaN}'), "expected value"),
+    "metadata of numbers": (make({"__metadata__": {"a": 1}}), "invalid type: integer `1`, expected a string"),
+    "metadata of text": (make({"__metadata__": "a"}), 'invalid type: string "a", expected a map'),
+    "entry is no object": (make({"a": 3}), "expected struct TensorInfo"),
+    "no dtype": (make({"a": {"shape": [], "data_offsets": [0, 0]}}), "missing field `dtype`"),
+    "unknown dtype": (make({"a": entry(0, 4, [1], "F31")}, b"1234"), "unknown variant `F31`"),
+    "dtype is no text": (make({"a": entry(0, 4) | {"dtype": ["F32"]}}, b"1234"), "invalid type: sequence"),
+    "complex": (make({"a": entry(0, 8, [1], "C64")}, b"12345678"), "'a' has dtype 'C64': complex|unknown variant `C64`"),
     "8-bit floats": (make({"a": entry(0, 1, [1], "F8_E4M3")}, b"1"), "'a' has dtype 'F8_E4M3': floats of 8 bits"),
-    "negative length": (make({"a": entry(0, 4, [-1])}, b"1234"), "not a list of lengths"),
-    "two negative lengths": (make({"a": entry(0, 4, [-1, -1])}, b"1234"), "not a list of lengths"),
-    "fraction": (make({"a": entry(0, 4, [1.0])}, b"1234"), "not a list of lengths"),
-    "truth for a length": (make({"a": entry(0, 4, [True])}, b"1234"), "not a list of lengths"),
-    "text for a length": (make({"a": entry(0, 4, ["1"])}, b"1234"), "not a list of lengths"),
-    "shape is no list": (make({"a": entry(0, 4) | {"shape": 1}}, b"1234"), "not a list of lengths"),
-    "product that wraps to 4": (make({"a": entry(0, 4, [(1 << 62) + 1])}, b"1234"), "needs 18446744073709551620 bytes"),
-    "product that wraps to 0": (make({"a": entry(0, 0, [1 << 32, 1 << 32])}), "needs 73786976294838206464 bytes"),
+    "negative length": (make({"a": entry(0, 4, [-1])}, b"1234"), "integer `-1`, expected usize"),
+    "two negative lengths": (make({"a": entry(0, 4, [-1, -1])}, b"1234"), "integer `-1`, expected usize"),
+    "fraction": (make({"a": entry(0, 4, [1.0])}, b"1234"), "floating point `1.0`, expected usize"),
+    "truth for a length": (make({"a": entry(0, 4, [True])}, b"1234"), "boolean `true`, expected usize"),
+    "text for a length": (make({"a": entry(0, 4, ["1"])}, b"1234"), 'string "1", expected usize'),
+    "shape is no list": (make({"a": entry(0, 4) | {"shape": 1}}, b"1234"), "integer `1`, expected a sequence"),
+    "product that wraps to 4": (make({"a": entry(0, 4, [(1 << 62) + 1])}, b"1234"), "overflow computing buffer size"),
+    "product that wraps to 0": (make({"a": entry(0, 0, [1 << 32, 1 << 32])}), "overflow computing buffer size"),
     "empty but immense": (make({"a": entry(0, 0, [0, 1 << 62])}), "larger than any array"),
     "too many dimensions": (make({"a": entry(0, 4, [1] * 33)}, b"1234"), "33 dimensions"),
-    "shape smaller than data": (make({"a": entry(0, 8, [1])}, b"12345678"), "needs 4 bytes, and its data_offsets span 8"),
-    "one offset": (make({"a": entry(0, 4) | {"data_offsets": [0]}}, b"1234"), "not .start, stop"),
-    "offsets backwards": (make({"a": entry(0, 4) | {"data_offsets": [4, 0]}}, b"1234"), "not .start, stop"),
-    "negative offset": (make({"a": entry(0, 4) | {"data_offsets": [-4, 0]}}, b"1234"), "not .start, stop"),
-    "past the end": (make({"a": entry(0, 8)}, b"1234"), "take 8 bytes, and 4 bytes of data"),
-    "data left over": (make({"a": entry(0, 4)}, b"12345"), "take 4 bytes, and 5 bytes of data"),
-    "data without tensors": (make({}, b"1"), "take 0 bytes, and 1 bytes of data"),
-    "gap": (make({"a": entry(0, 4), "b": entry(8, 12)}, b"1" * 12), "'b' at byte 8 leaves a gap"),
-    "gap at the front": (make({"a": entry(4, 8)}, b"1" * 8), "'a' at byte 4 leaves a gap"),
-    "overlap": (make({"a": entry(0, 8), "b": entry(4, 12)}, b"1" * 12), "'b' at byte 4 overlaps"),
-    "same bytes twice": (make({"a": entry(0, 4), "b": entry(0, 4)}, b"1234"), "'b' at byte 0 overlaps"),
-    "one within another": (make({"a": entry(0, 12), "b": entry(4, 8)}, b"1" * 12), "'b' at byte 4 overlaps"),
-    "half a character": (make(b'{"\\ud800": {"dtype":"F32","shape":[],"data_offsets":[0,4]}}', b"1234"), "half a character"),
+    "shape smaller than data": (make({"a": entry(0, 8, [1])}, b"12345678"), "invalid shape, data type, or offset"),
+    "one offset": (make({"a": entry(0, 4) | {"data_offsets": [0]}}, b"1234"), "expected a tuple of size 2"),
+    "offsets backwards": (make({"a": entry(0, 4) | {"data_offsets": [4, 0]}}, b"1234"), "invalid offset for tensor `a`"),
+    "negative offset": (make({"a": entry(0, 4) | {"data_offsets": [-4, 0]}}, b"1234"), "integer `-4`, expected usize"),
+    "past the end": (make({"a": entry(0, 8)}, b"1234"), "file not fully covered"),
+    "data left over": (make({"a": entry(0, 4)}, b"12345"), "file not fully covered"),
+    "data without tensors": (make({}, b"1"), "file not fully covered"),
+    "gap": (make({"a": entry(0, 4), "b": entry(8, 12)}, b"1" * 12), "invalid offset for tensor `b`"),
+    "gap at the front": (make({"a": entry(4, 8)}, b"1" * 8), "invalid offset for tensor `a`"),
+    "overlap": (make({"a": entry(0, 8), "b": entry(4, 12)}, b"1" * 12), "invalid offset for tensor `b`"),
+    "same bytes twice": (make({"a": entry(0, 4), "b": entry(0, 4)}, b"1234"), "invalid offset for tensor `[ab]`"),
+    "one within another": (make({"a": entry(0, 12), "b": entry(4, 8)}, b"1" * 12), "invalid offset for tensor `b`"),
+    "half a character": (
+        make(b'{"\\ud800": {"dtype":"F32","shape":[],"data_offsets":[0,4]}}', b"1234"),
+        "unexpected end of hex escape",
+    ),
     "neither true nor false": (make({"a": entry(0, 2, [2], "BOOL")}, b"\1\2"), "bytes other than 0 and 1"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
     "web page": (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
@@ -445,11 +452,7 @@ HOSTILE = {
 def test_hostile_files(tmp_path: Path, survives: Any, case: str) -> None:
     content, words = HOSTILE[case]
     path = tmp_path / "x.safetensors"
-    # The nested headers are a case of their own: Python's JSON reader itself takes memory for each level before it gives up.
-    if case.startswith("nested"):
-        path.write_bytes(content)
-    else:
-        assert isinstance(survives(safetensors.read, path, content), FileError)
+    assert isinstance(survives(safetensors.read, path, content), FileError)
     for read in (safetensors.read, safetensors.read_header, safetensors.read_metadata):
         if case == "neither true nor false" and read is not safetensors.read:
             continue
@@ -458,12 +461,18 @@ def test_hostile_files(tmp_path: Path, survives: Any, case: str) -> None:
         assert str(path) in str(caught.value)
 
 
+def test_what_the_library_takes_beyond_the_standard_is_taken(tmp_path: Path) -> None:
+    """A space before the header, or a field that means nothing: neither can do harm."""
+    (tmp_path / "x").write_bytes(make(b' {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], "more": 1}}', bytes(4)))
+    same(safetensors.read(tmp_path / "x"), load_file(tmp_path / "x"))
+
+
 def test_header_longer_than_any_real_one(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with path.open("wb") as file:
         file.write(struct.pack("<Q", safetensors.MAX_HEADER + 1) + b"{")
         file.truncate(safetensors.MAX_HEADER + 100)
-    with pytest.raises(FileError, match="4194305 bytes; 4194304 are taken"):
+    with pytest.raises(FileError, match="4194305 bytes; at most 4194304 are taken"):
         safetensors.read(path)
 
 
@@ -526,7 +535,7 @@ def test_any_header(tmp_path_factory: pytest.TempPathFactory, survives: Any, hea
 @settings(max_examples=EXAMPLES)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=3), st.integers(0, 12))
 def test_accepts_no_layout_that_the_library_refuses(tmp_path_factory: pytest.TempPathFactory, spans: Any, size: int) -> None:
-    """The other way round there are such layouts only by way of limits that npbert has and the library has not."""
+    """Nor refuses one that the library accepts."""
     path = tmp_path_factory.getbasetemp() / "layout.safetensors"
     header = {str(i): entry(start, stop, [max(0, stop - start)], "U8") for i, (start, stop) in enumerate(spans)}
     path.write_bytes(make(header, bytes(size)))

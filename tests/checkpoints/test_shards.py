@@ -34,9 +34,9 @@ def test_reads_shards(tmp_path: Path) -> None:
     assert shards.read_index(tmp_path / INDEX)["c"] == tmp_path / "model-00002-of-00002.safetensors"
 
 
-def test_reads_what_write_sharded_wrote(tmp_path: Path) -> None:
+def test_reads_what_was_written(tmp_path: Path) -> None:
     tensors = {f"w{i}": np.full(i, i, np.float32) for i in range(10)}
-    safetensors.write_sharded(tmp_path, tensors, 40)
+    shards.write(tmp_path, tensors, 40)
     arrays = shards.read(tmp_path / INDEX, safetensors.read)
     assert list(arrays) == list(tensors)
     assert all(np.array_equal(array, tensors[name]) for name, array in arrays.items())
@@ -54,7 +54,7 @@ def test_each_file_is_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parity
-def test_reference_reads_what_write_sharded_wrote(tmp_path: Path) -> None:
+def test_reference_reads_what_was_written(tmp_path: Path) -> None:
     import torch
     import transformers
 
@@ -70,7 +70,7 @@ def test_reference_reads_what_write_sharded_wrote(tmp_path: Path) -> None:
     model = transformers.BertModel(config)
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     for size in ("2KB", "1GB"):
-        safetensors.write_sharded(tmp_path, state, size)
+        shards.write(tmp_path, state, size)
         assert (tmp_path / INDEX).exists() == (size == "2KB")
         again = transformers.BertModel.from_pretrained(tmp_path)
         assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())

@@ -21,6 +21,7 @@ from npbert.checkpoints import tensorflow
 from npbert.checkpoints.crc32c import crc32c, masked_crc32c
 from npbert.checkpoints.leveldb import read_table
 from npbert.checkpoints.snappy import decompress
+from npbert.checkpoints.tensorflow_index import slice_key
 from npbert.checkpoints.wire import Damaged, read_fields, read_varint
 from npbert.errors import FileError, MissingFileError
 
@@ -74,7 +75,7 @@ def test_strings_are_left_out():
 
 def test_keys_of_slices_are_those_that_tensorflow_writes():
     expected = json.loads((DATA / "slice_keys.json").read_text())
-    keys = [tensorflow.slice_key(expected["name"], [None, tuple(extent)]).hex() for extent in expected["extents"]]
+    keys = [slice_key(expected["name"], [None, tuple(extent)]).hex() for extent in expected["extents"]]
     assert sorted(keys) == expected["keys"]
 
 
@@ -274,7 +275,7 @@ BAD_ENTRIES = {
     "slice of other rank": (field(1, 1) + shape_of(6) + field(7, b""), "slice of 0 dimensions"),
     "slice without entry": (field(1, 1) + shape_of(6) + field(7, field(1, b"")), "does not hold"),
     "slice beyond": (field(1, 1) + shape_of(6) + field(7, field(1, field(1, 4) + field(2, 4))), "reaches beyond"),
-    "slice of bytes": (field(1, 1) + shape_of(6) + field(7, field(1, field(2, b""))), "no number"),
+    "slice of bytes": (field(1, 1) + shape_of(6) + field(7, field(1, field(2, b""))), "not a number"),
 }
 
 
@@ -337,7 +338,7 @@ def sliced(*slices: tuple[int, int], total: int) -> bytes:
     for start, size in slices:
         data = VALUES[offset : offset + 4 * size]
         value = field(1, 1) + shape_of(size) + field(4, offset) + field(5, 4 * size) + sum_of(data)
-        entries.setdefault(tensorflow.slice_key("a", [(start, size)]), value)
+        entries.setdefault(slice_key("a", [(start, size)]), value)
         offset += 4 * size
     return table(block(sorted(entries.items())))
 
@@ -365,7 +366,7 @@ def test_a_slice_repeated_many_times_takes_no_memory(tmp_path):
     count = 100_000
     extents = field(7, field(1, field(1, 0) + field(2, 6))) * count
     part = field(1, 1) + shape_of(6) + field(5, 24) + sum_of(VALUES)
-    entries = [HEADER, (tensorflow.slice_key("a", [(0, 6)]), part), (b"a", field(1, 1) + shape_of(6 * count) + extents)]
+    entries = [HEADER, (slice_key("a", [(0, 6)]), part), (b"a", field(1, 1) + shape_of(6 * count) + extents)]
     with pytest.raises(FileError, match="twice"):
         tensorflow.read(write(tmp_path, table(block(entries))))
 

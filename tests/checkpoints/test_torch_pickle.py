@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npbert.checkpoints import pickle_machine, torch_pickle
-from npbert.checkpoints.torch_pickle import MAGIC_NUMBER, PROTOCOL_VERSION
+from npbert.checkpoints.torch_containers import MAGIC_NUMBER, PROTOCOL_VERSION
 from npbert.errors import FileError, MissingFileError
 
 EXAMPLES = settings().max_examples  # the profile decides
@@ -340,7 +340,7 @@ def test_what_is_no_tensor_is_left_out_aloud(tmp_path: Path, make: Callable[[Any
         "dt": Name("torch.float16"),
     }
     with pytest.warns(
-        UserWarning, match="x: left out what is no tensor: 'version', 'note', 'lr', 'flag', 'none', 'size', 'dt'$"
+        UserWarning, match="x: left out what is not a tensor: 'version', 'note', 'lr', 'flag', 'none', 'size', 'dt'$"
     ):
         same(read(tmp_path / "x", make(x | extra)), {"x": SIX})
     with warnings.catch_warnings():
@@ -418,7 +418,7 @@ def test_runs_nothing(tmp_path: Path, survives: Any, monkeypatch: pytest.MonkeyP
             for value in (wish, {"x": tensor("0", (6,)), "y": wish}, {"state_dict": {}, "args": wish}):
                 error = survives(torch_pickle.read, tmp_path / "x", make(value))
                 assert isinstance(error, FileError)
-                assert f"asks for {wish.name!r}, which is no part of a state dict" in str(error)
+                assert f"asks for {wish.name!r}, which does not belong to a state dict" in str(error)
                 assert "nothing was imported or run" in str(error)
         for protocol in range(2, 6):
             error = survives(torch_pickle.read, tmp_path / "x", make(pickle.dumps({"x": Real()}, protocol)))
@@ -785,8 +785,8 @@ def test_sizes_of_64_bits(tmp_path: Path) -> None:
 def test_hostile_streams(tmp_path: Path, survives: Any) -> None:
     data = SIX.tobytes()
     cases = [
-        (older(X, magic=1), "no file of torch.save"),
-        (older(X, magic=True), "no file of torch.save"),
+        (older(X, magic=1), "was not written by torch.save"),
+        (older(X, magic=True), "was not written by torch.save"),
         (older(X, version=1002), "protocol 1002; 1001 is taken"),
         (older(X, version="a" * 10_000), "protocol 'aaa"),
         (older(X, keys="0"), "not a list of different names"),
@@ -801,7 +801,7 @@ def test_hostile_streams(tmp_path: Path, survives: Any) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"<html></html>", "web page"),
         (struct.pack("<Q", 2) + b"{}", "looks like a safetensors file"),
-        (b"\0" * 1000, "no file of torch.save"),
+        (b"\0" * 1000, "was not written by torch.save"),
     ]
     for content, words in cases:
         assert isinstance(survives(torch_pickle.read, tmp_path / "x", content), FileError)

@@ -1,4 +1,4 @@
-"""Holding ports against packs: honest ones, wrong ones, and what cannot be compared."""
+"""Comparing ports with packs: honest ports, wrong ones, and dumps that cannot be compared."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_little_everywhere_is_found_by_the_rms(pack: golden.Pack, port: dict[s
     row = next(row for row in golden.compare(pack, port).rows if row.name == name)
     assert not row.ok
     assert row.max_abs <= row.tolerance
-    assert row.strain == pytest.approx(1.5, rel=0.1)
+    assert row.tolerance_used == pytest.approx(1.5, rel=0.1)
 
 
 def test_one_wrong_element_is_found_by_the_largest(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
@@ -105,7 +105,7 @@ def test_one_wrong_element_is_found_by_the_largest(pack: golden.Pack, port: dict
     row = next(row for row in golden.compare(pack, port).rows if row.name == name)
     assert not row.ok
     assert row.rms <= row.rms_tolerance
-    assert row.strain == pytest.approx(1.1, rel=0.1)
+    assert row.tolerance_used == pytest.approx(1.1, rel=0.1)
 
 
 def test_a_wrong_input_is_the_first_divergence(pack: golden.Pack) -> None:

@@ -1,4 +1,4 @@
-"""Naming mistakes: every one that is known is planted in an independent port, dumped whole and in parts, and must be found."""
+"""Naming mistakes: each known one is made in an independent port, which is dumped whole and in parts, and must be found."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ class Plant(NamedTuple):
     kind: str = "encoder"
     layers: tuple[int, ...] | None = None
     block: str | None = None
-    weaker: Mapping[str, str] = MappingProxyType(
-        {}
-    )  # what is expected of some dumps, where it is less than the mistake's name in first place
+    weaker: Mapping[str, str] = MappingProxyType({})  # by kind of dump: what is expected there, where it is less than "named"
 
 
 LAYER = "encoder.layer.0."
@@ -202,8 +200,8 @@ FROM_OUTPUTS = {
 
 
 def plants_and_dumps() -> list[Any]:
-    """Of each mistake the first plant with every kind of dump (a few with the outputs alone, for which the whole
-    model is run again); of its variants the full dump, and a sparse one of those that are not made everywhere."""
+    """The first plant of each mistake with every kind of dump (only a few with the outputs alone, for which the whole model is
+    run again). Its variants with the full dump, and with the layers where they are not made everywhere."""
     planted: set[str] = set()
     rows = []
     for plant in PLANTS:
@@ -318,7 +316,7 @@ def test_the_approximation_where_the_exact_function_is_wanted_and_the_other_way_
 
 
 def test_each_step_is_computed_from_the_ports_own_values(subjects: dict[str, Subject]) -> None:
-    """What is off before, but within its tolerance, is not held against the step."""
+    """A step is not blamed for what is off before it within its tolerance."""
     subject = subjects["encoder"]
     dump = subject.dump()
     before = LAYER + "intermediate.dense"
@@ -343,7 +341,7 @@ def test_padding_may_hold_anything(subjects: dict[str, Subject]) -> None:
 
 
 def test_a_suspect_that_later_tensors_refute_is_dropped(subjects: dict[str, Subject]) -> None:
-    """Without its residual the sum is what it also is where the residual is added after LayerNorm."""
+    """Up to LayerNorm, a port without the residual looks like one that adds it after LayerNorm."""
     subject = subjects["encoder"]
     name = LAYER + "attention.output:residual"
     dump = {name: subject.dump("residual-missing")[name]}
@@ -513,7 +511,7 @@ def test_zeros_alone_are_no_dropout(subjects: dict[str, Subject], name: str) -> 
 
 
 def test_no_mistake_is_placed_before_what_is_right(subjects: dict[str, Subject]) -> None:
-    """Some weights are short, but not those before the tensor that is right."""
+    """Some weights are rounded to 16 bits, but none of those before the tensor that is right."""
     subject = subjects["encoder"]
     weights = {
         name: to_bfloat16(x) if name.startswith((LAYER + "intermediate", LAYER + "output")) else x

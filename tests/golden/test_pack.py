@@ -357,7 +357,7 @@ def test_the_committed_packs_can_be_made_again(tmp_path: Path, name: str) -> Non
 
 
 def test_memory(tmp_path: Path) -> None:
-    """All layers together are many times what may be held at once."""
+    """All layers together take many times the memory that an export may take."""
     config = npbert.BertConfig(
         vocab_size=50,
         hidden_size=64,

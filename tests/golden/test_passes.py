@@ -70,3 +70,18 @@ def test_inputs_are_rounded_too() -> None:
     name = "encoder.layer.0.crossattention.self.key"
     assert np.array_equal(seen(model, inputs, "bfloat16")[name], seen(model, rounded, "bfloat16")[name])
     assert not np.array_equal(seen(model, inputs, "float32")[name], seen(model, rounded, "float32")[name])
+
+
+def test_the_feed_forward_is_seen_whole() -> None:
+    """Whatever the configuration says of chunks, in every part of the model."""
+    encoder = build("BertModel", tiny(), dtype=np.float32)
+    decoder = build("BertLMHeadModel", tiny(is_decoder=True, add_cross_attention=True), dtype=np.float32)
+    model = npbert.EncoderDecoderModel(encoder=encoder, decoder=decoder)
+    inputs = {"input_ids": ids(encoder.config, 2, 5), "decoder_input_ids": ids(decoder.config, 2, 4)}
+    whole = seen(model, inputs, "float32")
+    for part in (model.config.encoder, model.config.decoder):
+        part.chunk_size_feed_forward = 1
+    chunked = seen(model, inputs, "float32")
+    assert model.config.encoder.chunk_size_feed_forward == 1
+    assert list(chunked) == list(whole)
+    assert all(np.array_equal(chunked[name], whole[name]) for name in whole)

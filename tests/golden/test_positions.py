@@ -1,4 +1,4 @@
-"""Which positions count: by hand, and because what does not count cannot change what does."""
+"""Which positions count: compared with answers by hand, and checked to depend on nothing that does not count."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def kinds() -> list[Any]:
 
 @pytest.mark.parametrize(("model_class", "fields", "mask", "cross_mask"), kinds())
 def test_what_does_not_count_does_not_matter(model_class: str, fields: Any, mask: Any, cross_mask: Any) -> None:
-    """Other tokens where the mask hides: everything else stays; and what does not count is no more than has to be."""
+    """Other tokens behind the mask change nothing that counts, and no more is left out than has to be."""
     config = tiny(**fields)
     model = build(model_class, config)
     inputs: dict[str, Any] = {"input_ids": ids(config, 2, 5), "attention_mask": mask}

@@ -1,4 +1,4 @@
-"""What a port is allowed: measured by hand on two passes, and never too little where little could be measured."""
+"""What a port is allowed: compared with two passes made here, and never too little where few numbers were measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import npbert
 from npbert import golden
 from npbert.golden.precision import EPSILON
-from npbert.golden.tolerance import FLOOR, MULTIPLES, PEAK, PRIOR_COUNT, STRAY, Allowance, Errors, errors
+from npbert.golden.tolerance import FLOOR, MULTIPLES, PEAK, PRIOR_COUNT, STANDARD_DEVIATIONS, Allowance, MeasuredError, measure
 
 from ..builders import build, ids, tiny
 from ..port import run as run_port
@@ -19,44 +19,44 @@ from ..port import run as run_port
 def test_errors_of_what_counts() -> None:
     truth = np.array([[3.0, -4.0], [100.0, 7.0]])
     value = np.array([[3.5, -4.0], [0.0, 7.0]])
-    found = errors(truth, value, np.array([[True], [False]]))
-    assert found == Errors(2, 0.5, math.sqrt(0.125), 4.0, math.sqrt(12.5))
+    found = measure(truth, value, np.array([[True], [False]]))
+    assert found == MeasuredError(2, 0.5, math.sqrt(0.125), 4.0, math.sqrt(12.5))
 
 
 def test_what_overflowed_is_not_measured() -> None:
     truth = np.array([1.0, 2.0, 3.0])
-    assert errors(truth, np.array([1.0, np.inf, np.nan]), np.array([True])) == Errors(1, 0.0, 0.0, 1.0, 1.0)
-    assert errors(truth, truth, np.array([False])).number == 0
+    assert measure(truth, np.array([1.0, np.inf, np.nan]), np.array([True])) == MeasuredError(1, 0.0, 0.0, 1.0, 1.0)
+    assert measure(truth, truth, np.array([False])).number == 0
 
 
 def test_a_large_tensor_gets_its_own_error() -> None:
     allowance = Allowance("float32")
     many = 10**9
-    bounds = allowance.next(Errors(many, 2e-5, 3e-6, 5.0, 1.0))
+    bounds = allowance.next(MeasuredError(many, 2e-5, 3e-6, 5.0, 1.0))
     assert bounds.max_abs == pytest.approx(MULTIPLES["float32"].max_abs * 2e-5, rel=0.01)
     assert bounds.rms == pytest.approx(MULTIPLES["float32"].rms * 3e-6, rel=0.01)
 
 
 @pytest.mark.parametrize("precision", MULTIPLES)
 def test_an_exact_tensor_may_still_be_rounded(precision: str) -> None:
-    bounds = Allowance(precision).next(Errors(10**9, 0.0, 0.0, 8.0, 2.0))
+    bounds = Allowance(precision).next(MeasuredError(10**9, 0.0, 0.0, 8.0, 2.0))
     assert bounds.max_abs >= MULTIPLES[precision].max_abs * FLOOR * EPSILON[precision] * 8 * 0.99
     assert bounds.rms >= MULTIPLES[precision].rms * FLOOR * EPSILON[precision] * 2 * 0.99
 
 
 def test_a_small_tensor_is_expected_to_err_like_the_one_before() -> None:
     allowance = Allowance("float32")
-    allowance.next(Errors(10**9, 1e-3, 1e-4, 1.0, 1.0))  # one part in ten thousand
-    bounds = allowance.next(Errors(1, 0.0, 0.0, 7.0, 7.0))
+    allowance.next(MeasuredError(10**9, 1e-3, 1e-4, 1.0, 1.0))  # one part in ten thousand
+    bounds = allowance.next(MeasuredError(1, 0.0, 0.0, 7.0, 7.0))
     rms = 7e-4 * math.sqrt(PRIOR_COUNT / (PRIOR_COUNT + 1))
-    assert bounds.rms == pytest.approx(MULTIPLES["float32"].rms * rms * (1 + STRAY / math.sqrt(2)), rel=0.01)
+    assert bounds.rms == pytest.approx(MULTIPLES["float32"].rms * rms * (1 + STANDARD_DEVIATIONS / math.sqrt(2)), rel=0.01)
     assert bounds.max_abs == pytest.approx(MULTIPLES["float32"].max_abs * rms * PEAK, rel=0.01)
 
 
 def test_nothing_to_measure() -> None:
     allowance = Allowance("float16")
-    assert allowance.next(Errors(0, 0.0, 0.0, 0.0, 0.0)) == (0.0, 0.0)
-    assert allowance.next(Errors(5, 0.0, 0.0, 1.0, 1.0)).rms > 0
+    assert allowance.next(MeasuredError(0, 0.0, 0.0, 0.0, 0.0)) == (0.0, 0.0)
+    assert allowance.next(MeasuredError(5, 0.0, 0.0, 1.0, 1.0)).rms > 0
 
 
 def test_a_pack_measures_the_float32_pass(tmp_path) -> None:

@@ -212,7 +212,9 @@ def test_softmax_at_the_edges() -> None:
 def test_attention_by_loops() -> None:
     query, key, value = draw(1, 2, 3, 4), draw(1, 2, 5, 4, seed=1), draw(1, 2, 5, 6, seed=2)
     mask = np.where(draw(3, 5, seed=3) > 0, 0.0, -1e4)
-    whole = ops.scaled_dot_product_attention(query, key, value, mask)
+    whole, probs = ops.scaled_dot_product_attention(query, key, value, mask)
+    assert probs.shape == (1, 2, 3, 5)
+    np.testing.assert_allclose(probs.sum(-1), 1)
     for head in range(2):
         for q in range(3):
             scores = [float(query[0, head, q] @ key[0, head, k]) / 2 + mask[q, k] for k in range(5)]
@@ -220,7 +222,7 @@ def test_attention_by_loops() -> None:
             weights = [math.exp(s - top) for s in scores]
             expected = sum(w * value[0, head, k] for k, w in enumerate(weights)) / sum(weights)
             np.testing.assert_allclose(whole[0, head, q], expected, rtol=1e-12, atol=1e-14)
-    assert not np.allclose(ops.scaled_dot_product_attention(query, key, value), whole)
+    assert not np.allclose(ops.scaled_dot_product_attention(query, key, value)[0], whole)
 
 
 # ----------------------------------------------------------------------------------------------------------- activations

@@ -49,7 +49,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 def weights_for(model: Any, seed: int) -> dict[str, np.ndarray]:
     """Weights for every parameter. Words and heads are large against the rest, so that tokens keep their character."""
     weights = {}
-    for name, parameter in model.parameters().items():
+    for name, parameter in model.named_parameters():
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         is_large = name.endswith(("word_embeddings.weight", "classifier.weight", "outputs.weight"))
         scale = 1 if is_large else 0.02 if name.endswith("bias") else 0.2

@@ -307,8 +307,8 @@ def test_masking_keeps_shapes_and_leaves_its_argument_alone() -> None:
         ({"input_ids": [30522]}, "^input_ids: 30522 is out of range, it takes 0 to 30521"),
         ({"input_ids": [-1]}, "^input_ids: -1 is out of range"),
         ({"rng": 0}, "^rng: takes a numpy.random.Generator"),
-        ({"probability": 1.5}, "^probability: takes a number from 0 to 1"),
-        ({"probability": True}, "^probability: takes a number from 0 to 1"),
+        ({"probability": 1.5}, "^probability: takes a finite number from 0 to 1"),
+        ({"probability": True}, "^probability: takes a number, got True"),
     ],
 )
 def test_masking_checks_its_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -1,0 +1,90 @@
+"""Attention: every position looks at others and takes over what it finds there."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from npbert import ops
+from npbert.module import Module
+from npbert.types import Array
+
+KeyValue: TypeAlias = tuple[Array, ...]
+"""The keys and values of one attention, [B, N, T, H] each; empty where there are none."""
+
+
+def self_attention(
+    m: Module,
+    hidden: Array,
+    *,
+    source: Array | None = None,
+    mask: Array | None = None,
+    head_mask: Array | None = None,
+    past: KeyValue = (),
+    stored: KeyValue = (),
+) -> tuple[Array, Array, KeyValue]:
+    """Every position asks a question (query). Each position of the source answers by how well it fits (key) with what it
+    holds (value). Four cases:
+
+        self                 the source is `hidden` itself
+        self with a cache    the same; `past` holds the keys and values of the positions before
+        cross                `source` is the output of an encoder
+        cross with a cache   `stored` holds the keys and values of an encoder's output; they are not computed again
+
+    `mask` is added to the scores, `head_mask` multiplies the probabilities. Returns the context `[B, S, N*H]`, the
+    probabilities `[B, N, S, T]` and the keys and values for the cache.
+    """
+    size = m.config.head_size  # H
+    query = ops.split_heads(m.linear("query", hidden), size)  # [B, N, S, H]
+    if stored:
+        key, value = stored  # [B, N, E, H]
+    else:
+        source = hidden if source is None else source
+        key = ops.split_heads(m.linear("key", source), size)  # [B, N, T - P, H]
+        value = ops.split_heads(m.linear("value", source), size)
+    if past:
+        key = np.concatenate([past[0], key], axis=2)  # [B, N, T, H]
+        value = np.concatenate([past[1], value], axis=2)
+    query, key, value = m.keep(":query", query), m.keep(":key", key), m.keep(":value", value)
+
+    def drop_and_mask(probs: Array) -> Array:
+        probs = m.dropout(probs, m.config.attention_probs_dropout_prob)  # [B, N, S, T]
+        return probs if head_mask is None else probs * head_mask
+
+    context, probs = ops.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        mask,
+        # Between two sequences there is no distance, so cross-attention has no table of distances.
+        relative_scores=(lambda query, key: relative_scores(m, query, key)) if "distance_embedding" in m else None,
+        change_probs=drop_and_mask,
+        keep=m.keep,
+    )
+    return m.keep("", ops.merge_heads(context)), probs, (key, value)
+
+
+def relative_scores(m: Module, query: Array, key: Array) -> Array:
+    """What the distances between queries and keys add to the scores `[B, N, S, T]`."""
+    table = m.distance_embedding.weight  # [2M - 1, H]
+    distances = m.keep("distance_embedding", ops.relative_distances(table, query.shape[2], key.shape[2]))  # [S, T, H]
+    scores = ops.relative_query_scores(query, distances)
+    if m.config.position_embedding_type == "relative_key_query":
+        scores = scores + ops.relative_key_scores(key, distances)
+    return scores
+
+
+def add_and_norm(m: Module, x: Array, residual: Array) -> Array:
+    """`LayerNorm(dropout(dense(x)) + residual)`: how each block hands its result on. The reference's `...Output` modules."""
+    x = m.dropout(m.linear("dense", x))  # [B, S, D]
+    return m.keep("", m.layer_norm(m.keep(":residual", x + residual)))
+
+
+def attention(m: Module, hidden: Array, **options: Any) -> tuple[Array, Array, KeyValue]:
+    """Attention with its output block; `options` are those of `self_attention`.
+
+    Returns the new hidden states `[B, S, D]`, the probabilities `[B, N, S, T]` and the keys and values for the cache.
+    """
+    context, probs, cache = self_attention(m.self, hidden, **options)
+    return m.keep("", add_and_norm(m.output, context, hidden)), probs, cache

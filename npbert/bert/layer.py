@@ -1,0 +1,113 @@
+"""A layer, and the stack of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+from npbert.bert.attention import KeyValue, add_and_norm, attention
+from npbert.module import Module
+from npbert.types import Array
+
+LayerCache: TypeAlias = tuple[Array, ...]
+"""(key, value) of a layer's self-attention; behind them, in decoders that read an encoder, (cross_key, cross_value)."""
+
+
+class LayerResult(NamedTuple):
+    """What a layer puts out."""
+
+    hidden: Array  # [B, S, D]
+    probs: Array  # [B, N, S, T]
+    cross_probs: Array | None  # [B, N, S, E]
+    cache: LayerCache
+
+
+def layer(
+    m: Module,
+    hidden: Array,
+    *,
+    mask: Array | None = None,
+    head_mask: Array | None = None,
+    encoder_hidden: Array | None = None,
+    encoder_mask: Array | None = None,
+    past: LayerCache = (),
+) -> LayerResult:
+    """Attention, then (in a decoder that reads an encoder) cross-attention, then the feed-forward."""
+    past_self, past_cross = past[:2], past[2:]
+    hidden, probs, cache = attention(m.attention, hidden, mask=mask, head_mask=head_mask, past=past_self)
+    cross_probs: Array | None = None
+    cross_cache: KeyValue = ()
+    if encoder_hidden is not None or past_cross:
+        hidden, cross_probs, cross_cache = attention(
+            m.crossattention, hidden, source=encoder_hidden, stored=past_cross, mask=encoder_mask, head_mask=head_mask
+        )
+    return LayerResult(m.keep("", feed_forward(m, hidden)), probs, cross_probs, (*cache, *cross_cache))
+
+
+def feed_forward(m: Module, hidden: Array) -> Array:
+    """Each position for itself: D -> F, activation, F -> D, residual, LayerNorm.
+
+    `chunk_size_feed_forward` positions at a time, so that the wide array need not exist for the whole sequence.
+    """
+
+    def one_chunk(x: Array) -> Array:
+        return add_and_norm(m.output, intermediate(m.intermediate, x), x)
+
+    return m.in_chunks(one_chunk, hidden, m.config.chunk_size_feed_forward)  # [B, S, D]
+
+
+def intermediate(m: Module, hidden: Array) -> Array:
+    """The wide half of the feed-forward: `activation(dense(x))`."""
+    return m.keep("", m.keep("intermediate_act_fn", m.config.activation(m.linear("dense", hidden))))  # [B, S, F]
+
+
+class EncoderResult(NamedTuple):
+    """What the layers put out; None is what was not asked for."""
+
+    hidden: Array  # [B, S, D]
+    cache: tuple[LayerCache, ...] | None = None  # L
+    hidden_states: tuple[Array, ...] | None = None  # L + 1 of [B, S, D]
+    attentions: tuple[Array, ...] | None = None  # L of [B, N, S, T]
+    cross_attentions: tuple[Array, ...] | None = None  # L of [B, N, S, E]
+
+
+def encoder(
+    m: Module,
+    hidden: Array,
+    *,
+    head_mask: Array | None = None,
+    past: tuple[LayerCache, ...] = (),
+    use_cache: bool = False,
+    output_attentions: bool = False,
+    output_hidden_states: bool = False,
+    **options: Any,
+) -> EncoderResult:
+    """The layers, one after the other; `options` are those of `layer`. Only what is asked for outlives its layer."""
+    states: list[Array] = [hidden] if output_hidden_states else []
+    attentions: list[Array] = []
+    cross_attentions: list[Array] = []
+    caches: list[LayerCache] = []
+    for index in range(m.config.num_hidden_layers):
+        result = layer(
+            m.layer[index],
+            hidden,
+            head_mask=None if head_mask is None else head_mask[index],
+            past=past[index] if past else (),
+            **options,
+        )
+        hidden = result.hidden
+        if output_hidden_states:
+            states.append(hidden)
+        if output_attentions:
+            attentions.append(result.probs)
+            if result.cross_probs is not None:
+                cross_attentions.append(result.cross_probs)
+        if use_cache:
+            caches.append(result.cache)
+        del result  # else its probabilities would live through the next layer
+    return EncoderResult(
+        m.keep("", hidden),
+        cache=tuple(caches) if use_cache else None,
+        hidden_states=tuple(states) if output_hidden_states else None,
+        attentions=tuple(attentions) if output_attentions else None,
+        cross_attentions=tuple(cross_attentions) or None,
+    )

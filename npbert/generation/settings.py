@@ -1,0 +1,206 @@
+"""How to generate: the settings, their checks, where they come from, and how long a text may become.
+
+Keskar et al. 2019, "CTRL" (repetition penalty); Wu et al. 2016, "Google's neural machine translation system" (length
+penalty); Fan et al. 2018, "Hierarchical neural story generation" (top-k); Holtzman et al. 2020, "The curious case of neural
+text degeneration" (top-p).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from npbert import checks
+from npbert.errors import InputError, InputTypeError, warn
+
+DEFAULT_NEW_TOKENS = 20
+"""How many tokens are written when no setting says how many."""
+
+
+@dataclasses.dataclass
+class GenerationConfig:
+    """How to generate: the reference's names and defaults. None turns a setting off, where the setting takes it.
+
+    `max_length` and `min_length` count the prompt. `max_new_tokens` and `min_new_tokens` do not, and win over them.
+    """
+
+    max_new_tokens: int | None = None
+    max_length: int | None = None  # None: 20 new tokens, or as many as the model has positions for
+    min_new_tokens: int | None = None
+    min_length: int | None = 0
+
+    num_beams: int = 1
+    num_return_sequences: int = 1
+    length_penalty: float = 1.0  # scores are divided by length ** length_penalty: above 0, longer sequences gain
+    early_stopping: bool | str = False  # True: stop at num_beams finished ones; "never": while a better one is possible
+
+    do_sample: bool = False
+    temperature: float | None = 1.0
+    top_k: int | None = 50  # 0: all
+    top_p: float | None = 1.0
+
+    repetition_penalty: float | None = 1.0
+    no_repeat_ngram_size: int | None = 0
+
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None  # None: the first eos_token_id
+    bos_token_id: int | None = None  # starts a decoder that has no decoder_start_token_id
+    decoder_start_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_choices()
+
+    def _check_numbers(self) -> None:
+        for name in ("num_beams", "num_return_sequences"):
+            checks.whole_number(name, getattr(self, name), least=1)
+        checks.number("length_penalty", self.length_penalty)
+        for name in ("max_new_tokens", "max_length"):
+            if getattr(self, name) is not None:
+                checks.whole_number(name, getattr(self, name), least=1)
+        for name in ("min_new_tokens", "min_length", "top_k", "no_repeat_ngram_size"):
+            if getattr(self, name) is not None:
+                checks.whole_number(name, getattr(self, name), least=0)
+        for name in ("temperature", "repetition_penalty"):
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name), above=0)
+        if self.top_p is not None:
+            checks.number("top_p", self.top_p, least=0, most=1)
+
+    def _check_choices(self) -> None:
+        if not isinstance(self.do_sample, bool):
+            raise InputTypeError(f"do_sample: takes True or False, got {self.do_sample!r}")
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
+            raise InputError(f'early_stopping: takes True, False or "never", got {self.early_stopping!r}')
+        returned, beams = self.num_return_sequences, self.num_beams
+        if beams > 1 and returned > beams:
+            raise InputError(f"num_return_sequences: takes at most num_beams, {beams}; got {returned}")
+        if beams == 1 and not self.do_sample and returned > 1:
+            raise InputError("num_return_sequences: greedy search finds one sequence; set num_beams or do_sample=True")
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """The tokens that end a sequence."""
+        return [] if self.eos_token_id is None else np.atleast_1d(self.eos_token_id).tolist()
+
+    @property
+    def token_after_end(self) -> int | None:
+        """The token that fills a row up after its end: the padding token, or else the first end token."""
+        return self.eos_token_ids[0] if self.pad_token_id is None and self.eos_token_ids else self.pad_token_id
+
+
+SETTING_NAMES = tuple(field.name for field in dataclasses.fields(GenerationConfig))
+
+
+# ---------------------------------------------------------------------------------------------- where settings come from
+
+NOT_APPLIED: dict[str, Any] = {
+    "min_p": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "exponential_decay_length_penalty": None,
+    "guidance_scale": None,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0.0,
+    "penalty_alpha": None,
+    "max_time": None,
+    "stop_strings": None,
+}
+"""Settings of the reference that would change the text and that npbert does not have, each with the value that changes
+nothing."""
+
+STORED_DEFAULTS: dict[str, Any] = {
+    **{field.name: field.default for field in dataclasses.fields(GenerationConfig)},
+    **NOT_APPLIED,
+    "max_length": DEFAULT_NEW_TOKENS,  # older configurations carry it along as a total length
+}
+"""What a stored setting holds when nobody has chosen its value."""
+
+_ONLY_FOR_SAMPLING = ("temperature", "top_k", "top_p")
+_ONLY_FOR_BEAMS = ("length_penalty", "early_stopping")
+
+
+def settings_from(sources: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> GenerationConfig:
+    """The given settings; else what the stored sources say, the last one first; else the defaults.
+
+    A source is a dictionary as a file holds it, with any other entries beside the settings. Where it holds None or a default,
+    the source before it counts.
+    """
+    chosen: dict[str, Any] = {}
+    for source in sources:
+        chosen |= {name: source[name] for name, unset in STORED_DEFAULTS.items() if source.get(name) not in (None, unset)}
+    not_applied = [name for name in chosen if name in NOT_APPLIED]
+    stored = {name: value for name, value in chosen.items() if name not in NOT_APPLIED}
+    settings = GenerationConfig(**{**stored, **given})
+    if not_applied:
+        warn(f"generate: the checkpoint's settings for {', '.join(not_applied)} are not applied")
+    _warn_of_settings_without_effect(settings, given)
+    return settings
+
+
+def _warn_of_settings_without_effect(settings: GenerationConfig, given: Mapping[str, Any]) -> None:
+    changed = [name for name, value in given.items() if value not in (None, STORED_DEFAULTS[name])]
+    for unused, names, remedy in (
+        (not settings.do_sample, _ONLY_FOR_SAMPLING, "do_sample=True"),
+        (settings.num_beams == 1, _ONLY_FOR_BEAMS, "num_beams"),
+    ):
+        without_effect = [name for name in names if name in changed]
+        if unused and without_effect:
+            warn(f"generate: {', '.join(without_effect)} has no effect without {remedy}")
+
+
+# ------------------------------------------------------------------------------------------------ how long a text may be
+
+
+def settle_lengths(
+    settings: GenerationConfig,
+    prompt_length: int,
+    *,
+    prompt_name: str,
+    positions_used: int,
+    positions: int,
+    default_limit: int,
+) -> GenerationConfig:
+    """The settings with `max_length` and `min_length` as numbers that count the prompt.
+
+    Prompts of `prompt_length` tokens take `positions_used` of the model's `positions` (padding may take none). A text that
+    would need more positions than there are is refused; its last token is never read, so that one needs none. Where no
+    setting gives a length, the text ends at `default_limit` tokens at the latest.
+    """
+    room = positions - positions_used + 1
+    if room < 1:
+        raise InputError(f"{prompt_name}: {positions_used} tokens, the model takes {positions}")
+    if settings.max_new_tokens is not None:
+        longest = prompt_length + settings.max_new_tokens
+    elif settings.max_length is not None:
+        longest = settings.max_length
+    else:
+        longest = min(prompt_length + DEFAULT_NEW_TOKENS, default_limit)
+    new_tokens = longest - prompt_length
+    if new_tokens < 1:
+        raise InputError(
+            f"max_length: {longest} counts the prompt, which has {prompt_length} tokens already; set max_new_tokens"
+        )
+    if new_tokens > room:
+        raise InputError(
+            f"{'max_length' if settings.max_new_tokens is None else 'max_new_tokens'}: {new_tokens} new tokens after "
+            f"{positions_used} do not fit into the model's {positions} positions; at most {room} do"
+        )
+    shortest = settings.min_length or 0
+    if settings.min_new_tokens is not None:
+        shortest = prompt_length + settings.min_new_tokens
+    if shortest > longest:
+        warn(f"generate: at least {shortest} tokens are asked for and at most {longest}; generation ends there")
+    return dataclasses.replace(settings, max_length=longest, min_length=shortest)

@@ -1,0 +1,140 @@
+"""A port that differs from its pack: where it first differs, what it has right before that, and how far it is off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npbert.golden import models
+from npbert.golden.layers import layer_that_reads
+from npbert.golden.matching import MatchedDump
+from npbert.golden.mistakes.site import PartContext
+from npbert.golden.pack import OUTPUT, Pack
+from npbert.golden.positions import SOFTMAX_REACH
+from npbert.golden.report import Report
+from npbert.types import Array
+
+TIMES_CLOSER = 10.0
+"""A mistake explains a tensor when its error is this many times smaller than the right pass's."""
+
+TIMES_CLOSER_WITHIN_TOLERANCE = 3.0
+"""The same where the mistake's error is within the tolerance: what is left may be rounding of the port."""
+
+
+class Deviation(NamedTuple):
+    """How far a tensor of the port is off from a computed one."""
+
+    rms: float  # over the elements that count
+    max_abs: float
+    size: float  # rms of the port's own finite values that count
+    rms_everywhere: float  # over all elements
+
+    @property
+    def everywhere(self) -> Deviation:
+        """The same over all elements, as far as it is known."""
+        return self._replace(rms=self.rms_everywhere, max_abs=0.0)
+
+
+class Divergence:
+    """The first tensor of a port that differs, and what has to be known to look for the reason.
+
+    Names are those of values inside the pass: an output goes by the name of the value that it is.
+    """
+
+    def __init__(self, dump: MatchedDump, model: Any, report: Report) -> None:
+        self.dump, self.model, self.precision = dump, model, report.precision
+        self.pack = pack = dump.pack
+        self._dumped = {_name_inside(pack, name, dump.arrays): name for name in dump.arrays}
+        self._values: dict[str, Array] = {}
+        order = {name: index for index, name in enumerate([*pack.input_arrays, *pack])}
+        names = sorted(self._dumped, key=order.__getitem__)
+        rows = {row.name: row for row in report.rows}
+        self.first = next(name for name in names if not rows[self._dumped[name]].ok)  # the first tensor that differs
+        self.row = rows[self._dumped[self.first]]
+        right = names[: names.index(self.first)]
+        self.right = set(right)  # the tensors before it, all of them right
+        self.last_right = next((name for name in reversed(right) if name in pack), None)
+        self.start, self.first_layer = self._start(right)
+        self.contexts = {
+            part: PartContext(call, pack.positions[part])
+            for part, call in models.parts_of_call(pack.config, pack.inputs).items()
+        }
+        self.weights = models.weights_of(model)
+
+    def _start(self, right: Sequence[str]) -> tuple[str | None, int]:
+        """The last hidden state that is right, and the layer that reads it: the pass is run again from there."""
+        config = models.parts_of_config(self.pack.config).get("")
+        if config is None or "past_key_values" in self.pack.inputs:
+            return None, 0  # a model of two parts, or with a cache, runs as a whole
+        for name in reversed(right):
+            layer = layer_that_reads(name, config.num_hidden_layers)
+            if layer is not None:
+                return name, layer
+        return None, 0
+
+    def value(self, name: str) -> Array | None:
+        """What the port dumped under a name."""
+        if name not in self._dumped or name not in self.pack:
+            return None
+        if name not in self._values:
+            self._values[name] = self.dump.value(self._dumped[name]).astype(np.float64)
+        return self._values[name]
+
+    def value_where_it_counts(self, name: str, computed: Array) -> Array:
+        """The port's own value, and the computed one where nothing counts, since the port may hold anything there."""
+        seen = self.value(name)
+        assert seen is not None
+        return np.where(self.counts(name), seen, computed)
+
+    def counts(self, name: str) -> Array:
+        """Which elements of a tensor count. Of masked scores also the hidden ones do: a mask may be what is wrong."""
+        if name.endswith(":masked_scores"):
+            positions = self.pack.positions
+            query = positions[models.part_of(positions, name)].query
+            return np.broadcast_to(query[:, None, :, None], self.pack[name].shape)
+        return self.pack.counted(name)
+
+    def deviation(self, name: str, computed: Array) -> Deviation | None:
+        """How far the port is off from a computed tensor; None where the port did not dump it."""
+        seen = self.value(name)
+        if seen is None:
+            return None
+        counts = self.counts(name)
+        own = seen[counts & np.isfinite(seen)]
+        if name.endswith(":masked_scores"):  # how far down a hidden score lies does not matter
+            floors = [x.max(axis=-1, keepdims=True) - SOFTMAX_REACH for x in (seen, computed)]
+            own = seen[counts & (seen > floors[0])]
+            seen, computed = np.maximum(seen, floors[0]), np.maximum(computed, floors[1])
+        wrong = np.where((seen == computed) | (np.isnan(seen) & np.isnan(computed)), 0.0, seen - computed)
+        return Deviation(*_rms_and_max(wrong[counts]), _rms_and_max(own)[0], _rms_and_max(wrong)[0])
+
+    def is_within(self, name: str, deviation: Deviation, multiple: float = 1.0) -> bool:
+        """Whether a deviation is one that the port's arithmetic may cause."""
+        bounds = self.pack.tolerances[name][self.precision]
+        return deviation.max_abs <= multiple * bounds.max_abs and deviation.rms <= multiple * bounds.rms
+
+    def explains(self, name: str, mistake: Deviation, right: Deviation) -> bool:
+        """Whether a pass with a mistake reproduces a tensor far better than the right pass does."""
+        if self.is_within(name, mistake):
+            return mistake.rms * TIMES_CLOSER_WITHIN_TOLERANCE <= right.rms
+        return mistake.rms * TIMES_CLOSER <= min(mistake.size, right.rms)
+
+
+def _name_inside(pack: Pack, name: str, dumped: Collection[str]) -> str:
+    """The name of the last value of the pass that an output is; the output's own where the port dumped that value too."""
+    if not name.startswith(OUTPUT):
+        return name
+    content = pack.aliases.get(name, name)
+    same = [inner for inner in pack if pack.aliases.get(inner, inner) == content and not inner.startswith(OUTPUT)]
+    return same[-1] if same and same[-1] not in dumped else name
+
+
+def _rms_and_max(x: Array) -> tuple[float, float]:
+    if not x.size:
+        return 0.0, 0.0
+    if not np.isfinite(x).all():
+        return math.inf, math.inf
+    return math.sqrt(float(np.vdot(x, x)) / x.size), float(np.abs(x).max())

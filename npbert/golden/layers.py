@@ -1,0 +1,39 @@
+"""Layers, as the names of values and weights tell them."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+_IN_LAYER = re.compile(r"(.*\bencoder\.layer\.)(\d+)(.*)")
+
+
+@functools.cache
+def layer_of(name: str, default: int) -> int:
+    """The number of the layer that a name lies in."""
+    match = _IN_LAYER.fullmatch(name)
+    return int(match[2]) if match else default
+
+
+@functools.cache
+def renumbered(name: str, by: int) -> str:
+    """A name with its layer's number raised."""
+    match = _IN_LAYER.fullmatch(name)
+    return f"{match[1]}{int(match[2]) + by}{match[3]}" if match and by else name
+
+
+@functools.cache
+def is_hidden_state(name: str) -> bool:
+    """Whether a value is what one layer hands to the next: all that the rest of the pass knows of the values before it."""
+    match = _IN_LAYER.fullmatch(name)
+    return not match[3] if match else name.rpartition(".")[2] == "embeddings"
+
+
+def layer_that_reads(name: str, depth: int) -> int | None:
+    """The layer that reads the hidden state `name`: `depth` for what the last layer hands on, None for other values."""
+    match = _IN_LAYER.fullmatch(name)
+    if match and match[3] in ("", ".output"):
+        return int(match[2]) + 1
+    if name in ("encoder", "bert.encoder", "bert"):
+        return depth
+    return 0 if name in ("embeddings", "bert.embeddings") else None

@@ -1,0 +1,67 @@
+"""Dropout that is still on. Which elements were dropped is random, so it is read off what the port dumped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from npbert.bert.config import BertConfig
+from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, OUTPUT_MODULES, SELF_MODULES, Hypothesis, ReplaceValue
+from npbert.golden.mistakes.site import Site
+from npbert.types import Array
+
+EXPLANATION = "Dropout is on: elements are zero at random and the others scaled up. Switch it off (eval mode)."
+
+
+def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+    """Every place of dropout."""
+    for modules, values in (
+        (EMBEDDINGS_MODULES, {".dropout": _dropped_as_in(".dropout", "")}),
+        (SELF_MODULES, {".dropout": _dropped_as_in(".dropout", ":probs")}),
+        (OUTPUT_MODULES, {".dropout": _dropped_as_in(".dropout")}),
+        (OUTPUT_MODULES, {":residual": _dropped_before_the_residual}),
+    ):
+        yield Hypothesis("dropout-left-on", EXPLANATION, modules, values)
+
+
+def _dropped_as_in(*names: str) -> ReplaceValue:
+    """The value with the zeros of the first of these values that the port dumped."""
+
+    def value(site: Site) -> Array | None:
+        dumped = next((x for name in names if (x := site.dumped(site.module + name)) is not None), None)
+        return None if dumped is None else _dropped(site.value, dumped)
+
+    return value
+
+
+def _dropped_before_the_residual(site: Site) -> Array | None:
+    """`:residual` with the zeros that the port's own holds, once what came into the block is taken away from it."""
+    dumped = site.dumped(f"{site.module}:residual")
+    if dumped is None:
+        return None
+    came_in = site.value - site[".dropout"]
+    rest = dumped - came_in
+    rest = np.where(np.abs(rest) < 1e-5 * np.abs(came_in), 0, rest)  # what is left of a 0 is the rounding of the sum
+    dropped = _dropped(site[".dropout"], rest)
+    return None if dropped is None else dropped + came_in
+
+
+def _dropped(x: Array, dumped: Array) -> Array | None:
+    """x with the zeros of `dumped`; None where the share of zeros does not fit the scale of the other elements."""
+    if dumped.shape != x.shape:
+        return None
+    with np.errstate(all="ignore"):
+        kept = np.abs(dumped) > 1e-6 * np.abs(x)
+        scales = (dumped / x)[kept & (np.abs(x) > 0)]
+    lost = ~kept & (x != 0)
+    if not lost.any() or not scales.size:
+        return None
+    number = int((x != 0).sum())
+    share = int(lost.sum()) / number
+    deviation = math.sqrt(max(share * (1 - share), 1 / number) / number)  # the standard deviation of the share
+    probability = 1 - 1 / float(np.median(scales))
+    if not 0 < probability < 1 or abs(share - probability) > 5 * deviation:
+        return None
+    return np.where(kept, x / (1 - probability), 0)

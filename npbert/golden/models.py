@@ -1,0 +1,159 @@
+"""What this room asks of npbert's models: their kind, their parts, their weights, and a copy that runs on other weights.
+
+Every model is a mapping of parts. A plain model is one part named ""; an encoder-decoder has the parts "encoder" and "decoder".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from npbert.bert.config import BertConfig
+from npbert.errors import InputError, InputTypeError
+from npbert.models.auto import MODELS
+from npbert.models.base import PreTrainedModel
+from npbert.models.bert import BertModel
+from npbert.models.encoder_decoder import EncoderDecoderModel, shift_tokens_right
+from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+from npbert.models.fitting import float_type
+from npbert.types import Array
+
+Config: TypeAlias = "BertConfig | EncoderDecoderConfig"
+
+
+class PartCall(NamedTuple):
+    """The call of one part of a model."""
+
+    config: BertConfig
+    inputs: dict[str, Any]  # under the argument names of a plain model
+
+
+# --------------------------------------------------------------------------------------------------- kinds and configurations
+
+
+def check_model(model: object) -> None:
+    """Refuse what is not a model."""
+    if not isinstance(model, PreTrainedModel):
+        raise InputTypeError(f"model: takes a model of npbert, got {type(model).__name__}")
+
+
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64."""
+    return float_type(dtype)
+
+
+def read_config(fields: Mapping[str, Any]) -> Config:
+    """The configuration that these fields are of."""
+    if fields.get("model_type") == EncoderDecoderConfig.model_type:
+        return EncoderDecoderConfig.from_dict(fields)
+    return BertConfig.from_dict(fields)
+
+
+def build_model(config: Config, weights: Mapping[str, Array]) -> Any:
+    """The model that a configuration names, with these weights."""
+    if isinstance(config, EncoderDecoderConfig):
+        return EncoderDecoderModel(config, weights)
+    architecture = _architecture(config)
+    if architecture not in MODELS:
+        raise InputError(f"config: npbert has no {architecture}")
+    if MODELS[architecture] is BertModel:
+        return BertModel(config, weights, add_pooling_layer="pooler.dense.weight" in weights)
+    return MODELS[architecture](config, weights)
+
+
+def reads_first_token(config: BertConfig) -> bool:
+    """Whether the model has a pooler, which reads the first token even where it is padding."""
+    architecture = _architecture(config)
+    return architecture in MODELS and MODELS[architecture].has_pooler and config.model_type != "distilbert"
+
+
+def _architecture(config: BertConfig) -> str:
+    return (config.architectures or ["BertModel"])[0]
+
+
+# ------------------------------------------------------------------------------------------------------------------- parts
+
+
+def parts_of_config(config: Config) -> dict[str, BertConfig]:
+    """The configuration of each part."""
+    if isinstance(config, EncoderDecoderConfig):
+        return {"encoder": config.encoder, "decoder": config.decoder}
+    return {"": config}
+
+
+def parts_of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, PartCall]:
+    """The call of each part that runs when the model is called with `inputs`."""
+    if not isinstance(config, EncoderDecoderConfig):
+        return {"": PartCall(config, _one_row_a_sequence(config, inputs))}
+    calls: dict[str, PartCall] = {}
+    taken = ("input_ids", "inputs_embeds", "attention_mask", "position_ids")
+    source = {name: x for name, x in inputs.items() if name in taken}
+    if "input_ids" in source or "inputs_embeds" in source:
+        calls["encoder"] = PartCall(config.encoder, source)
+
+    target = {name.removeprefix("decoder_"): x for name, x in inputs.items() if name.startswith("decoder_")}
+    if "input_ids" not in target and "inputs_embeds" not in target:
+        pad, start = config.pad_token_id, config.decoder_start_token_id
+        ids = shift_tokens_right(inputs["labels"], pad, start)  # type: ignore[arg-type]  # the call needs both
+        target = {"attention_mask": ids != pad} | target | {"input_ids": ids}
+    if "past_key_values" in inputs:
+        target["past_key_values"] = inputs["past_key_values"]
+    if "attention_mask" in inputs:
+        target["encoder_attention_mask"] = inputs["attention_mask"]
+    if "encoder_outputs" in inputs:
+        target["encoder_hidden_states"] = inputs["encoder_outputs"][0]
+    elif "encoder" in calls:
+        target["encoder_hidden_states"] = tokens_of(source)[:, :, None]  # its values are not known here, its length is
+    return calls | {"decoder": PartCall(config.decoder, target)}
+
+
+def part_of(parts: Mapping[str, Any], name: str) -> str:
+    """The part that the value or module `name` belongs to."""
+    if "" in parts:
+        return ""
+    is_in_encoder = name.startswith(("encoder", "enc_to_dec_proj", "output:encoder"))
+    return "encoder" if is_in_encoder and "encoder" in parts else "decoder"
+
+
+def tokens_of(inputs: Mapping[str, Any]) -> Array:
+    """One number for each token that a part reads, `[B, S]`."""
+    tokens: Array = inputs["input_ids"] if "input_ids" in inputs else inputs["inputs_embeds"][..., 0]
+    return tokens
+
+
+def _one_row_a_sequence(config: BertConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a multiple choice, `[B, C, S]`, as the model itself reads them: `[B*C, S]`."""
+    if _architecture(config) != "BertForMultipleChoice":
+        return dict(inputs)
+    ranks = {"input_ids": 2, "inputs_embeds": 3, "attention_mask": 2}
+    flat = {name: inputs[name].reshape(-1, *inputs[name].shape[-rank + 1 :]) for name, rank in ranks.items() if name in inputs}
+    return {**inputs, **flat}
+
+
+# ----------------------------------------------------------------------------------------------------------------- weights
+
+
+def weights_of(model: Any) -> dict[str, Array]:
+    """Every weight once, under its name in the checkpoint."""
+    return dict(model.named_parameters())
+
+
+def under_all_names(model: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The weights under every name that the model reads: a tied weight has several."""
+    return dict(weights) | {alias: weights[name] for alias, name in model.tied().items()}
+
+
+def computing_with(model: Any, weights: Mapping[str, Array], config: Config | None = None) -> Any:
+    """The same model with other weights, which are read from the mapping each time they are needed, and perhaps another
+    configuration.
+
+    The feed-forward runs in one piece, whatever the configuration says, so that each of its values is seen whole.
+    """
+    config = copy.deepcopy(model.config if config is None else config)
+    for part in parts_of_config(config).values():
+        part.chunk_size_feed_forward = 0
+    return model.with_weights(weights, config)

@@ -1,0 +1,134 @@
+"""What a comparison found, as values and as a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from npbert.errors import listed
+
+ROWS_AROUND = 3
+"""How many rows a table shows before and after the row that matters."""
+
+WIDTH = 118
+"""Of the notes below a table, about as wide as the table."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of the port against the pack's."""
+
+    name: str
+    shape: tuple[int, ...]
+    max_abs: float  # the largest difference; infinite where the port holds NaN or infinity and the pack does not
+    rms: float  # the root of the mean square of the differences
+    cosine: float  # of the angle between the two tensors as vectors
+    tolerance: float  # of max_abs
+    rms_tolerance: float
+    compared: int  # how many elements: those that the mask hides may hold anything
+    not_finite: int  # how many of them are NaN or infinite in the port alone
+    ok: bool
+
+    @property
+    def tolerance_used(self) -> float:
+        """The share of its tolerance that the tensor uses up; above 1 it is wrong."""
+        pairs = ((self.max_abs, self.tolerance), (self.rms, self.rms_tolerance))
+        return max(wrong / bound if bound else (math.inf if wrong else 0.0) for wrong, bound in pairs)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a comparison found; `str(report)` is a table of what matters in it."""
+
+    precision: str
+    rows: list[Row]  # in the order of execution
+    not_in_port: list[str]  # names of the pack; a tensor that equals one that was compared is not missing
+    not_in_pack: list[str]  # names of the port
+    hidden: str  # what was not compared because the mask hides it; "" where nothing was
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor that the port dumped is right."""
+        return all(row.ok for row in self.rows)
+
+    @property
+    def first_divergence(self) -> str | None:
+        """The name of the first wrong tensor in the order of execution."""
+        return next((row.name for row in self.rows if not row.ok), None)
+
+    def to_json(self) -> str:
+        """The whole report as a JSON text; NaN and infinity become null."""
+        rows = [{field: finite_or_none(value) for field, value in vars(row).items()} for row in self.rows]
+        fields = {
+            "ok": self.ok,
+            "precision": self.precision,
+            "first_divergence": self.first_divergence,
+            "rows": rows,
+            "not_in_port": self.not_in_port,
+            "not_in_pack": self.not_in_pack,
+            "hidden": self.hidden,
+        }
+        return json.dumps(fields, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        bad = [index for index, row in enumerate(self.rows) if not row.ok]
+        nearest = max(range(len(self.rows)), key=lambda index: self.rows[index].tolerance_used)
+        centre = bad[0] if bad else nearest
+        row = self.rows[centre]
+        if bad:
+            verdict = f"first divergence: {row.name}; {len(bad)} of {len(self.rows)} tensors differ as {self.precision}"
+        else:
+            verdict = (
+                f"ok: {len(self.rows)} tensors are right as {self.precision}; {row.name} comes nearest to its bound, "
+                f"{row.tolerance_used:.0%} of it"
+            )
+        notes = [f"not compared: {self.hidden}"] if self.hidden else []
+        notes += [f"not in the port: {listed(self.not_in_port)}"] if self.not_in_port else []
+        notes += [f"not in the pack: {listed(self.not_in_pack)}"] if self.not_in_pack else []
+        return "\n".join([*_table(self.rows, centre), "", verdict, *map(wrapped, notes)])
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A sentence in lines that fit a terminal; names stay whole."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def finite_or_none(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinity become None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(rows: list[Row], centre: int) -> list[str]:
+    """The rows around one of them, and how many there are before and after."""
+    start, stop = max(0, centre - ROWS_AROUND), centre + ROWS_AROUND + 1
+    shown = rows[start:stop]
+    shapes = [str(list(row.shape)) for row in shown]
+    name_width, shape_width = max(len(row.name) for row in shown), max(map(len, shapes))
+    lines = [f"    {'tensor':<{name_width}}  {'shape':<{shape_width}}   max_abs   allowed       rms   allowed     cosine"]
+    if start:
+        lines.append(f"    ... {_count(rows[:start])}")
+    for row, shape in zip(shown, shapes, strict=True):
+        numbers = f"{row.max_abs:8.2e}  {row.tolerance:8.2e}  {row.rms:8.2e}  {row.rms_tolerance:8.2e}  {row.cosine:9.7f}"
+        broken = f"  {row.not_finite} NaN or infinite" if row.not_finite else ""
+        lines.append(f"{'ok ' if row.ok else 'BAD'} {row.name:<{name_width}}  {shape:<{shape_width}}  {numbers}{broken}")
+    if stop < len(rows):
+        lines.append(f"    ... {_count(rows[stop:])}")
+    return lines
+
+
+def _count(rows: list[Row]) -> str:
+    bad = sum(not row.ok for row in rows)
+    good = len(rows) - bad
+    parts = [f"{good} more {'is' if good == 1 else 'are'} ok"] if good else []
+    parts += [f"{bad} more {'differs' if bad == 1 else 'differ'}"] if bad else []
+    return " and ".join(parts)

@@ -1,0 +1,55 @@
+"""What a diagnosis answers: suspects, each with its evidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from npbert.golden.report import finite_or_none, wrapped
+
+
+class Evidence(NamedTuple):
+    """How well a mistake reproduces the port's numbers, in the first tensor that differs."""
+
+    tensor: str
+    error_of_truth: float  # rms of the port against the right pass, from the port's own values before
+    error_of_mistake: float  # rms of the port against the pass that makes the mistake; infinite where no mistake was found
+    tolerance: float  # rms that is allowed there
+    reproduced: int = 0  # of the dumped tensors from there to the end of the layer, how many the mistake reproduces
+    dumped: int = 1  # how many there are
+    precision: str | None = None  # for a shorter precision: which
+
+    def __str__(self) -> str:
+        if math.isinf(self.error_of_mistake):
+            return f"{self.tensor} is off by {self.error_of_truth:.2e} (rms), {self.tolerance:.2e} is allowed"
+        if math.isinf(self.error_of_truth):
+            closeness = "the mistake has NaN or infinity where the port has it"
+        elif not self.error_of_mistake:
+            closeness = "exactly"
+        else:
+            closeness = f"{self.error_of_truth / self.error_of_mistake:,.0f} times closer"
+        more = f", and {self.reproduced} of the {self.dumped} tensors from there on" if self.dumped > 1 else ""
+        return (
+            f"in {self.tensor} the port is off by {self.error_of_truth:.2e} (rms); made on purpose, this mistake comes within "
+            f"{self.error_of_mistake:.2e} of it ({closeness}){more}"
+        )
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A mistake that the port may have made."""
+
+    mistake: str  # one of npbert.golden.mistakes.MISTAKES
+    where: str  # the first tensor that it makes wrong
+    explanation: str  # what is wrong and what to change
+    evidence: Evidence
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values that JSON can hold: infinity becomes None."""
+        evidence = {name: finite_or_none(value) for name, value in self.evidence._asdict().items()}
+        return {"mistake": self.mistake, "where": self.where, "explanation": self.explanation, "evidence": evidence}
+
+    def __str__(self) -> str:
+        lines = (self.explanation, f"evidence: {self.evidence}")
+        return "\n".join([f"{self.mistake} at {self.where}", *(wrapped(line, indent="    ") for line in lines)])

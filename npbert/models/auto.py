@@ -1,0 +1,103 @@
+"""Which class a checkpoint is a model of, and loading it without naming the class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from npbert import checkpoints
+from npbert.bert.config import BertConfig
+from npbert.checkpoints import Checkpoint
+from npbert.configuration import Configuration
+from npbert.errors import FileError, InputError, InputTypeError, shown
+from npbert.models import bert, loading
+from npbert.models.base import PreTrainedModel
+from npbert.models.encoder_decoder import EncoderDecoderModel
+from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+from npbert.types import StrPath
+
+MODELS: dict[str, type[PreTrainedModel]] = {
+    model.__name__: model
+    for model in (
+        bert.BertModel,
+        bert.BertLMHeadModel,
+        bert.BertForMaskedLM,
+        bert.BertForPreTraining,
+        bert.BertForNextSentencePrediction,
+        bert.BertForSequenceClassification,
+        bert.BertForMultipleChoice,
+        bert.BertForTokenClassification,
+        bert.BertForQuestionAnswering,
+        EncoderDecoderModel,
+    )
+}
+"""The models by the name that a configuration's `architectures` gives."""
+
+CONFIGURATIONS: dict[str, type[Configuration]] = {
+    "bert": BertConfig,
+    "distilbert": BertConfig,
+    "encoder-decoder": EncoderDecoderConfig,
+}
+"""The configurations by their `model_type`."""
+
+
+def model_class(config: Configuration) -> type[PreTrainedModel]:
+    """The class that a configuration's `architectures` names; `BertModel` where it names none."""
+    if isinstance(config, EncoderDecoderConfig):
+        return EncoderDecoderModel
+    architecture = (getattr(config, "architectures", None) or ["BertModel"])[0]
+    if architecture not in MODELS:
+        raise InputError(f"npbert has no {architecture}; it has {', '.join(MODELS)}")
+    return MODELS[architecture]
+
+
+def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, config: Any = None, **options: Any) -> Any:
+    """The model that a checkpoint is, loaded: `npbert.load("bert-base-uncased")`.
+
+    The class is the one that the configuration's `architectures` names. Where it names none (Google's own checkpoints), it is
+    the one that has a place for every head in the file, with as many labels as its classifier tells apart. Takes what
+    `from_pretrained` takes; with `dtype=None` the model computes in float64 if that is what the file has, else in float32.
+    """
+    location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
+    checkpoint = checkpoints.find(path_or_id, **location)
+    if config is None:
+        config = read_config(checkpoint)
+    elif not isinstance(config, Configuration):
+        raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
+    if not config.architectures and isinstance(config, BertConfig):
+        config.architectures = [architecture_of(checkpoint.arrays)]
+        classifier = checkpoint.arrays.get("classifier.weight")  # Google's configurations name no labels either
+        if classifier is not None and classifier.ndim == 2 and len(classifier) != config.num_labels:
+            options.setdefault("num_labels", len(classifier))
+    try:
+        cls = model_class(config)
+    except InputError as error:
+        raise InputError(f"{path_or_id}: {error}") from None
+    return loading.from_checkpoint(cls, checkpoint, config=config, dtype=dtype, **options)
+
+
+def read_config(checkpoint: Checkpoint) -> Any:
+    """A checkpoint's configuration, of whatever kind its `model_type` says."""
+    model_type = checkpoint.fields.get("model_type", "bert")
+    if not isinstance(model_type, str) or model_type not in CONFIGURATIONS:
+        raise FileError(
+            f"{checkpoint.fields_path}: has the model_type {shown(model_type)}; npbert reads {', '.join(CONFIGURATIONS)}"
+        )
+    return CONFIGURATIONS[model_type].from_file_fields(checkpoint.fields, checkpoint.fields_path)
+
+
+def architecture_of(weights: Iterable[str]) -> str:
+    """The model whose heads a file's weights are."""
+    parts = {".".join(name.split(".")[:2]) for name in weights} | {name.split(".")[0] for name in weights}
+    if "cls.predictions" in parts:
+        return "BertForPreTraining" if "cls.seq_relationship" in parts else "BertForMaskedLM"
+    if "cls.seq_relationship" in parts:
+        return "BertForNextSentencePrediction"
+    if "qa_outputs" in parts or "cls.squad" in parts:
+        return "BertForQuestionAnswering"
+    if "classifier" in parts:
+        return "BertForSequenceClassification" if parts & {"pooler.dense", "bert.pooler"} else "BertForTokenClassification"
+    return "BertModel"

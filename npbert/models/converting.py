@@ -1,0 +1,56 @@
+"""Turning a checkpoint of any format into one that every program reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from numpy.typing import DTypeLike
+
+from npbert import checkpoints
+from npbert.checkpoints import writing
+from npbert.errors import listed, warn
+from npbert.models.auto import load
+from npbert.types import StrPath
+
+# What travels with a checkpoint besides configuration and weights: the tokenizer's files and sentence-transformers' settings.
+COMPANIONS = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+)
+
+
+def convert(
+    source: StrPath, target: StrPath, *, dtype: DTypeLike | None = None, max_shard_size: int | str = "5GB"
+) -> list[Path]:
+    """Write a checkpoint of any format as `config.json` and `model.safetensors`, with the files that travel with it.
+
+    Nothing that the model has is lost, float64 included; what else the checkpoint holds is left out with a warning that lists
+    it (bert-base-uncased is a masked language model by its configuration, and has another head in its file). Returns the files.
+    """
+    from tqdm import tqdm
+
+    model, info = load(source, dtype=dtype, output_loading_info=True)
+    if info["unexpected_keys"]:
+        warn(f"{source}: left out, because a {type(model).__name__} has none of them: {listed(info['unexpected_keys'])}")
+    total = sum(array.nbytes for array in model.parameters())
+    with tqdm(total=total, unit="B", unit_scale=True, desc="writing", disable=None) as bar:  # None: on a terminal only
+        model.save_pretrained(target, max_shard_size=max_shard_size, progress=bar.update)
+    checkpoint, companions = checkpoints.find(source), []
+    for name in COMPANIONS:
+        path, copy = checkpoint.file(name), Path(target) / name
+        if path is None:
+            continue
+        companions.append(copy)
+        if path.resolve() != copy.resolve():
+            copy.parent.mkdir(exist_ok=True)
+            with writing.replacing(copy) as file:
+                file.write(path.read_bytes())
+    own = re.compile(r"(generation_)?config\.json|model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
+    return sorted(path for path in Path(target).iterdir() if own.fullmatch(path.name)) + companions

@@ -1,0 +1,65 @@
+"""Changing a finished model: other word tables, another vocabulary, fewer heads."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from npbert import checks
+from npbert.errors import InputTypeError
+from npbert.weights import join
+
+DECODER = "cls.predictions.decoder.weight"
+DECODER_BIAS = "cls.predictions.bias"
+
+
+def word_table(model: Any) -> str:
+    """The name of the word table."""
+    return join(model.base_model_prefix, "embeddings.word_embeddings.weight")
+
+
+def set_input_embeddings(model: Any, table: Any) -> None:
+    """The work behind `model.set_input_embeddings`; see there."""
+    old = model.get_input_embeddings()
+    model.weights.replace({word_table(model): checks.with_shape("table", checks.numbers("table", table, old.dtype), old.shape)})
+
+
+def resize_token_embeddings(model: Any, new_num_tokens: Any) -> None:
+    """The work behind `model.resize_token_embeddings`; see there."""
+    if not isinstance(new_num_tokens, int | np.integer) or isinstance(new_num_tokens, bool):
+        raise InputTypeError(f"new_num_tokens: takes a whole number, got {new_num_tokens!r}")
+    changed = copy.deepcopy(model.config)
+    changed.vocab_size = int(new_num_tokens)
+    changed.validate()
+    parameters = dict(model.named_parameters())
+    resized = {}
+    for name in (word_table(model), DECODER, DECODER_BIAS):
+        if name in parameters:
+            rows = parameters[name][:new_num_tokens]  # [V, D] or [V]
+            added = np.broadcast_to(rows.mean(axis=0), (new_num_tokens - len(rows), *rows.shape[1:]))
+            resized[name] = np.concatenate([rows, added])
+    model.weights.replace(resized)
+    model.config.vocab_size = changed.vocab_size
+
+
+def prune_heads(model: Any, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+    """The work behind `model.prune_heads`; see there."""
+    if not isinstance(heads_to_prune, Mapping):
+        raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
+    changed = copy.deepcopy(model.config)
+    for layer, pruned in heads_to_prune.items():
+        heads = checks.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
+        layer = int(checks.integers("heads_to_prune", layer, 0))
+        changed.pruned_heads[layer] = sorted({*changed.pruned_heads.get(layer, ()), *heads.tolist()})
+    changed.validate()
+    for layer in map(int, heads_to_prune):
+        before = [h for h in range(changed.num_attention_heads) if h not in model.config.pruned_heads.get(layer, ())]
+        stay = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
+        attention = model.weights.scope(join(model.base_model_prefix, f"encoder.layer.{layer}.attention"))
+        rows = [f"self.{part}.{kind}" for part in ("query", "key", "value") for kind in ("weight", "bias")]
+        columns = "output.dense.weight"
+        attention.replace({name: attention[name][stay] for name in rows} | {columns: attention[columns][:, stay]})
+    model.config.pruned_heads = changed.pruned_heads
