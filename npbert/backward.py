@@ -6,6 +6,7 @@ and each backward function reads them under their names.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from npbert.tracing import Trace
 from npbert.types import Array, Rng
+from npbert.weights import join
 
 NEEDED = re.compile(
     r"(?:.+\.)?(?:"
@@ -74,28 +76,45 @@ class Record(Trace):
 
 
 class Gradients:
-    """The gradients of the weights, and of which weights they are wanted. A weight that is used twice gets the sum of both.
+    """The gradients by the weights, and by which weights they are wanted. A weight that is used twice gets the sum of both.
 
-    `ties` are names that stand for another name's weight: what is added under either name is added to the one weight.
+    `ties` are names that stand for another name's weight: what is added under either name is added to the one weight. A
+    `scope` is the same for a part of the model, with names relative to the part.
     """
 
     def __init__(self, wanted: Iterable[str], ties: Mapping[str, str]) -> None:
         self.sums: dict[str, Array] = {}
         self._ties = ties
-        self._wanted = {*wanted}
-        every = self._wanted | {tied for tied, name in ties.items() if name in self._wanted}
-        self._modules = {name.rsplit(".", parts)[0] for name in every for parts in range(1, name.count(".") + 1)}
+        self._path = ""
+        self._wanted: set[str] = set()
+        self._modules = {""}
+        for name in wanted:
+            self.want(name)
+
+    def want(self, name: str) -> None:
+        """Ask for one more gradient."""
+        for alias in (name, *(tied for tied, weight in self._ties.items() if weight == name)):
+            self._modules |= {alias.rsplit(".", parts)[0] for parts in range(1, alias.count(".") + 1)}
+        self._wanted.add(name)
+
+    def scope(self, path: str) -> Gradients:
+        """The gradients by the weights of a part of the model."""
+        part = copy.copy(self)
+        part._path = join(self._path, path)
+        return part
 
     def is_wanted(self, name: str) -> bool:
         """Whether the gradient by this weight is wanted."""
+        name = join(self._path, name)
         return self._ties.get(name, name) in self._wanted
 
     def is_wanted_within(self, path: str) -> bool:
         """Whether the gradient by any weight of this module is wanted."""
-        return path in self._modules or (not path and bool(self._wanted))
+        return bool(self._wanted) and join(self._path, path) in self._modules
 
     def add(self, name: str, gradient: Array) -> None:
         """Add to the gradient by a weight, if it is wanted."""
+        name = join(self._path, name)
         name = self._ties.get(name, name)
         if name in self._wanted:
             self.sums[name] = self.sums[name] + gradient if name in self.sums else gradient

@@ -16,8 +16,9 @@ from npbert.errors import InputError, MissingFileError, listed
 
 if TYPE_CHECKING:
     from npbert.models.base import PreTrainedModel
-    from npbert.models.bert import BertLMHeadModel, BertModel
+    from npbert.models.bert import BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.heads import BertLMHeadModel
     from npbert.text.tokenizer import BertTokenizer
 
 MINILM = "all-MiniLM-L6-v2"

@@ -13,23 +13,65 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from npbert import checks, ops, tracing
+from npbert.backward import Gradients
 from npbert.bert.parameters import linear_parameters
 from npbert.errors import InputError, InputTypeError, listed
 from npbert.models import fitting
 from npbert.models.base import PreTrainedModel
-from npbert.models.bert import BertLMHeadModel, BertModel
+from npbert.models.bert import BertModel, Pass
 from npbert.models.encoder_decoder_config import PROJECTION, EncoderDecoderConfig, errors_of_part
 from npbert.models.generating import generate
+from npbert.models.heads import BertLMHeadModel
+from npbert.models.inputs import check_output_gradients
 from npbert.models.outputs import ModelOutput, Seq2SeqLMOutput
+from npbert.module import Module
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, Weights, initialize
 
 PARTS: dict[str, type[BertModel] | type[BertLMHeadModel]] = {"encoder": BertModel, "decoder": BertLMHeadModel}
+
+
+class EncoderDecoderPass(NamedTuple):
+    """One forward pass of both parts."""
+
+    m: Module
+    encoder: tuple[Module, Pass] | None  # None where the encoder did not run
+    hidden: Array | None  # [B, E, D of the encoder]: what the encoder gives
+    read: Any  # the encoder's result, or the tuple that was given for it
+    decoder: tuple[Module, Pass]
+    logits: Array  # [B, S, V]
+    labels: Array | None  # [B, S]
+    loss: Array | None
+
+    @property
+    def output(self) -> Seq2SeqLMOutput:
+        """The results under their names."""
+        read = self.read if isinstance(self.read, ModelOutput) else _named_tuple(self.read)
+        result = self.decoder[1].result
+        return Seq2SeqLMOutput(
+            self.loss,
+            self.logits,
+            result.cache,
+            result.hidden_states,
+            result.attentions,
+            result.cross_attentions,
+            getattr(read, "last_hidden_state", None),
+            getattr(read, "hidden_states", None),
+            getattr(read, "attentions", None),
+        )
+
+    def plain_tuple(self) -> tuple[Any, ...]:
+        """What a call with `return_dict=False` gives."""
+        first = () if self.loss is None else (self.loss,)
+        last = self.read.as_plain_tuple() if isinstance(self.read, ModelOutput) else tuple(self.read or ())
+        written: Any = self.decoder[1].output
+        written.logits = self.logits
+        return (*first, *written.as_plain_tuple(), *last)
 
 
 class EncoderDecoderModel(PreTrainedModel):
@@ -228,70 +270,124 @@ class EncoderDecoderModel(PreTrainedModel):
         what it has written so far: shifted to the right, behind `decoder_start_token_id`. The encoder further takes
         `token_type_ids`, `position_ids` and `head_mask`, the decoder the same with `decoder_` in front.
         """
-        checks.known(type(self).__name__, others, (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE), "rng"))
-        options: dict[str, Any] = {
-            "output_attentions": output_attentions,
-            "output_hidden_states": output_hidden_states,
-            "rng": rng,
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+            "encoder_outputs": encoder_outputs,
+            "past_key_values": past_key_values,
+            "inputs_embeds": inputs_embeds,
+            "decoder_inputs_embeds": decoder_inputs_embeds,
+            "labels": labels,
+            "use_cache": use_cache,
         }
-        m = self.module(rng)
+        options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states, "rng": rng}
+        done = self._begin_pass(given | others, options)
+        return done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple()
 
-        hidden, of_encoder = None, None
-        if encoder_outputs is not None:
-            hidden, of_encoder = _hidden_of(encoder_outputs)
-        elif input_ids is not None or inputs_embeds is not None or past_key_values is None:
-            arguments = {name: value for name, value in others.items() if name in _MORE}
+    def _begin_pass(
+        self, given: dict[str, Any], options: dict[str, Any], gradients: Gradients | None = None
+    ) -> EncoderDecoderPass:
+        """A forward pass; if gradients are to follow, one that keeps what they are made of."""
+        taken = (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE), *_OPTIONS)
+        checks.known(type(self).__name__, given, taken)
+        given = dict.fromkeys(_ARGUMENTS) | given
+        m = self.module(options["rng"], gradients=gradients)
+
+        encoder, hidden, read = None, None, given["encoder_outputs"]
+        if read is not None:
+            hidden, read = _hidden_of(read)
+        elif any(given[name] is not None for name in _TOKENS) or given["past_key_values"] is None:
+            arguments = {name: given.get(name) for name in ("attention_mask", *_TOKENS, *_MORE)}
             with _within("encoder"):
-                of_encoder = self.encoder(
-                    input_ids, attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **arguments, **options
-                )
-            hidden = m.keep("encoder", of_encoder.last_hidden_state)  # [B, E, D of the encoder]
-        if hidden is not None and PROJECTION in m:
-            hidden = m.linear(PROJECTION, checks.numbers("encoder_outputs", hidden, self.decoder.dtype))  # [B, E, D]
+                call = self.encoder.read_call(**arguments, **options)
+                encoder = self.encoder.begin_pass(call, gradients and gradients.scope("encoder"))
+            read = encoder[1].output
+            hidden = m.keep("encoder", read["last_hidden_state"])  # [B, E, D of the encoder]
+        states = hidden
+        if states is not None and PROJECTION in m:
+            states = m.linear(PROJECTION, checks.numbers("encoder_outputs", states, self.decoder.dtype))  # [B, E, D]
 
-        wanted = None if labels is None else checks.integers("labels", labels, 2)  # [B, S]
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            if wanted is None:
+        labels = None if given["labels"] is None else checks.integers("labels", given["labels"], 2)  # [B, S]
+        if given["decoder_input_ids"] is None and given["decoder_inputs_embeds"] is None:
+            if labels is None:
                 raise InputError("decoder_input_ids: the decoder has nothing to begin with, nor labels to learn from")
-            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(wanted)
-            if decoder_attention_mask is None:
-                decoder_attention_mask = decoder_input_ids != self.config.pad_token_id
-        arguments = {name.removeprefix("decoder_"): value for name, value in others.items() if name.startswith("decoder_")}
+            given["decoder_input_ids"] = self.prepare_decoder_input_ids_from_labels(labels)
+            if given["decoder_attention_mask"] is None:
+                given["decoder_attention_mask"] = given["decoder_input_ids"] != self.config.pad_token_id
+        arguments = {name.removeprefix("decoder_"): x for name, x in given.items() if name.startswith("decoder_")}
         with _within("decoder"):
-            of_decoder = self.decoder(
-                decoder_input_ids,
-                decoder_attention_mask,
-                inputs_embeds=decoder_inputs_embeds,
-                encoder_hidden_states=hidden,
-                encoder_attention_mask=attention_mask,
-                past_key_values=past_key_values,
-                use_cache=use_cache,
-                return_dict=True,
+            call = self.decoder.read_call(
                 **arguments,
+                encoder_hidden_states=states,
+                encoder_attention_mask=given["attention_mask"],
+                past_key_values=given["past_key_values"],
+                use_cache=given["use_cache"],
                 **options,
             )
-        of_decoder.logits = m.keep("decoder", of_decoder.logits)  # [B, S, V]
+            decoder = self.decoder.begin_pass(call, gradients and gradients.scope("decoder"))
+        logits = m.keep("decoder", decoder[1].logits[0])  # [B, S, V]
         loss = None
-        if wanted is not None:
-            wanted = checks.labels("labels", wanted, self.config.decoder.vocab_size, of_decoder.logits.shape[:2])
-            loss = ops.cross_entropy(of_decoder.logits, wanted)
+        if labels is not None:
+            labels = checks.labels("labels", labels, self.config.decoder.vocab_size, logits.shape[:2])
+            loss = ops.cross_entropy(logits, labels)
+        return EncoderDecoderPass(m, encoder, hidden, read, decoder, logits, labels, loss)
 
-        if not checks.flag("return_dict", return_dict, self.config.return_dict):
-            first = () if loss is None else (loss,)
-            last = of_encoder.as_plain_tuple() if isinstance(of_encoder, ModelOutput) else tuple(of_encoder or ())
-            return (*first, *of_decoder.as_plain_tuple(), *last)
-        read = of_encoder if isinstance(of_encoder, ModelOutput) else _named_tuple(of_encoder)
-        return Seq2SeqLMOutput(
-            loss,
-            of_decoder.logits,
-            of_decoder.past_key_values,
-            of_decoder.hidden_states,
-            of_decoder.attentions,
-            of_decoder.cross_attentions,
-            getattr(read, "last_hidden_state", None),
-            getattr(read, "hidden_states", None),
-            getattr(read, "attentions", None),
+    # --------------------------------------------------------------------------------------------------------- gradients
+
+    def gradients(
+        self,
+        input_ids: Any = None,
+        *,
+        output_gradients: Mapping[str, Any] | None = None,
+        inputs_gradients: bool = False,
+        return_dict: bool | None = None,
+        **arguments: Any,
+    ) -> tuple[Any, dict[str, Array]]:
+        """What a call returns, and the gradient of its loss by every weight that is not frozen, under the weight's name.
+
+        As in the other models; `output_gradients` may give the gradient by `logits`. `inputs_gradients=True` adds those by
+        `inputs_embeds` and `decoder_inputs_embeds`.
+        """
+        gradients = Gradients(self.trainable_names(), self.tied())
+        embeds = {
+            "inputs_embeds": "encoder.embeddings.inputs_embeds",
+            "decoder_inputs_embeds": "decoder.bert.embeddings.inputs_embeds",
+        }
+        if checks.flag("inputs_gradients", inputs_gradients, False):
+            for name in embeds.values():
+                gradients.want(name)
+        options = {name: arguments.pop(name, None) for name in _OPTIONS}
+        done = self._begin_pass({"input_ids": input_ids, **arguments}, options, gradients)
+        if done.labels is not None and output_gradients is None:
+            dlogits = ops.cross_entropy_backward(done.logits, done.labels)
+        elif done.labels is None and output_gradients is not None:
+            dlogits = check_output_gradients(output_gradients, {"logits": done.logits}, ("logits",))["logits"]
+        else:
+            raise InputError(f"gradients: takes labels or output_gradients, got {'both' if output_gradients else 'neither'}")
+        self._backward_pass(done, dlogits)
+        return (
+            done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple(),
+            self.collect(gradients, embeds),
         )
+
+    def _backward_pass(self, done: EncoderDecoderPass, dlogits: Array) -> None:
+        """Through the decoder, the projection and the encoder."""
+        m = done.m
+        m.keep_gradient("decoder", dlogits)
+        reads = done.encoder is not None and m.at("encoder").wants_any
+        wants_hidden = reads or m.wants(f"{PROJECTION}.weight") or m.wants(f"{PROJECTION}.bias")
+        with tracing.under("decoder"):
+            dstates = self.decoder.backward_pass(*done.decoder, (dlogits,), wants_encoder_hidden=wants_hidden)
+        if dstates is None or done.hidden is None:
+            return
+        if PROJECTION in m:
+            dstates = m.linear_backward(PROJECTION, dstates, done.hidden)  # [B, E, D of the encoder]
+        m.keep_gradient("encoder", dstates)
+        if done.encoder is not None:
+            with tracing.under("encoder"):
+                self.encoder.backward_pass(*done.encoder, (), dstates)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Any) -> Array:
         """What the decoder has written when it is to write `labels` next."""
@@ -312,6 +408,7 @@ def shift_tokens_right(labels: Any, pad_token_id: int, decoder_start_token_id: i
     return np.where(shifted == checks.IGNORED, pad_token_id, shifted)
 
 
+_TOKENS = ("input_ids", "inputs_embeds")
 _ARGUMENTS = (
     "input_ids",
     "attention_mask",
@@ -323,10 +420,8 @@ _ARGUMENTS = (
     "decoder_inputs_embeds",
     "labels",
     "use_cache",
-    "output_attentions",
-    "output_hidden_states",
-    "return_dict",
 )
+_OPTIONS = ("output_attentions", "output_hidden_states", "rng")
 _MORE = ("token_type_ids", "position_ids", "head_mask")
 
 

@@ -13,8 +13,8 @@ from npbert.tasks.inputs import Item, answer_in_kind, check_model
 from npbert.tasks.progress import progress_bar
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertLMHeadModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.heads import BertLMHeadModel
     from npbert.text.tokenizer import BertTokenizer
 
 NEW_TOKENS = 256

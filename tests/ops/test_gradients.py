@@ -76,7 +76,9 @@ def test_layer_norm(eps: float) -> None:
 def test_dropout(probability: float) -> None:
     x, dy = draw(50, 4), draw(50, 4, seed=1)
     mask = ops.dropout_mask(x.shape, probability, np.random.default_rng(2))
-    np.testing.assert_array_equal(ops.apply_dropout(x, mask, probability), ops.dropout(x, probability, np.random.default_rng(2)))
+    np.testing.assert_array_equal(
+        ops.apply_dropout(x, mask, probability), ops.dropout(x, probability, np.random.default_rng(2))
+    )
     gradient = ops.dropout_backward(dy, mask, probability)
     if probability == 1:
         assert not gradient.any()
@@ -125,7 +127,7 @@ def test_attention_as_a_whole(changed: bool) -> None:
     kept: dict[str, np.ndarray] = {}
 
     def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        context, probs = ops.scaled_dot_product_attention(
+        context, _ = ops.scaled_dot_product_attention(
             q,
             k,
             v,
