@@ -19,18 +19,16 @@ from npbert.weights import join
 
 NEEDED = re.compile(
     r"(?:.+\.)?(?:"
-    r"embeddings(?::sum)?|encoder|bert|layer\.\d+|(?:cross)?attention|output:residual"
-    r"|self(?::query|:key|:value|:probs|\.distance_embedding)?|intermediate(?:\.dense)?|pooler(?:\.dense)?"
-    r"|transform(?:\.dense|\.transform_act_fn)?|[^:]*:dropout_mask|dropout"
-    r")|:dropout_mask"
+    r"embeddings(?::sum|:dropout_mask)?|encoder|layer\.\d+|(?:cross)?attention|output(?::residual|:dropout_mask)"
+    r"|self(?::query|:key|:value|:masked_scores|:probs|:dropout_mask|\.dropout|\.distance_embedding)?"
+    r"|intermediate(?:\.dense)?|pooler(?:\.dense)?|transform(?:\.dense|\.transform_act_fn)?"
+    r")|dropout|:dropout_mask"
 )
 """The values that backward functions read. All others are let go as soon as the forward pass is done with them."""
 
-NEEDED_WITH_DROPOUT = re.compile(r".+\.self:masked_scores")
-"""Where dropout changed the probabilities, softmax is taken of the scores again."""
-
-STATE = re.compile(r"(?:.+\.)?(?:embeddings|layer\.\d+)")
-"""The values between layers: all that gradient checkpointing keeps."""
+LAYER = re.compile(r"(?:.+\.)?layer\.\d+")
+STATE = re.compile(rf"(?:.+\.)?embeddings|{LAYER.pattern}")
+"""The values between layers: all that gradient checkpointing keeps of the layers."""
 
 
 class Record(Trace):
@@ -50,13 +48,24 @@ class Record(Trace):
         """Keep the value if a backward function reads it."""
         self.keep(name, x)
         if self._checkpointing and STATE.fullmatch(name):
-            self.forget(name)
             self._generator_states[name] = None if self._rng is None else self._rng.bit_generator.state
+            if LAYER.fullmatch(name):
+                self.forget(name)
         return x
 
     def keep(self, name: str, x: Array) -> Array:
-        """Keep the value if a backward function reads it, and forget nothing."""
-        if NEEDED.fullmatch(name) or (self._rng is not None and NEEDED_WITH_DROPOUT.fullmatch(name)):
+        """Keep the value if a backward function reads it, and forget nothing else of the layer.
+
+        Of attention a backward pass needs what softmax made. If nothing is dropped, that is the value of the dropout behind it;
+        else softmax is taken of the scores again.
+        """
+        module, is_dropout, _ = name.rpartition(".dropout")
+        if is_dropout and module.endswith("self"):
+            needless = name if f"{module}:dropout_mask" in self else f"{module}:masked_scores"
+            self._pieces.pop(needless, None)
+            if needless == name:
+                return x
+        if NEEDED.fullmatch(name):
             self._add(name, x)
         return x
 
