@@ -12,6 +12,7 @@ import npbert
 from npbert import EncoderDecoderConfig, EncoderDecoderModel
 from npbert.tracing import current_observer
 
+from . import gradient_cases
 from .builders import CLASSES, POSITION_TYPES, assert_close, build, ids, inputs_for, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:BertLMHeadModel without is_decoder")
@@ -402,3 +403,19 @@ def test_errors() -> None:
         model.gradients(**without, labls=np.zeros((2, 5)))
     with pytest.raises(npbert.InputError, match="gradients: takes output_gradients, got none"):
         build("BertModel", tiny()).gradients(ids(tiny(), 1, 3))
+
+
+@pytest.mark.parametrize("name", gradient_cases.CASES)
+def test_committed_gradients_of_the_reference(name: str) -> None:
+    model, arguments = gradient_cases.build_case(name)
+    with np.load(gradient_cases.FILE) as file:
+        expected = {key.partition("/")[2]: file[key] for key in file.files if key.startswith(f"{name}/")}
+    for dtype, tolerance in ((np.float64, 1e-10), (np.float32, 3e-5)):
+        out, gradients = model.astype(dtype).gradients(**arguments)
+        assert_close(out.loss, expected["loss"], tolerance)
+        largest = max(float(np.abs(x).max()) for weight, x in expected.items() if weight != "loss")
+        for weight, gradient in gradients.items():
+            if weight in expected:
+                assert np.abs(gradient - expected[weight]).max() <= tolerance * largest, weight
+            else:
+                assert not gradient.any(), weight

@@ -117,12 +117,12 @@ def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[PreTrai
 
 def load_generator(args: argparse.Namespace) -> tuple[BertLMHeadModel | EncoderDecoderModel, BertTokenizer]:
     """A causal language model or an encoder-decoder, whichever the checkpoint is, and its tokenizer."""
-    from npbert.checkpoints import hub
+    from npbert import checkpoints
     from npbert.models.auto import load
     from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)
-    if hub.read_json(hub.find_config(name)).get("model_type") == "encoder-decoder":
+    if checkpoints.find(name).fields.get("model_type") == "encoder-decoder":
         return load(name, dtype=args.dtype), BertTokenizer.from_pretrained(name)
     model, tokenizer = load_with_head(args, "BertLMHeadModel")
     return cast("BertLMHeadModel", model), tokenizer

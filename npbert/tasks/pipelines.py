@@ -131,11 +131,11 @@ def pipeline(
 
 
 def _load(task: str, path_or_id: StrPath, options: Mapping[str, Any]) -> Any:
-    from npbert.checkpoints.hub import find_config, read_json
+    from npbert import checkpoints
     from npbert.models.auto import MODELS
 
-    where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
-    if task == "text-generation" and read_json(find_config(path_or_id, **where)).get("model_type") == "encoder-decoder":
+    where = {name: options[name] for name in checkpoints.LOCATION_OPTIONS if name in options}
+    if task == "text-generation" and checkpoints.find(path_or_id, **where).fields.get("model_type") == "encoder-decoder":
         from npbert.models.encoder_decoder import EncoderDecoderModel
 
         return EncoderDecoderModel.from_pretrained(path_or_id, **options)

@@ -71,11 +71,13 @@ def read_pooling(path_or_id: StrPath, **where: Any) -> Pooling:
     `where` is for the hub: revision, cache_dir, token, local_files_only. If the files ask for something that npbert does not
     do, the error names it.
     """
-    from npbert.checkpoints.hub import find_file
+    from npbert import checkpoints
     from npbert.checkpoints.reading import read_json
 
+    checkpoint = checkpoints.find(path_or_id, **where)
+
     def read(filename: str) -> tuple[str, Any]:
-        path = find_file(path_or_id, filename, **where)
+        path = checkpoint.file(filename)
         return (filename, None) if path is None else (str(path), read_json(path))
 
     path, modules = read("modules.json")

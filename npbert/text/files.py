@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from npbert.checkpoints.hub import read_json
+from npbert.checkpoints.reading import read_json_object
 from npbert.checkpoints.writing import replacing
 from npbert.checks import boolean, known, unicode_text
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown, warn
@@ -67,7 +67,7 @@ def read_source(path_or_id: StrPath, find: Callable[[str], Path | None], overrid
     if tokenizer_file is None and vocab_file is None:
         raise MissingFileError(f"{os.fspath(path_or_id)}: there is no tokenizer: looked for tokenizer.json and vocab.txt")
 
-    config = {} if config_file is None else read_json(config_file)
+    config = {} if config_file is None else read_json_object(config_file)
     with blaming(config_file or path_or_id):
         settings = _settings_of(config)
         added_tokens = _added_tokens_decoder(config.get("added_tokens_decoder", {}))
@@ -160,7 +160,7 @@ def _legacy_tokens(
     from tokenizers import AddedToken
 
     if special_tokens_map is not None:
-        for name, value in read_json(special_tokens_map).items():
+        for name, value in read_json_object(special_tokens_map).items():
             with blaming(special_tokens_map):
                 if name in SPECIAL_TOKEN_NAMES and not overrides.get(name):
                     settings[name] = special_token(name, _text_or_added_token(value, special=True))
@@ -172,7 +172,7 @@ def _legacy_tokens(
     if added_tokens is not None:
         specials = {str(settings[name]) for name in SPECIAL_TOKEN_NAMES if settings.get(name) is not None}
         specials.update(str(entry) for entry in settings.get("additional_special_tokens") or [])
-        for content, number in read_json(added_tokens).items():
+        for content, number in read_json_object(added_tokens).items():
             if not content or not isinstance(number, int) or isinstance(number, bool) or number < 0:
                 raise FileError(f"{added_tokens}: takes tokens with their ids, got {shown(content)}: {shown(number)}")
             special = content in specials
@@ -187,7 +187,7 @@ def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None]) ->
     name = tokenizer_class.removesuffix("Fast") if isinstance(tokenizer_class, str) else None
     if name is None:
         config_file = find("config.json")
-        config = {} if config_file is None else read_json(config_file)
+        config = {} if config_file is None else read_json_object(config_file)
         name = "DistilBertTokenizer" if config.get("model_type") == "distilbert" else "BertTokenizer"
     if name not in _SAME_ALGORITHM:
         warn(f"the checkpoint's tokenizer is a {name}, not a BertTokenizer: it may cut text in another way")

@@ -25,11 +25,10 @@ have files of their own:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from npbert.checkpoints.hub import find_file
+from npbert import checkpoints
 from npbert.checks import known
 from npbert.errors import FileError, InputError
 from npbert.text import backend
@@ -152,29 +151,19 @@ class BertTokenizer(TextEncoder, Detokenizer):
         )
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path_or_id: StrPath,
-        *,
-        revision: str | None = None,
-        cache_dir: StrPath | None = None,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        **overrides: Any,
-    ) -> BertTokenizer:
+    def from_pretrained(cls, path_or_id: StrPath, **options: Any) -> BertTokenizer:
         """Read a checkpoint's tokenizer, from a directory or the hub: `tokenizer.json`, or else `vocab.txt`.
 
         The path of one of these two files works too; the files beside it are read as in a directory.
-        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win; `overrides` (the
-        constructor's keywords) win over both. Special and added tokens come from `tokenizer_config.json`; where it does not
-        list them (`added_tokens_decoder`), from `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
+        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win; `options` that are the
+        constructor's keywords win over both. `revision`, `cache_dir`, `local_files_only` and `token` are as for models.
+        Special and added tokens come from `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from
+        `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
         """
-        known("from_pretrained", overrides, tuple(SETTINGS))
-        find = partial(
-            find_file, path_or_id, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token
-        )
+        location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
+        known("from_pretrained", options, tuple(SETTINGS))
         self = cls.__new__(cls)
-        self._configure(read_source(path_or_id, find, overrides))
+        self._configure(read_source(path_or_id, checkpoints.find(path_or_id, **location).file, options))
         return self
 
     def save_pretrained(self, save_directory: StrPath) -> tuple[str, ...]:
