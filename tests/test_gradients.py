@@ -135,8 +135,7 @@ def test_decoders_that_read_an_encoder(cached: bool) -> None:
     assert all(gradients[name].any() != cached for name in cross_keys if name.endswith("weight"))
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_encoder_decoders(tied: bool) -> None:
+def encoder_decoder(*, tied: bool) -> tuple[Any, dict[str, Any]]:
     size = 12 if tied else 18
     config = EncoderDecoderConfig(
         encoder=tiny(hidden_size=size),
@@ -149,7 +148,24 @@ def test_encoder_decoders(tied: bool) -> None:
     rng = np.random.default_rng(1)
     model = EncoderDecoderModel(config, {name: rng.normal(0, 0.4, x.shape) for name, x in blank.named_parameters()})
     labels = np.array([[3, 9, 4], [8, 6, -100]])
-    arguments = {"input_ids": ids(config.encoder, 2, 5), "attention_mask": PADDED, "labels": labels}
+    return model, {"input_ids": ids(config.encoder, 2, 5), "attention_mask": PADDED, "labels": labels}
+
+
+def test_a_part_of_an_encoder_decoder_may_be_frozen() -> None:
+    model, arguments = encoder_decoder(tied=False)
+    _, whole = model.gradients(**arguments)
+    model.encoder.requires_grad_(False)
+    with npbert.trace() as kept:
+        _, some = model.gradients(**arguments)
+    assert list(some) == [name for name in whole if not name.startswith("encoder.")]
+    for name, gradient in some.items():
+        np.testing.assert_array_equal(gradient, whole[name])
+    assert not any(name.startswith("grad:encoder.encoder") for name in kept), "backward ends before the encoder"
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_encoder_decoders(tied: bool) -> None:
+    model, arguments = encoder_decoder(tied=tied)
     _, gradients = model.gradients(**arguments)
     assert list(gradients) == [name for name, _ in model.named_parameters()]
     assert_by_differences(model, arguments, gradients)

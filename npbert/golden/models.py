@@ -17,8 +17,9 @@ from npbert.errors import InputError, InputTypeError
 from npbert.models.auto import MODELS
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
-from npbert.models.encoder_decoder import EncoderDecoderModel, shift_tokens_right
+from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+from npbert.models.encoder_decoder_pass import shift_tokens_right
 from npbert.models.fitting import float_type
 from npbert.types import Array
 
