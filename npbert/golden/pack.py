@@ -41,7 +41,7 @@ from npbert.errors import FileError, InputError, MissingNameError, shown
 from npbert.golden import positions
 from npbert.golden.models import Config, parts_of_config, read_config
 from npbert.golden.positions import Positions
-from npbert.golden.precision import EPSILON
+from npbert.golden.precision import STORED_IN
 from npbert.golden.tolerance import Tolerance
 from npbert.types import Array, StrPath
 
@@ -71,10 +71,7 @@ class Pack(Mapping[str, Array]):
         self.metadata = metadata
         self.config = read_config(metadata["config"])
         self.aliases = metadata["aliases"]
-        self.tolerances = {
-            name: {precision: Tolerance(**metadata["tolerances"][name][precision]) for precision in EPSILON}
-            for name in metadata["order"]
-        }
+        self.tolerances = {name: _bounds(metadata["tolerances"][name], path) for name in metadata["order"]}
         self.input_arrays = {name: x for name, x in tensors.items() if name.startswith(INPUT)}
         self.inputs = _nested({name.removeprefix(INPUT): x for name, x in self.input_arrays.items()})
         self.positions = positions.of_call(self.config, self.inputs)
@@ -102,6 +99,28 @@ class Pack(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"Pack({str(self.path)!r}, {len(self)} tensors)"
+
+
+ALWAYS_THERE = ("float32", "float16", "bfloat16")
+"""The precisions that every pack has tolerances for; packs of the first npbert have no others."""
+
+
+class _Bounds(dict[str, Tolerance]):
+    """What a port may be off by in one tensor, by precision."""
+
+    def __init__(self, bounds: dict[str, Tolerance], path: StrPath) -> None:
+        super().__init__(bounds)
+        self._path = path
+
+    def __missing__(self, precision: str) -> Tolerance:
+        raise MissingNameError(
+            f"{self._path}: was written before npbert knew what a port in {precision} may be off by; export the pack again"
+        )
+
+
+def _bounds(written: Mapping[str, Any], path: StrPath) -> _Bounds:
+    known = {precision: written[precision] for precision in STORED_IN if precision in written or precision in ALWAYS_THERE}
+    return _Bounds({precision: Tolerance(**bounds) for precision, bounds in known.items()}, path)
 
 
 def read_pack(path: StrPath) -> Pack:
