@@ -12,20 +12,20 @@ up in float32 and store float32:
     int8-per-row         the same with steps of a size of their own for each row of a weight
 
 **A result may be off by its spread**: by what it would be off by in another honest port. npbert's own error is one of many
-draws, and where one element is larger than all others, that draw may happen to be nothing. So every result is moved up or down, by a
-fixed sequence of chances, by exactly its spread, and the pass goes on with that. With y for the result, q^2 for the sum of the
-squares of its n terms, and ROUNDING for the standard deviation of one rounding in units of EPSILON, the spread is
+draws, and where one element is larger than all others, that draw may happen to be nothing. So every result is moved up or
+down, by a fixed sequence of chances, by exactly its spread, and the pass goes on with that. With y for the result, q^2 for the
+sum of the squares of its n terms, and ROUNDING for the standard deviation of one rounding in units of EPSILON, the spread is
 
     float32              u * sqrt(n / 3 * (y^2 + q^2)), u = 2^-24. A plain loop rounds n times, each time by a share of what is
                          added up so far. In any order of the terms that is about a part of y and, besides, of q
     float16, bfloat16    ROUNDING * EPSILON * |y|: ports that round once more
-    tf32 and products    ROUNDING * EPSILON * sqrt(2) * q: other roundings of both operands, as by cutting off
-    int8                 the same with steps for EPSILON: other steps, as from other ranges
+    tf32 and products    EPSILON * sqrt(y^2 / 2 + 2 ROUNDING^2 q^2): ports that cut off the last bits of both operands, which
+                         also makes every result smaller
+    int8                 ROUNDING times a step for each operand of each term: ports with other steps, as from other ranges
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -104,26 +104,17 @@ class Arithmetic:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             if self._precision in SHORT_OPERANDS:
                 _, epsilon = SHORT_OPERANDS[self._precision]
-                spread = np.sqrt(squares())
-                spread *= np.float32(ROUNDING * math.sqrt(2) * epsilon)
-            elif STORED_IN[self._precision] == "float32":
-                spread = np.square(result)
-                spread += squares()
-                spread *= np.float32(UNIT**2 * terms / 3)
-                np.sqrt(spread, out=spread)
-            else:
-                spread = np.abs(result)
-                spread *= np.float32(ROUNDING * EPSILON[self._precision])
-            return spread
+                return np.sqrt(np.square(result) / 2 + squares() * np.float32(2 * ROUNDING**2)) * np.float32(epsilon)
+            if STORED_IN[self._precision] == "float32":
+                return np.sqrt((np.square(result) + squares()) * np.float32(UNIT**2 * terms / 3))
+            return np.abs(result) * np.float32(ROUNDING * EPSILON[self._precision])
 
     def _move(self, result: Array, spread: Array) -> None:
         """Each element up or down."""
         assert self._chances is not None
         signs = self._chances.integers(0, 2, result.shape, np.int8)
-        signs *= 2
-        signs -= 1
         with np.errstate(over="ignore", invalid="ignore"):
-            result += spread * signs
+            result += spread * (2 * signs - 1)
 
 
 class WatchedArray(np.ndarray[Any, Any]):

@@ -18,7 +18,8 @@ layer 0. The `__metadata__` of the header is one JSON text under each of the key
     order            the names of intermediates and outputs in the order of execution, aliases among them
     aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
     multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: a tolerance is the error measured in PRECISION, times this
-    tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16
+    tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16, and from packs that
+                     an older npbert wrote on for every precision in `npbert.golden.precision`
 
 The truth is computed in float64 and rounded to float32 for the file (or kept). A port that computes in PRECISION is right in
 a tensor when the largest difference is at most max_abs and the root of the mean square of the differences is at most rms, both
