@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -17,16 +17,16 @@ from npbert.checks import as_array
 from npbert.errors import InputError, InputTypeError, MissingFileError
 from npbert.golden import models, positions
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
-from npbert.golden.passes import Look, run
+from npbert.golden.passes import LookAtSpread, run, run_spread
 from npbert.golden.positions import Positions
-from npbert.golden.precision import EPSILON
+from npbert.golden.precision import STORED_IN
 from npbert.golden.spool import FetchedArrays, Spool
 from npbert.golden.tolerance import MULTIPLES, Allowance, Tolerance, measure
 from npbert.tracing import selection
 from npbert.types import Array, StrPath
 
-RunPass: TypeAlias = Callable[[str, Look], None]
-"""Runs the pass in a precision, and shows every value to a function."""
+RunSpread: TypeAlias = Callable[[str, LookAtSpread], None]
+"""Runs the pass in a precision, with every sum off by its spread, and shows every value to a function."""
 
 
 def export(
@@ -57,30 +57,36 @@ def export(
     metadata = _metadata(model, arrays)
     metadata_texts(metadata)  # what cannot be written is found before the work, not after it
 
-    def run_pass(precision: str, look: Look) -> None:
-        def look_and_count(name: str, x: Array) -> None:
-            look(name, x)
-            progress.update()
-
-        run(model, arguments, precision, look_and_count)
-
     with (
         tempfile.TemporaryFile(dir=Path(path).parent) as file,
         tqdm(unit=" tensors", desc="golden pack", leave=False, disable=None) as progress,
     ):
         # Everything is spooled, also what `only` leaves out: what a tensor is allowed depends on the one before it.
-        spool = _spooled_truth(file, run_pass, stored_type)
-        progress.total = len(spool) * (1 + len(EPSILON))
+        spool = Spool(file)
+
+        def keep(name: str, x: Array) -> None:
+            spool.add(name, x.astype(stored_type, copy=False))
+            progress.update()
+
+        def run_other(precision: str, look: LookAtSpread) -> None:
+            def look_and_count(name: str, x: Array, spread: Array | None) -> None:
+                look(name, x, spread)
+                progress.update()
+
+            run_spread(model, arguments, precision, look_and_count)
+
+        run(model, arguments, "float64", keep)
+        progress.total = len(spool) * (1 + len(STORED_IN))
         order = list(filter(selection(only), spool))
         if not order:
             raise InputError(f"only: nothing in this model is called {only!r}")
         visible = positions.of_call(model.config, arguments)
-        tolerances = {precision: _tolerances(spool, visible, run_pass, precision) for precision in EPSILON}
+        tolerances = {precision: _tolerances(spool, visible, run_other, precision) for precision in STORED_IN}
         metadata["order"] = order
         metadata["aliases"] = _aliases(order, spool)
         for name in order:
             first = spool.first_name[name]
-            metadata["tolerances"][name] = {precision: tolerances[precision][first]._asdict() for precision in EPSILON}
+            metadata["tolerances"][name] = {precision: tolerances[precision][first]._asdict() for precision in STORED_IN}
         contents = _contents(arguments, arrays if weights else {}, spool, metadata)
         safetensors.write(path, contents, metadata_texts(metadata))
 
@@ -116,27 +122,17 @@ def _metadata(model: Any, weights: Mapping[str, Array]) -> dict[str, Any]:
     }
 
 
-def _spooled_truth(file: IO[bytes], run_pass: RunPass, stored_type: np.dtype[Any]) -> Spool:
-    """Every value and output of the pass in float64, as it is stored."""
-    spool = Spool(file)
-
-    def keep(name: str, x: Array) -> None:
-        spool.add(name, x.astype(stored_type, copy=False))
-
-    run_pass("float64", keep)
-    return spool
-
-
-def _tolerances(spool: Spool, visible: Mapping[str, Positions], run_pass: RunPass, precision: str) -> dict[str, Tolerance]:
+def _tolerances(spool: Spool, visible: Mapping[str, Positions], run_other: RunSpread, precision: str) -> dict[str, Tolerance]:
     """What a port in `precision` may be off by in each content of the spool, by its first name."""
     allowance = Allowance(precision)
     tolerances: dict[str, Tolerance] = {}
 
-    def look(name: str, x: Array) -> None:
+    def look(name: str, x: Array, spread: Array | None) -> None:
         if spool.first_name[name] == name:
-            tolerances[name] = allowance.next(measure(spool[name], x, positions.counted(visible, name, x.shape)))
+            counts = positions.counted(visible, name, x.shape)
+            tolerances[name] = allowance.next(name, measure(spool[name], x, counts, spread))
 
-    run_pass(precision, look)
+    run_other(precision, look)
     return tolerances
 
 

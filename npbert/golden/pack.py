@@ -18,7 +18,8 @@ layer 0. The `__metadata__` of the header is one JSON text under each of the key
     order            the names of intermediates and outputs in the order of execution, aliases among them
     aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
     multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: a tolerance is the error measured in PRECISION, times this
-    tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16
+    tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16, and from packs that
+                     an older npbert wrote on for every precision in `npbert.golden.precision`
 
 The truth is computed in float64 and rounded to float32 for the file (or kept). A port that computes in PRECISION is right in
 a tensor when the largest difference is at most max_abs and the root of the mean square of the differences is at most rms, both
@@ -41,7 +42,7 @@ from npbert.errors import FileError, InputError, MissingNameError, shown
 from npbert.golden import positions
 from npbert.golden.models import Config, parts_of_config, read_config
 from npbert.golden.positions import Positions
-from npbert.golden.precision import EPSILON
+from npbert.golden.precision import STORED_IN
 from npbert.golden.tolerance import Tolerance
 from npbert.types import Array, StrPath
 
@@ -71,10 +72,7 @@ class Pack(Mapping[str, Array]):
         self.metadata = metadata
         self.config = read_config(metadata["config"])
         self.aliases = metadata["aliases"]
-        self.tolerances = {
-            name: {precision: Tolerance(**metadata["tolerances"][name][precision]) for precision in EPSILON}
-            for name in metadata["order"]
-        }
+        self.tolerances = {name: _bounds(metadata["tolerances"][name], path) for name in metadata["order"]}
         self.input_arrays = {name: x for name, x in tensors.items() if name.startswith(INPUT)}
         self.inputs = _nested({name.removeprefix(INPUT): x for name, x in self.input_arrays.items()})
         self.positions = positions.of_call(self.config, self.inputs)
@@ -102,6 +100,28 @@ class Pack(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"Pack({str(self.path)!r}, {len(self)} tensors)"
+
+
+ALWAYS_THERE = ("float32", "float16", "bfloat16")
+"""The precisions that every pack has tolerances for; packs of the first npbert have no others."""
+
+
+class _Bounds(dict[str, Tolerance]):
+    """What a port may be off by in one tensor, by precision."""
+
+    def __init__(self, bounds: dict[str, Tolerance], path: StrPath) -> None:
+        super().__init__(bounds)
+        self._path = path
+
+    def __missing__(self, precision: str) -> Tolerance:
+        raise MissingNameError(
+            f"{self._path}: was written before npbert knew what a port in {precision} may be off by; export the pack again"
+        )
+
+
+def _bounds(written: Mapping[str, Any], path: StrPath) -> _Bounds:
+    known = {precision: written[precision] for precision in STORED_IN if precision in written or precision in ALWAYS_THERE}
+    return _Bounds({precision: Tolerance(**bounds) for precision, bounds in known.items()}, path)
 
 
 def read_pack(path: StrPath) -> Pack:

@@ -30,7 +30,15 @@ class Tolerance(NamedTuple):
     rms: float
 
 
-MULTIPLES = {"float32": Tolerance(16, 8), "float16": Tolerance(5, 3), "bfloat16": Tolerance(5, 3)}
+MULTIPLES = {
+    "float32": Tolerance(8, 2),
+    "float16": Tolerance(7, 3),
+    "bfloat16": Tolerance(7, 3),
+    "tf32": Tolerance(7, 3),
+    "bfloat16-products": Tolerance(7, 3),
+    "int8": Tolerance(7, 3),
+    "int8-per-row": Tolerance(7, 3),
+}
 """A port is allowed this many times the measured errors. tools/measure_ports.py prints how many times the measured errors ports
 are off by: the multiples lie above the worst of the honest ports and, where they can, below the smallest of the mistakes:
 
@@ -47,6 +55,9 @@ layernorm-unbiased too and, where the weights are random, gelu-sigmoid. All othe
 FLOOR = 0.5
 """In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
 
+SUMS = (":residual", ":sum")
+"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out."""
+
 PRIOR_COUNT = 32
 STANDARD_DEVIATIONS = 3.0
 PEAK = 3.0
@@ -59,35 +70,43 @@ class MeasuredError(NamedTuple):
     """How far one pass is off in one tensor, over the elements that count and are finite."""
 
     number: int  # of these elements
+    effective: float  # how many elements of equal error would be as many
     max_abs: float
     rms: float
     largest: float  # of the true values
     size: float  # rms of the true values
 
 
-def measure(truth: Array, value: Array, counts: Array) -> MeasuredError:
+def measure(truth: Array, value: Array, counts: Array, spread: Array | None = None) -> MeasuredError:
     """Measure `value` against `truth`; `counts` are truth values that broadcast to their shape.
 
-    It works in pieces, so that it needs little memory of its own.
+    An element is off by `spread` at least: what it brought along and what its own sum added may happen to cancel. The work is
+    done in pieces, so that it needs little memory of its own.
     """
     flat_truth, flat_value = np.asarray(truth).reshape(-1), value.reshape(-1)
+    flat_spread = None if spread is None else spread.reshape(-1)
     flat_counts = np.broadcast_to(counts, truth.shape).reshape(-1)
-    number, max_abs, wrong_squares, largest, true_squares = 0, 0.0, 0.0, 0.0, 0.0
+    number, max_abs, wrong_squares, wrong_fourths, largest, true_squares = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for start in range(0, truth.size, PIECE):
         piece = slice(start, start + PIECE)
         true = flat_truth[piece].astype(np.float64)
         with np.errstate(invalid="ignore"):  # infinity less infinity
-            wrong = flat_value[piece] - true
+            wrong = np.abs(flat_value[piece] - true)
+        if flat_spread is not None:
+            np.maximum(wrong, flat_spread[piece], out=wrong)
         kept = flat_counts[piece] & np.isfinite(wrong)
         number += int(np.count_nonzero(kept))
         np.logical_not(kept, out=kept)
         true[kept] = wrong[kept] = 0  # adds nothing below, and is far quicker than to select the others
-        max_abs = max(max_abs, float(np.abs(wrong).max(initial=0)))
+        max_abs = max(max_abs, float(wrong.max(initial=0)))
         largest = max(largest, float(np.abs(true).max(initial=0)))
-        wrong_squares += float(np.vdot(wrong, wrong))
         true_squares += float(np.vdot(true, true))
+        np.square(wrong, out=wrong)
+        wrong_squares += float(wrong.sum())
+        wrong_fourths += float(np.vdot(wrong, wrong))
     rms, size = (math.sqrt(squares / max(number, 1)) for squares in (wrong_squares, true_squares))
-    return MeasuredError(number, max_abs, rms, largest, size)
+    effective = wrong_squares**2 / wrong_fourths if wrong_fourths else number
+    return MeasuredError(number, effective, max_abs, rms, largest, size)
 
 
 class Allowance:
@@ -97,17 +116,24 @@ class Allowance:
         self._multiple = MULTIPLES[precision]
         self._floor = FLOOR * EPSILON[precision]
         self._relative = self._floor  # the error that is expected after the tensor before, relative to the values
+        self._before = self._normed = Tolerance(0.0, 0.0)  # of the tensor before, and of the last LayerNorm
 
-    def next(self, measured: MeasuredError) -> Tolerance:
+    def next(self, name: str, measured: MeasuredError) -> Tolerance:
         """What a port is allowed in the next tensor."""
         expected = self._relative * measured.size
-        squares = measured.number * measured.rms**2 + PRIOR_COUNT * expected**2
-        rms = max(math.sqrt(squares / (measured.number + PRIOR_COUNT)), self._floor * measured.size)
+        squares = measured.effective * measured.rms**2 + PRIOR_COUNT * expected**2
+        rms = max(math.sqrt(squares / (measured.effective + PRIOR_COUNT)), measured.rms, self._floor * measured.size)
         max_abs = max(measured.max_abs, PEAK * rms, self._floor * measured.largest)
         if measured.size:
             self._relative = rms / measured.size
-        chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.number, 1))
-        return Tolerance(_round_up(self._multiple.max_abs * max_abs), _round_up(self._multiple.rms * rms * chance))
+        chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.effective, 1))
+        bounds = Tolerance(self._multiple.max_abs * max_abs, self._multiple.rms * rms * chance)
+        if name.endswith(SUMS):
+            bounds = Tolerance(*map(max, bounds, self._before, self._normed))
+        self._before = bounds
+        if name.endswith("LayerNorm"):
+            self._normed = bounds
+        return Tolerance(*map(_round_up, bounds))
 
 
 def _round_up(x: float) -> float:

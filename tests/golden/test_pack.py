@@ -15,6 +15,7 @@ import pytest
 import npbert
 from npbert import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, golden
 from npbert.checkpoints import safetensors
+from npbert.golden.precision import STORED_IN
 
 from ..builders import CLASSES, build, ids, inputs_for, tiny
 
@@ -91,7 +92,7 @@ def test_metadata(tmp_path: Path, model: Any, inputs: Any) -> None:
         digest.update(weights[name].tobytes())
     assert metadata["weights_sha256"] == digest.hexdigest()
     for name in metadata["order"]:
-        assert metadata["tolerances"][name].keys() == {"float32", "float16", "bfloat16"}
+        assert metadata["tolerances"][name].keys() == set(STORED_IN)
         short, half, brain = (metadata["tolerances"][name][p] for p in ("float32", "float16", "bfloat16"))
         assert 0 < short["rms"] < half["rms"] < brain["rms"]
         assert 0 < short["max_abs"] < half["max_abs"] < brain["max_abs"]
@@ -294,6 +295,24 @@ def test_inputs_that_do_not_fit(tmp_path: Path, name: str) -> None:
         golden.read_pack(_damaged(tmp_path, damage))
 
 
+def test_packs_of_the_first_npbert(tmp_path: Path) -> None:
+    """They know three precisions; of the others the error says what to do."""
+
+    def damage(header: dict[str, Any]) -> None:
+        texts = header["__metadata__"]
+        tolerances = {
+            name: {precision: bounds[precision] for precision in ("float32", "float16", "bfloat16")}
+            for name, bounds in json.loads(texts["tolerances"]).items()
+        }
+        texts["tolerances"] = json.dumps(tolerances)
+
+    pack = golden.read_pack(_damaged(tmp_path, damage))
+    dump = {"bert.pooler": pack["bert.pooler"]}
+    assert golden.compare(pack, dump, precision="bf16").ok
+    with pytest.raises(MissingNameError, match=r"pack\.safetensors.*tf32.*export the pack again"):
+        golden.compare(pack, dump, precision="tf32")
+
+
 def test_tensors_that_do_not_fit_the_inputs(tmp_path: Path) -> None:
     def damage(header: dict[str, Any]) -> None:
         header["bert.encoder.layer.0.attention.self:scores"]["shape"].reverse()
@@ -347,7 +366,7 @@ def test_the_committed_packs_can_be_made_again(tmp_path: Path, name: str) -> Non
         assert new.metadata[part] == old.metadata[part], part
     for tensor in old:  # another machine's BLAS may round another way, once in a while
         assert np.allclose(new[tensor], old[tensor], rtol=1e-6, atol=1e-12), tensor
-        for precision in ("float32", "float16", "bfloat16"):
+        for precision in STORED_IN:
             ratios = np.divide(new.tolerances[tensor][precision], old.tolerances[tensor][precision])
             assert (ratios > 0.3).all()
             assert (ratios < 3).all()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from npbert import InputError
-from npbert.golden.precision import EPSILON, full_name, round_to, to_bfloat16, to_float16
+from npbert.golden.precision import EPSILON, full_name, round_to, to_bfloat16, to_float16, to_tf32
 
 INFINITY = float("inf")
 
@@ -67,6 +67,16 @@ def test_what_is_not_a_number(round_) -> None:
     assert np.isnan(round_(hidden)).all()
 
 
+def test_tf32_has_ten_bits_of_fraction() -> None:
+    x = np.random.default_rng(3).normal(size=1000).astype(np.float32)
+    x = np.concatenate([x, np.float32([1 + 2**-11, 1 + 3 * 2**-11, 1 + 2**-11 + 2**-20, 3.4e38])])
+    fraction, exponent = np.frexp(x.astype(np.float64))
+    with np.errstate(over="ignore"):
+        assert np.array_equal(to_tf32(x), np.ldexp(np.rint(fraction * 2**11) / 2**11, exponent).astype(np.float32))
+    hidden = np.uint32([0x7F800001, 0xFFFFFFFF]).view(np.float32)
+    assert np.isnan(to_tf32(hidden)).all()
+
+
 def test_rounding_keeps_shape_type_and_argument() -> None:
     x = np.random.default_rng(2).normal(size=(3, 4)).astype(np.float32)
     before = x.copy()
@@ -81,12 +91,15 @@ def test_rounding_keeps_shape_type_and_argument() -> None:
 
 
 def test_names() -> None:
-    names = ("float32", "bf16", "fp16", "bfloat16")
+    names = ("float32", "bf16", "fp16", "bfloat16", "tf32", "bf16-products", "int8")
     assert [full_name(name) for name in names] == [
         "float32",
         "bfloat16",
         "float16",
         "bfloat16",
+        "tf32",
+        "bfloat16-products",
+        "int8",
     ]
     with pytest.raises(InputError, match="float8"):
         full_name("float8")
