@@ -1,0 +1,70 @@
+"""What the rows of a comparison say together: another precision fits, or the dump is at fault and not the computation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from npbert.golden.layers import is_hidden_state, layer_of
+from npbert.golden.pack import Pack
+from npbert.golden.precision import EPSILON
+from npbert.golden.report import Row
+from npbert.golden.tolerance import Tolerance
+
+SHARE_OF_ITS_OWN = 1 / 20
+"""A port that computes in a precision is off by this share of what is allowed in it, in every tensor of the layers. One that is
+far more exact in some of them computes more exactly, and made a mistake."""
+
+FAR_OFF = 1000.0
+"""In tolerances. An error so large would show in all that is computed from the tensor."""
+
+
+def is_within(bounds: Tolerance, max_abs: float, rms: float) -> bool:
+    """Whether both errors are allowed."""
+    return max_abs <= bounds.max_abs and rms <= bounds.rms
+
+
+def tolerance_of(pack: Pack, name: str, precision: str) -> Tolerance:
+    """What a port may be off by. Of the inputs whole numbers must be equal, others may be rounded."""
+    if name not in pack.input_arrays:
+        return pack.tolerances[name][precision]
+    truth = pack.input_arrays[name]
+    if truth.dtype.kind != "f" or not truth.size:
+        return Tolerance(0.0, 0.0)
+    bound = EPSILON[precision] * float(np.abs(truth).max())
+    return Tolerance(bound, bound)
+
+
+def other_precision(pack: Pack, rows: Sequence[Row], precision: str) -> str | None:
+    """The finest other precision that the whole dump fits, where it does not fit this one."""
+    if all(row.ok for row in rows):
+        return None
+    return next(
+        (other for other in sorted(EPSILON, key=EPSILON.__getitem__) if other != precision and _fits(pack, rows, other)), None
+    )
+
+
+def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
+    bounds = {row.name: tolerance_of(pack, row.name, precision) for row in rows}
+    in_layers = [row for row in rows if layer_of(row.name, -1) >= 0 and row.compared]
+    computed = in_layers or [row for row in rows if row.name not in pack.input_arrays and row.compared]
+    return all(is_within(bounds[row.name], row.max_abs, row.rms) for row in rows) and all(
+        row.rms >= SHARE_OF_ITS_OWN * bounds[row.name].rms for row in computed
+    )
+
+
+def dump_at_fault(rows: Sequence[Row]) -> list[str]:
+    """The tensors that are far off while what is computed from them is right: they were not computed so, only dumped so."""
+    return [row.name for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and _is_refuted(row, rows[index + 1 :])]
+
+
+def _is_refuted(row: Row, later: Sequence[Row]) -> bool:
+    if row.problem:
+        return False
+    module, _, value = row.name.rpartition(".self")
+    if value in (".key", ":key", ":scores", ":relative_scores", ":masked_scores"):
+        # Softmax does not see what is the same for all keys, such as a bias of the keys: only scores can tell.
+        return any(other.ok and other.name in (f"{module}.self:scores", f"{module}.self:masked_scores") for other in later)
+    layer = layer_of(row.name, -1)
+    return any(other.ok and is_hidden_state(other.name) and layer_of(other.name, -1) >= max(layer, 0) for other in later)
