@@ -77,7 +77,7 @@ def _read_row(dump: MatchedDump, name: str, reading: Reading, precision: str) ->
     bounds = tolerance_of(pack, name, precision)
     counts = _counted(pack, name, truth)
     if name.endswith(":masked_scores"):
-        counts = counts | _not_hidden(pack.positions[part_of(pack.positions, name)], truth, value, counts)
+        counts = counts | not_hidden(pack.positions[part_of(pack.positions, name)], truth, value, counts)
     row = _measured(name, truth, value, counts, bounds)
     place = "" if not row.not_finite else _first_place(dump, name, counts & ~np.isfinite(value))
     return replace(row, first_not_finite=place, assumed=reading.assumed)
@@ -156,7 +156,7 @@ def _cosine(x: Array, y: Array) -> float:
         return float(np.clip(np.vdot(x, y) / lengths, -1, 1))  # the last bit may be rounded past 1
 
 
-def _not_hidden(visible: Positions, truth: Array, value: Array, counts: Array) -> Array:
+def not_hidden(visible: Positions, truth: Array, value: Array, counts: Array) -> Array:
     """The masked scores that the mask should hide and that the port does not have far below the others of their row."""
     rows = visible.query[:, None, :, None]  # [B, 1, S, 1]
     largest = np.where(counts, truth, -np.inf).max(axis=-1, keepdims=True, initial=-np.inf)  # [B, N, S, 1]

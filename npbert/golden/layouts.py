@@ -224,7 +224,7 @@ def _padded_again(x: Array, layout: str, target: Target, sizes: dict[str, int], 
 
 
 def _once_or_repeated(shape: tuple[int, ...], target: Target) -> list[Reading]:
-    """The readings of rows that are the same for all texts: the port has them once and the pack for each text, or the reverse."""
+    """The readings of rows that are the same for all texts: the port has them once and the pack for each, or the reverse."""
     if not target.batch_may_be_shared:
         return []
     batch, rest = target.real.shape[0], target.truth.shape[1:]

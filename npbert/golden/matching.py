@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
     if not dump:
         raise InputError(f"port: {ports.described(port)} holds no arrays")
     rules = maps.read_map(names)
-    own_names, unused = _matched_names(pack, dump, rules)
+    own_names, unused = match_names({*pack, *pack.input_arrays}, dump, rules)
     if not own_names:
         raise InputError(
             f"port: {ports.described(port)} has none of the pack's names; a map can translate its own, such as "
@@ -85,9 +85,9 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
 # ------------------------------------------------------------------------------------------------------------------- names
 
 
-def _matched_names(pack: Pack, dump: Mapping[str, object], rules: Sequence[Rule]) -> tuple[dict[str, str], list[str]]:
-    """The port's names by the pack's, and those that are not in the pack. The names as they stand go before those that begin
-    with something else."""
+def match_names(known: Collection[str], dump: Collection[str], rules: Sequence[Rule] = ()) -> tuple[dict[str, str], list[str]]:
+    """The port's names by the `known` names of a pack, and those that are not in the pack. Names that stand in the pack as they
+    are go before those that begin with something else."""
     own_names: dict[str, str] = {}
 
     def take(own: str, name: str | None) -> None:
@@ -96,32 +96,28 @@ def _matched_names(pack: Pack, dump: Mapping[str, object], rules: Sequence[Rule]
         if name is not None:
             own_names[name] = own
 
-    _check_rules(pack, rules, dump)
+    _check_rules(known, rules, dump)
     for own in dump:
-        take(own, maps.translated(rules, own, lambda name: _name_in_pack(pack, name)) or (own if _holds(pack, own) else None))
+        take(own, maps.translated(rules, own, lambda name: _name_in_pack(known, name)) or (own if own in known else None))
     used = set(own_names.values())
     for own in dump:
-        if own not in used and (name := _name_in_pack(pack, own)) not in own_names:
+        if own not in used and (name := _name_in_pack(known, own)) not in own_names:
             take(own, name)
     used = set(own_names.values())
     # A pack may be compared with another pack, which holds weights.
     return own_names, [own for own in dump if own not in used and not own.startswith(WEIGHT)]
 
 
-def _check_rules(pack: Pack, rules: Sequence[Rule], dump: Mapping[str, object]) -> None:
+def _check_rules(known: Collection[str], rules: Sequence[Rule], dump: Collection[str]) -> None:
     """Refuse an entry of the map that leads nowhere: it is misspelt."""
     for rule in rules:
         names = [rule.name] if rule.name is not None and not rule.is_pattern else map(rule.translated, dump)
         tried = [name for name in names if name is not None]
-        if tried and not any(_name_in_pack(pack, name) or _is_known(name) for name in tried):
+        if tried and not any(_name_in_pack(known, name) or _is_known(name) for name in tried):
             raise InputError(
                 f"names: maps {shown(rule.own)} to {shown(tried[0])}, which is not in the pack; it takes {{the port's name: "
                 "the pack's}"
             )
-
-
-def _holds(pack: Pack, name: str) -> bool:
-    return name in pack or name in pack.input_arrays
 
 
 def _is_known(name: str) -> bool:
@@ -129,9 +125,9 @@ def _is_known(name: str) -> bool:
     return any(map(meaning_of, _seen_through(name)))
 
 
-def _name_in_pack(pack: Pack, name: str) -> str | None:
+def _name_in_pack(known: Collection[str], name: str) -> str | None:
     """The pack's name that a name means, with another prefix or none."""
-    return next((known for known in _seen_through(name) if _holds(pack, known)), None)
+    return next((meant for meant in _seen_through(name) if meant in known), None)
 
 
 def _seen_through(name: str) -> Iterator[str]:

@@ -145,7 +145,7 @@ def axes_of(name: str, rank: int) -> list[str]:
 
 def names(model: Any) -> str:
     """Every name that a pack of this model has, with the shape of its array and what it means for this model."""
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     shown = {name: f"[{', '.join(_sizes(name, shape))}]" for name, shape in shapes.items()}
     width, shape_width = max(map(len, shown)), max(map(len, shown.values()))
     lines = [f"{name:<{width}}  {shape:<{shape_width}}  {_explained(model.config, name)}" for name, shape in shown.items()]
@@ -163,7 +163,7 @@ def _sizes(name: str, shape: tuple[int, ...]) -> list[str]:
     return [axis if axis in LENGTHS else str(size) for axis, size in zip(axes_of(name, len(shape)), shape, strict=True)]
 
 
-def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
     """The shape of every value of a short pass."""
     check_model(model)
     shapes: dict[str, tuple[int, ...]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npbert.golden.layers import is_hidden_state, layer_of
+from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.pack import Pack
 from npbert.golden.precision import EPSILON
 from npbert.golden.report import Row
@@ -18,6 +18,9 @@ far more exact in some of them computes more exactly, and made a mistake."""
 
 FAR_OFF = 1000.0
 """In tolerances. An error so large would show in all that is computed from the tensor."""
+
+DEEP = 1 << 20
+"""More layers than any model has."""
 
 
 def is_within(bounds: Tolerance, max_abs: float, rms: float) -> bool:
@@ -67,4 +70,7 @@ def _is_refuted(row: Row, later: Sequence[Row]) -> bool:
         # Softmax does not see what is the same for all keys, such as a bias of the keys: only scores can tell.
         return any(other.ok and other.name in (f"{module}.self:scores", f"{module}.self:masked_scores") for other in later)
     layer = layer_of(row.name, -1)
-    return any(other.ok and is_hidden_state(other.name) and layer_of(other.name, -1) >= max(layer, 0) for other in later)
+    if layer < 0 and "embeddings" not in row.name:
+        return False  # nothing but a head is computed from it
+    readers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
+    return any(reader is not None and reader > layer for reader in readers)
