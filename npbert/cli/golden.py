@@ -23,6 +23,7 @@ npbert golden diagnose pack.safetensors my_port.npz --map names.json"""
 WORDS = {
     r"\bprecision='?(\w+)'?": r"--precision \1",
     r"^precision:": "--precision:",
+    r"^port: ": "",
     r"\ballow_unused=True": "--allow-unused",
     r"\bnames=": "--map",
     r"^names:": "--map:",

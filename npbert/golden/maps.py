@@ -8,7 +8,8 @@ A map is JSON, or a mapping in Python:
      "layers.*.k": {"name": "encoder.layer.*.attention.self:key", "layout": "S B N H"},
      "*": {"layout": "S B D"}}                                       a layout alone: the names stay as they are
 
-Names that are written out go first, then the patterns in their order. Layouts are described in `npbert.golden.layouts`.
+Names that are written out go first, then the patterns, longer ones before shorter ones. Layouts are described in
+`npbert.golden.layouts`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def read_map(names: Names) -> list[Rule]:
     if not isinstance(read, Mapping) or not all(isinstance(own, str) for own in read):
         raise InputError(f"names: takes an object that maps the port's names to the pack's, got {json.dumps(read):.80}")
     rules = [_rule(own, value) for own, value in read.items()]
-    return sorted(rules, key=lambda rule: rule.is_pattern)
+    return sorted(rules, key=lambda rule: (rule.is_pattern, -len(rule.own)))
 
 
 def _rule(own: str, value: Any) -> Rule:

@@ -36,6 +36,9 @@ from npbert.types import Array, StrPath
 FEWEST_WORDS = 0.3
 """Names are alike when they have this share of their words in common, and with no other name as much."""
 
+EXCHANGED = {"query", "key", "value"}
+"""What ports mix up. No map may hide that, so names with these words are not mapped to another."""
+
 
 class Proposal(NamedTuple):
     """A map, and what is to be said of it."""
@@ -75,6 +78,8 @@ def propose_map(reference: Pack | StrPath | Any, port: ports.Port) -> Proposal:
     guessed = [own for own, choice in chosen.items() if not choice.by_value]
     if guessed and pack is not None:
         remarks.append(f"taken by their names, since their values are like none: {listed(guessed)}")
+    if not unmatched:
+        remarks.append("all names are in the pack as they are, so no map is needed")
     left = [own for own in unmatched if own not in chosen]
     if left:
         remarks.append(f"left open: {listed(left, most=10)}")
@@ -100,6 +105,8 @@ def _by_values(
         scaled = min(likest, key=lambda like: like.difference_after, default=None)
         if best is not None and _shows_what_is_hidden(pack, best, x):
             remarks.append(f"{own} is {best.name} without the mask, which the pack does not hold")
+        elif best is not None and (said := words_of(own) & EXCHANGED) and not said & words_of(best.name):
+            remarks.append(f"{own} equals {best.name}: either its name is wrong or the port is")
         elif best is not None:
             found.setdefault(best.name, []).append((own, _layout_to_say(best, likest)))
         elif scaled is not None and scaled.difference_after <= LIKE / 10:
@@ -133,7 +140,7 @@ def _clearly_best(likest: Sequence[Likeness]) -> Likeness | None:
     if others and min(others) < CLEARLY * likest[0].difference:
         return None
     as_like = [like for like in same if like.difference <= CLEARLY * likest[0].difference]
-    return min(as_like, key=lambda like: bool(like.reading.assumed))
+    return min(as_like, key=lambda like: (bool(like.reading.assumed), ".self:" in like.name))
 
 
 def _shows_what_is_hidden(pack: Pack, best: Likeness, x: Array) -> bool:
@@ -207,12 +214,11 @@ def _as_map(chosen: Mapping[str, Choice], dump: Sequence[str]) -> dict[str, str 
     full = {own: _entry(choice.name, choice.layout) for own, choice in chosen.items()}
     short: dict[str, str | dict[str, str]] = {}
     for own, choice in chosen.items():
-        pattern = next((pattern for pattern in _patterns(own, choice.name) if _holds_for_all(pattern, choice, chosen)), None)
-        short |= {own: full[own]} if pattern is None else {pattern[0]: _entry(pattern[1], choice.layout)}
+        own_pattern, pattern = _pattern(own, choice, chosen)
+        short[own_pattern] = _entry(pattern, choice.layout)
     rules = maps.read_map(short)
-    says_the_same = all(
-        maps.translated(rules, own, lambda name: name) == (chosen[own].name if own in chosen else None) for own in dump
-    )
+    meant = {own: choice.name for own, choice in chosen.items()}
+    says_the_same = all(maps.translated(rules, own, lambda name: name) == meant.get(own) for own in dump)
     return short if says_the_same else full
 
 
@@ -220,17 +226,13 @@ def _entry(name: str, layout: str | None) -> str | dict[str, str]:
     return name if layout is None else {"name": name, "layout": layout}
 
 
-def _patterns(own: str, name: str) -> list[tuple[str, str]]:
-    """The patterns of both names, where the layer's number stands in the port's name too."""
-    layer = layer_of(name, -1)
-    places = [place for place, number in enumerate(numbers_of(own)) if number == layer]
-    return [(_without_number(own, place), re.sub(r"\blayer\.\d+", "layer.*", name)) for place in places]
-
-
-def _holds_for_all(pattern: tuple[str, str], choice: Choice, chosen: Mapping[str, Choice]) -> bool:
-    """Whether a pattern is right for every name that it matches, and matches more than one."""
-    rule = maps.Rule(*pattern, choice.layout)
-    matching = [own for own in chosen if rule.matches(own)]
-    return len(matching) > 1 and all(
-        rule.translated(own) == chosen[own].name and chosen[own].layout == choice.layout for own in matching
-    )
+def _pattern(own: str, choice: Choice, chosen: Mapping[str, Choice]) -> tuple[str, str]:
+    """A pattern that is right for all names of this kind, for the port's name and for the pack's; or the two names."""
+    layer = layer_of(choice.name, -1)
+    for place in (place for place, number in enumerate(numbers_of(own)) if number == layer):
+        kind = _without_number(own, place)
+        alike = [other for other in chosen if len(numbers_of(other)) > place and _without_number(other, place) == kind]
+        rule = maps.Rule(kind, re.sub(r"\blayer\.\d+", "layer.*", choice.name), choice.layout)
+        if len(alike) > 1 and all((chosen[x].name, chosen[x].layout) == (rule.translated(x), rule.layout) for x in alike):
+            return rule.own, rule.name or ""
+    return own, choice.name
