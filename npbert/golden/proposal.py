@@ -26,6 +26,7 @@ from npbert.golden.likeness import (
     likeness_of_names,
     may_be,
     numbers_of,
+    words_of,
 )
 from npbert.golden.matching import match_names
 from npbert.golden.models import part_of
