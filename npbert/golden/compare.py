@@ -51,13 +51,17 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         for name in (*pack.input_arrays, *pack)
         if name in dump.own_names
     ]
+    other = verdicts.other_precision(pack, rows, precision)
+    computed = [row.name for row in rows if row.name in pack and not row.problem]
+    values = (dump.value(name)[pack.counted(name)].astype(np.float32) for name in computed)
     return Report(
         precision,
         rows,
         dump.not_in_port,
         dump.not_in_pack,
         _what_is_hidden(pack.positions),
-        other_precision=verdicts.other_precision(pack, rows, precision),
+        other_precision=other,
+        shows_precision=other is not None and verdicts.shows_precision(rows, values, other),
         dump_at_fault=verdicts.dump_at_fault(rows),
         questions=_questions(dump, rows),
     )

@@ -143,6 +143,15 @@ def axes_of(name: str, rank: int) -> list[str]:
     return [str(axis) for axis in range(rank)]
 
 
+def as_table() -> str:
+    """The table in Markdown."""
+    rows = []
+    for name, axes, text in MEANINGS:
+        shapes = " or ".join(f"[{', '.join(possible.split())}]" for possible in axes.split("|"))
+        rows.append(f"| `{name}` | {shapes.replace('*', '·')} | {text.format(**{field: field for field in FIELDS})} |")
+    return "\n".join(["| name | shape | what it is |", "|---|---|---|", *rows])
+
+
 def names(model: Any) -> str:
     """Every name that a pack of this model has, with the shape of its array and what it means for this model."""
     shapes = shapes_of(model)

@@ -117,7 +117,12 @@ def _by_values(
         names = contents[content]
         pairs = sorted(
             ((own, name) for own, _ in owners for name in names),
-            key=lambda pair: (-likeness_of_names(*pair), not is_hidden_state(pair[1]), len(pair[1])),
+            key=lambda pair: (
+                -likeness_of_names(*pair),
+                not is_hidden_state(pair[1]),
+                pair[1].endswith("dropout"),
+                len(pair[1]),
+            ),
         )
         for own, name in pairs:
             if own not in chosen and name not in {choice.name for choice in chosen.values()}:
@@ -131,17 +136,19 @@ def _by_values(
 def _clearly_best(likest: Sequence[Likeness]) -> Likeness | None:
     """The tensor that an array equals, unless others are as like; heads split or not, it is the same tensor."""
 
-    def merged(like: Likeness) -> str:
-        return like.name.replace(".self:", ".self.")
-
     if not likest or likest[0].difference > LIKE:
         return None
-    same = [like for like in likest if merged(like) == merged(likest[0])]
+    same = [like for like in likest if _merged(like.name) == _merged(likest[0].name)]
     others = [like.difference for like in likest if like not in same]
     if others and min(others) < CLEARLY * likest[0].difference:
         return None
     as_like = [like for like in same if like.difference <= CLEARLY * likest[0].difference]
     return min(as_like, key=lambda like: (bool(like.reading.assumed), ".self:" in like.name))
+
+
+def _merged(name: str) -> str:
+    """The name of a query, key or value whose heads are not split, and any other name as it is."""
+    return re.sub(r"\.self:(query|key|value)$", r".self.\1", name)
 
 
 def _shows_what_is_hidden(pack: Pack, best: Likeness, x: Array) -> bool:
@@ -187,10 +194,10 @@ def _by_words(chosen: dict[str, Choice], candidates: Mapping[str, Sequence[str]]
     for own, possible in candidates.items():
         numbers = layers_in(own)
         fitting = [name for name in possible if name not in taken and (layer_of(name, -1) in numbers or layer_of(name, -1) < 0)]
-        scores = sorted(((likeness_of_names(own, name), name) for name in fitting), reverse=True)
-        is_clear = scores and scores[0][0] >= FEWEST_WORDS and (len(scores) == 1 or scores[1][0] < scores[0][0])
-        if own not in chosen and is_clear:
-            wanted.setdefault(scores[0][1], []).append(own)
+        most = max((likeness_of_names(own, name) for name in fitting), default=0.0)
+        best = [name for name in fitting if likeness_of_names(own, name) == most]
+        if own not in chosen and most >= FEWEST_WORDS and len(set(map(_merged, best))) == 1:
+            wanted.setdefault(best[0], []).append(own)
     for name, owners in wanted.items():
         if len(owners) == 1:
             chosen[owners[0]] = Choice(name, None, by_value=False)

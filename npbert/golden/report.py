@@ -55,7 +55,8 @@ class Report:
     not_in_port: list[str]  # names of the pack; a tensor that equals one that was compared is not missing
     not_in_pack: list[str]  # names of the port
     hidden: str  # what was not compared because the mask hides it; "" where nothing was
-    other_precision: str | None = None  # the finest other precision that all tensors fit, where they do not fit this one
+    other_precision: str | None = None  # another precision that all tensors fit, where they do not fit this one
+    shows_precision: bool = False  # whether the numbers show that it is the other precision, and not a small mistake
     dump_at_fault: list[str] = field(default_factory=list)  # wrong tensors from which the port computed what is right
     questions: list[str] = field(default_factory=list)  # what only the user can know
 
@@ -81,6 +82,7 @@ class Report:
             "not_in_pack": self.not_in_pack,
             "hidden": self.hidden,
             "other_precision": self.other_precision,
+            "shows_precision": self.shows_precision,
             "dump_at_fault": self.dump_at_fault,
             "questions": self.questions,
         }
@@ -98,9 +100,12 @@ class Report:
     def _first_line(self) -> str:
         """What spares the reader all that follows; "" where there is no such thing."""
         if self.other_precision is not None:
+            other = self.other_precision
+            if self.shows_precision:
+                return f"right as {other}, not as {self.precision}: compare with precision={other!r}"
             return (
-                f"right as {self.other_precision}, not as {self.precision}: if the port computes in it, compare with "
-                f"precision={self.other_precision!r}"
+                f"wrong as {self.precision}, but no further off than {other} allows: right if the port computes in it "
+                f"(precision={other!r}), else a small mistake"
             )
         wrong = [row.name for row in self.rows if not row.ok]
         if wrong and set(wrong) <= set(self.dump_at_fault):

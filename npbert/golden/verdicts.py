@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.pack import Pack
-from npbert.golden.precision import EPSILON
+from npbert.golden.precision import EPSILON, round_to
 from npbert.golden.report import Row
 from npbert.golden.tolerance import Tolerance
+from npbert.types import Array
 
 SHARE_OF_ITS_OWN = 1 / 20
 """A port that computes in a precision is off by this share of what is allowed in it, in every tensor of the layers. One that is
@@ -40,12 +42,21 @@ def tolerance_of(pack: Pack, name: str, precision: str) -> Tolerance:
 
 
 def other_precision(pack: Pack, rows: Sequence[Row], precision: str) -> str | None:
-    """The finest other precision that the whole dump fits, where it does not fit this one."""
+    """The other precision that allows the least of those that the whole dump fits, where it does not fit this one."""
     if all(row.ok for row in rows):
         return None
-    return next(
-        (other for other in sorted(EPSILON, key=EPSILON.__getitem__) if other != precision and _fits(pack, rows, other)), None
-    )
+    others = [other for other in EPSILON if other != precision and _fits(pack, rows, other)]
+    return min(others, key=lambda other: sum(tolerance_of(pack, row.name, other).rms for row in rows), default=None)
+
+
+def shows_precision(rows: Sequence[Row], values: Iterable[Array], precision: str) -> bool:
+    """Whether a dump shows that it was computed in a precision that it fits, and not with a mistake as small as its errors: the
+    first products of the first layer are off already, or every number is one that a shorter format can hold."""
+    if any(not row.ok and re.search(r"\blayer\.0\.attention\.self[.:](query|key|value)$", row.name) for row in rows):
+        return True
+    third = np.full(1, 1 / 3, np.float32)
+    is_short = bool(round_to(third, precision) != third)
+    return is_short and all(np.array_equal(round_to(x, precision), x, equal_nan=True) for x in values)
 
 
 def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
