@@ -147,8 +147,8 @@ def as_table() -> str:
     """The table in Markdown."""
     rows = []
     for name, axes, text in MEANINGS:
-        shapes = " or ".join(f"[{', '.join(possible.split())}]" for possible in axes.split("|"))
-        rows.append(f"| `{name}` | {shapes.replace('*', '·')} | {text.format(**{field: field for field in FIELDS})} |")
+        shapes = " or ".join(f"`[{', '.join(possible.split())}]`" for possible in axes.split("|"))
+        rows.append(f"| `{name}` | {shapes} | {text.format(**{field: field for field in FIELDS})} |")
     return "\n".join(["| name | shape | what it is |", "|---|---|---|", *rows])
 
 
