@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,20 +51,25 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         for name in (*pack.input_arrays, *pack)
         if name in dump.own_names
     ]
-    other = verdicts.other_precision(pack, rows, precision)
-    computed = [row.name for row in rows if row.name in pack and not row.problem]
-    values = (dump.value(name)[pack.counted(name)].astype(np.float32) for name in computed)
+    other = verdicts.other_precision(pack, rows, precision, lambda: _values_that_count(dump, rows))
     return Report(
         precision,
         rows,
         dump.not_in_port,
         dump.not_in_pack,
         _what_is_hidden(pack.positions),
-        other_precision=other,
-        shows_precision=other is not None and verdicts.shows_precision(rows, values, other),
+        other_precision=None if other is None else other.name,
+        shows_precision=other is not None and other.is_shown,
         dump_at_fault=verdicts.dump_at_fault(rows),
         questions=_questions(dump, rows),
     )
+
+
+def _values_that_count(dump: MatchedDump, rows: Sequence[Row]) -> Iterator[Array]:
+    """What the port computed, one tensor after the other."""
+    for row in rows:
+        if row.name in dump.pack and not row.problem:
+            yield dump.value(row.name)[dump.pack.counted(row.name)].astype(np.float32)
 
 
 def _row(dump: MatchedDump, name: str, precision: str) -> Row:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from npbert.golden.tolerance import Tolerance
 from npbert.types import Array
 
 SHARE_OF_ITS_OWN = 1 / 20
-"""A port that computes in a precision is off by this share of what is allowed in it, in every tensor of the layers. One that is
-far more exact in some of them computes more exactly, and made a mistake."""
+"""A port that computes in a precision is off by this share of what is allowed in it at least, in every tensor of the layers."""
 
 FAR_OFF = 1000.0
 """In tolerances. An error so large would show in all that is computed from the tensor."""
@@ -41,31 +41,49 @@ def tolerance_of(pack: Pack, name: str, precision: str) -> Tolerance:
     return Tolerance(bound, bound)
 
 
-def other_precision(pack: Pack, rows: Sequence[Row], precision: str) -> str | None:
-    """The other precision that allows the least of those that the whole dump fits, where it does not fit this one."""
+class OtherPrecision(NamedTuple):
+    """A precision that a whole dump fits, where it does not fit the one that was asked for."""
+
+    name: str
+    is_shown: bool  # whether the numbers show that it is this precision, and not a mistake as small as its errors
+
+
+def other_precision(
+    pack: Pack, rows: Sequence[Row], precision: str, values: Callable[[], Iterable[Array]]
+) -> OtherPrecision | None:
+    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least."""
     if all(row.ok for row in rows):
         return None
-    others = [other for other in EPSILON if other != precision and _fits(pack, rows, other)]
-    return min(others, key=lambda other: sum(tolerance_of(pack, row.name, other).rms for row in rows), default=None)
-
-
-def shows_precision(rows: Sequence[Row], values: Iterable[Array], precision: str) -> bool:
-    """Whether a dump shows that it was computed in a precision that it fits, and not with a mistake as small as its errors: the
-    first products of the first layer are off already, or every number is one that a shorter format can hold."""
-    if any(not row.ok and re.search(r"\blayer\.0\.attention\.self[.:](query|key|value)$", row.name) for row in rows):
-        return True
-    third = np.full(1, 1 / 3, np.float32)
-    is_short = bool(round_to(third, precision) != third)
-    return is_short and all(np.array_equal(round_to(x, precision), x, equal_nan=True) for x in values)
+    fitting = [other for other in EPSILON if other != precision and _fits(pack, rows, other)]
+    fitting.sort(key=lambda other: sum(tolerance_of(pack, row.name, other).rms for row in rows))
+    for other in fitting:
+        if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
+            return OtherPrecision(other, is_shown=True)
+    imprecise = next((other for other in fitting if _is_as_imprecise(pack, rows, other)), None)
+    return None if imprecise is None else OtherPrecision(imprecise, is_shown=_begins_with_products(rows))
 
 
 def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
-    bounds = {row.name: tolerance_of(pack, row.name, precision) for row in rows}
+    return all(is_within(tolerance_of(pack, row.name, precision), row.max_abs, row.rms) for row in rows)
+
+
+def _is_short(precision: str) -> bool:
+    """Whether values in this precision are kept in a format shorter than float32."""
+    third = np.full(1, 1 / 3, np.float32)
+    return not np.array_equal(round_to(third, precision), third)
+
+
+def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
+    """Whether every tensor is about as far off as the precision makes it. A port that is far more exact in some of them computes
+    more exactly, and made a mistake."""
     in_layers = [row for row in rows if layer_of(row.name, -1) >= 0 and row.compared]
     computed = in_layers or [row for row in rows if row.name not in pack.input_arrays and row.compared]
-    return all(is_within(bounds[row.name], row.max_abs, row.rms) for row in rows) and all(
-        row.rms >= SHARE_OF_ITS_OWN * bounds[row.name].rms for row in computed
-    )
+    return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
+
+
+def _begins_with_products(rows: Sequence[Row]) -> bool:
+    """Whether the first products of the first layer are off already: before them hardly a mistake can be made."""
+    return any(not row.ok and re.search(r"\blayer\.0\.attention\.self[.:](query|key|value)$", row.name) for row in rows)
 
 
 def dump_at_fault(rows: Sequence[Row]) -> list[str]:
