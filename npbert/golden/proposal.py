@@ -93,7 +93,8 @@ def propose_map(reference: Pack | StrPath | Any, port: ports.Port) -> Proposal:
 def _by_values(
     pack: Pack, dump: Mapping[str, Callable[[], Array]], unmatched: Sequence[str], free: Sequence[str]
 ) -> tuple[dict[str, Choice], list[str], dict[str, list[str]]]:
-    """What arrays are by what they hold; remarks on those that are nearly something; and what each may be by its shape."""
+    """What arrays are by what they hold; remarks on those that are nearly something; and what each of the others may be by its
+    shape."""
     contents = {content: [name for name in names if name in free] for content, names in by_content(pack).items()}
     samples = Samples(pack, contents)
     found: dict[str, list[tuple[str, str | None]]] = {}  # by content, the port's names and their layouts
@@ -130,7 +131,14 @@ def _by_values(
         twice = [own for own, _ in owners if own not in chosen]
         if twice:
             remarks.append(f"{listed(twice)}: the same as what is {content} already, so not needed")
-    return chosen, remarks, candidates
+    # What the port has is known: another array, with other values, is not that.
+    known = {_merged(name) for content in found for name in by_content(pack)[content]}
+    known |= {_merged(name) for names in by_content(pack).values() if not set(names) <= set(free) for name in names}
+    equal = {own for owners in found.values() for own, _ in owners}
+    left = {
+        own: [name for name in names if _merged(name) not in known] for own, names in candidates.items() if own not in equal
+    }
+    return chosen, remarks, left
 
 
 def _clearly_best(likest: Sequence[Likeness]) -> Likeness | None:

@@ -74,8 +74,8 @@ def _is_short(precision: str) -> bool:
 
 
 def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
-    """Whether every tensor is about as far off as the precision makes it. A port that is far more exact in some of them computes
-    more exactly, and made a mistake."""
+    """Whether every tensor is about as far off as the precision makes it. A port that is far more exact in some of them
+    computes more exactly, and made a mistake."""
     in_layers = [row for row in rows if layer_of(row.name, -1) >= 0 and row.compared]
     computed = in_layers or [row for row in rows if row.name not in pack.input_arrays and row.compared]
     return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
