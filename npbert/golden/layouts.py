@@ -102,7 +102,7 @@ def _in_letters_of(target: Target, layout: str) -> str:
 
 
 def _letters(layout: str) -> list[str]:
-    return re.split(r"[ *]", layout)
+    return re.findall(r"[^ *]+", layout)
 
 
 def _shape(layout: str, sizes: dict[str, int]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from npbert.golden.maps import Rule
 from npbert.golden.models import part_of, parts_of_config
 from npbert.golden.names import axes_of, meaning_of
 from npbert.golden.pack import INPUT, OUTPUT, WEIGHT, Pack
+from npbert.golden.positions import SOFTMAX_REACH
 from npbert.types import Array
 
 PREFIXES = ("module.", "model.", "bert.")
@@ -38,7 +39,8 @@ class MatchedDump(NamedTuple):
 
     def value(self, name: str, reading: Reading | None = None) -> Array:
         """What the port dumped, in the pack's shape."""
-        return (reading or self.readings[name][0]).read(self.arrays[name]())
+        x = (reading or self.readings[name][0]).read(self.arrays[name]())
+        return _as_zeros_and_ones(x) if name.endswith("attention_mask") else x
 
 
 def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bool = False) -> MatchedDump:
@@ -73,7 +75,10 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
                 readings[name] = _readings(pack, name, own_names[name], array(), rules)
                 arrays[name] = array
             except (InputError, InputTypeError) as error:
-                unusable[name] = error
+                if name in pack.input_arrays and own_names[name] != name:
+                    unused.append(own_names.pop(name))  # a port's own thing that is called as an argument is
+                else:
+                    unusable[name] = error
     if not arrays:
         raise next(iter(unusable.values()))
     contents = {pack.aliases.get(name, name) for name in own_names}
@@ -153,6 +158,12 @@ def _readings(pack: Pack, name: str, own: str, x: Array, rules: Sequence[Rule]) 
         said = "" if layout is None else f" in the layout {layouts.written(layout)}"
         raise InputError(f"port: {name} takes shape {list(target.truth.shape)}, got {list(x.shape)}{said}")
     return found
+
+
+def _as_zeros_and_ones(mask: Array) -> Array:
+    """A mask whose zeros let tokens be seen and whose very negative numbers hide others, as one of ones and zeros."""
+    is_additive = mask.dtype.kind == "f" and mask.size and mask.min() < 0 and np.all((mask == 0) | (mask <= -SOFTMAX_REACH))
+    return (mask == 0).astype(np.int64) if is_additive else mask
 
 
 def target_of(pack: Pack, name: str) -> Target:

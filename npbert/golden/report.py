@@ -109,10 +109,7 @@ class Report:
             )
         wrong = [row.name for row in self.rows if not row.ok]
         if wrong and set(wrong) <= set(self.dump_at_fault):
-            verb = (
-                "differs, but what is computed from it is" if len(wrong) == 1 else "differ, but what is computed from them is"
-            )
-            return f"the dump, not the computation: {listed(wrong, most=3)} {verb} right"
+            return _blames_the_dump(wrong)
         return ""
 
     def _verdict(self, row: Row, differ: int) -> str:
@@ -128,18 +125,15 @@ class Report:
 
     def _notes(self) -> list[str]:
         """What else there is to say, a sentence each."""
-        notes = [f"cannot be compared: {row.name} {row.problem}" for row in self.rows if row.problem]
+        problems = [f"{row.name} {row.problem}" for row in self.rows if row.problem]
+        notes = [f"cannot be compared: {listed(problems, most=3)}"] if problems else []
         first = next((row for row in self.rows if row.nan), None)
         if first is not None:
             notes.append(
                 f"NaN: {first.nan} of the {first.compared} elements of {first.name} that count, {first.first_not_finite}"
             )
-        some_are_right = self.dump_at_fault and not self._first_line()
-        notes += (
-            [f"the dump, not the computation: {listed(self.dump_at_fault)}: what is computed from it is right"]
-            if some_are_right
-            else []
-        )
+        if self.dump_at_fault and not self._first_line():
+            notes.append(_blames_the_dump(self.dump_at_fault))
         notes += self.questions
         for assumed in dict.fromkeys(row.assumed for row in self.rows if row.assumed):
             names = [row.name for row in self.rows if row.assumed == assumed]
@@ -148,6 +142,11 @@ class Report:
         notes += [f"not in the port: {listed(self.not_in_port)}"] if self.not_in_port else []
         notes += [f"not in the pack: {listed(self.not_in_pack)}"] if self.not_in_pack else []
         return notes
+
+
+def _blames_the_dump(names: list[str]) -> str:
+    differ, them = ("differs", "it") if len(names) == 1 else ("differ", "them")
+    return f"the dump, not the computation: {listed(names, most=3)} {differ}, but what is computed from {them} is right"
 
 
 def wrapped(text: str, indent: str = "") -> str:

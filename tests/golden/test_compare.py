@@ -124,6 +124,17 @@ def test_ids_of_padding_are_no_difference(pack: golden.Pack) -> None:
     assert not golden.compare(pack, {"attention_mask": np.ones((2, 6))}).ok
 
 
+def test_an_additive_mask_is_the_same_mask(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    mask = np.where(pack.inputs["attention_mask"] == 1, 0.0, -1e9)[:, None, None]  # [B, 1, 1, S]
+    assert golden.compare(pack, {"attention_mask": mask}).ok
+    assert not golden.compare(pack, {"attention_mask": mask[::-1]}).ok
+    square = np.broadcast_to(mask, (2, 1, 6, 6))  # is another thing of the same name
+    report = golden.compare(pack, {"attention_mask": square, "bert.pooler": port["bert.pooler"]})
+    assert report.ok
+    assert report.not_in_pack == ["attention_mask"]
+    assert not golden.compare(pack, {"input:attention_mask": square, "bert.pooler": port["bert.pooler"]}).ok
+
+
 @pytest.mark.parametrize("prefix", ["model.", "bert.", "model.bert.", "module."])
 def test_prefixes_are_seen_through(tmp_path: Path, pack: golden.Pack, port: dict[str, np.ndarray], prefix: str) -> None:
     bare = {f"{prefix}{name.removeprefix('bert.')}": x for name, x in port.items() if name.startswith("bert.e")}
