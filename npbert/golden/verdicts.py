@@ -54,7 +54,8 @@ def other_precision(
     """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least."""
     if all(row.ok for row in rows):
         return None
-    fitting = [other for other in EPSILON if other != precision and _fits(pack, rows, other)]
+    known = [other for other in EPSILON if all(other in pack.tolerances[name] for name in pack)]  # to the npbert that wrote it
+    fitting = [other for other in known if other != precision and _fits(pack, rows, other)]
     fitting.sort(key=lambda other: sum(tolerance_of(pack, row.name, other).rms for row in rows))
     for other in fitting:
         if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
