@@ -381,7 +381,7 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
     with pytest.raises(MissingFileError):
         golden.compare(tmp_path / "nowhere.safetensors", port)
     with pytest.raises(InputError, match="precision"):
-        golden.compare(pack, port, precision="int8")
+        golden.compare(pack, port, precision="fp8")
     (tmp_path / "port.txt").write_text("no")
     with pytest.raises(InputError, match=r"\.npz"):
         golden.compare(pack, tmp_path / "port.txt")
