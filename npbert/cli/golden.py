@@ -21,7 +21,7 @@ npbert golden compare pack.safetensors my_port.npz --map names.json
 npbert golden diagnose pack.safetensors my_port.npz --map names.json"""
 
 WORDS = {
-    r"\bprecision='?(\w+)'?": r"--precision \1",
+    r"\bprecision='?([\w-]+)'?": r"--precision \1",
     r"^precision:": "--precision:",
     r"^port: ": "",
     r"\ballow_unused=True": "--allow-unused",
