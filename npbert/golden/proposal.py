@@ -16,7 +16,11 @@ from npbert.errors import InputError, listed
 from npbert.golden import maps, ports
 from npbert.golden.compare import not_hidden
 from npbert.golden.layers import is_hidden_state, layer_of, renumbered
-from npbert.golden.likeness import (
+from npbert.golden.matching import match_names
+from npbert.golden.models import part_of
+from npbert.golden.names import axes_of, shapes_of
+from npbert.golden.pack import Pack, open_pack
+from npbert.golden.resemblance import (
     CLEARLY,
     LIKE,
     Likeness,
@@ -28,10 +32,6 @@ from npbert.golden.likeness import (
     numbers_of,
     words_of,
 )
-from npbert.golden.matching import match_names
-from npbert.golden.models import part_of
-from npbert.golden.names import axes_of, shapes_of
-from npbert.golden.pack import Pack, open_pack
 from npbert.types import Array, StrPath
 
 FEWEST_WORDS = 0.3
