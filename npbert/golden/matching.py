@@ -67,7 +67,7 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
             f"pack has, such as {listed(unknown, most=3)}: translate them with names= (npbert golden map proposes a map), or "
             "accept that they are not compared with allow_unused=True"
         )
-    arrays, readings, unusable = {}, {}, {}
+    arrays, readings, unusable, errors = {}, {}, {}, []
     for name in (*pack.input_arrays, *pack):
         if name in own_names:
             array = dump[own_names[name]]
@@ -75,12 +75,13 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
                 readings[name] = _readings(pack, name, own_names[name], array(), rules)
                 arrays[name] = array
             except (InputError, InputTypeError) as error:
+                errors.append(error)
                 if name in pack.input_arrays and own_names[name] != name:
                     unused.append(own_names.pop(name))  # a port's own thing that is called as an argument is
                 else:
                     unusable[name] = error
     if not arrays:
-        raise next(iter(unusable.values()))
+        raise errors[0]
     contents = {pack.aliases.get(name, name) for name in own_names}
     not_in_port = [name for name in pack if pack.aliases.get(name, name) not in contents]
     not_in_port += [rule.own for rule in rules if rule.name is not None and not any(map(rule.matches, dump))]

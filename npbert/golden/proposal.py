@@ -113,24 +113,9 @@ def _by_values(
             found.setdefault(best.name, []).append((own, _layout_to_say(best, likest)))
         elif scaled is not None and scaled.difference_after <= LIKE / 10:
             remarks.append(f"{own} is {scaled.name} times {scaled.factor:.4g}")
-    chosen: dict[str, Choice] = {}
-    for content, owners in found.items():
-        names = contents[content]
-        pairs = sorted(
-            ((own, name) for own, _ in owners for name in names),
-            key=lambda pair: (
-                -likeness_of_names(*pair),
-                not is_hidden_state(pair[1]),
-                pair[1].endswith("dropout"),
-                len(pair[1]),
-            ),
-        )
-        for own, name in pairs:
-            if own not in chosen and name not in {choice.name for choice in chosen.values()}:
-                chosen[own] = Choice(name, dict(owners)[own], by_value=True)
-        twice = [own for own, _ in owners if own not in chosen]
-        if twice:
-            remarks.append(f"{listed(twice)}: the same as what is {content} already, so not needed")
+    chosen, twice = _assigned(found, contents)
+    if twice:
+        remarks.append(f"the same as others, so not needed: {listed(twice)}")
     # What the port has is known: another array, with other values, is not that.
     known = {_merged(name) for content in found for name in by_content(pack)[content]}
     known |= {_merged(name) for names in by_content(pack).values() if not set(names) <= set(free) for name in names}
@@ -141,9 +126,31 @@ def _by_values(
     return chosen, remarks, left
 
 
+def _assigned(
+    found: Mapping[str, Sequence[tuple[str, str | None]]], contents: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, Choice], list[str]]:
+    """A name of its own for each array that equals a content of the pack, the likest names first; and the arrays for which no
+    name is left."""
+
+    def order(pair: tuple[str, str]) -> tuple[Any, ...]:
+        own, name = pair
+        return -likeness_of_names(own, name), not is_hidden_state(name), name.endswith("dropout"), len(name)
+
+    chosen: dict[str, Choice] = {}
+    twice: list[str] = []
+    for content, owners in found.items():
+        taken: set[str] = set()
+        layouts = dict(owners)
+        for own, name in sorted(((own, name) for own in layouts for name in contents[content]), key=order):
+            if own not in chosen and name not in taken:
+                chosen[own] = Choice(name, layouts[own], by_value=True)
+                taken.add(name)
+        twice += [own for own in layouts if own not in chosen]
+    return chosen, twice
+
+
 def _clearly_best(likest: Sequence[Likeness]) -> Likeness | None:
     """The tensor that an array equals, unless others are as like; heads split or not, it is the same tensor."""
-
     if not likest or likest[0].difference > LIKE:
         return None
     same = [like for like in likest if _merged(like.name) == _merged(likest[0].name)]

@@ -133,6 +133,8 @@ def test_an_additive_mask_is_the_same_mask(pack: golden.Pack, port: dict[str, np
     assert report.ok
     assert report.not_in_pack == ["attention_mask"]
     assert not golden.compare(pack, {"input:attention_mask": square, "bert.pooler": port["bert.pooler"]}).ok
+    with pytest.raises(InputError, match=r"attention_mask takes shape \[2, 6\]"):
+        golden.compare(pack, {"attention_mask": square})
 
 
 @pytest.mark.parametrize("prefix", ["model.", "bert.", "model.bert.", "module."])
