@@ -243,7 +243,7 @@ def test_golden_export_takes_ids(capsys: pytest.CaptureFixture[str], checkpoints
     ids.write_text("[[2, 5, 7], [2, 6, 3]]")
     assert run(capsys, "golden", "export", checkpoints["BertModel"], "--ids", str(ids), "-o", pack)[0] == 0
     np.testing.assert_array_equal(npbert.golden.read_pack(pack).inputs["input_ids"], [[2, 5, 7], [2, 6, 3]])
-    ids.write_text("[[2, 5], [2]]")
+    ids.write_text("[[2, 5], 2]")
     status, _, err = run(capsys, "golden", "export", checkpoints["BertModel"], "--ids", str(ids), "-o", pack)
     assert status == 2
     assert str(ids) in err
