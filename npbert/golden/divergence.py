@@ -23,6 +23,9 @@ TIMES_CLOSER = 10.0
 TIMES_CLOSER_WITHIN_TOLERANCE = 3.0
 """The same where the mistake's error is within the tolerance: what is left may be rounding of the port."""
 
+LARGEST_GROWTH = 100.0
+"""A tolerance grows with the port's values up to this many times."""
+
 
 class Deviation(NamedTuple):
     """How far a tensor of the port is off from a computed one."""
@@ -49,6 +52,7 @@ class Divergence:
         self.pack = pack = dump.pack
         self._dumped = {_name_inside(pack, name, dump.arrays): name for name in dump.arrays}
         self._values: dict[str, Array] = {}
+        self._true_sizes: dict[str, float] = {}
         order = {name: index for index, name in enumerate([*pack.input_arrays, *pack])}
         names = sorted(self._dumped, key=order.__getitem__)
         rows = {row.name: row for row in report.rows}
@@ -111,9 +115,18 @@ class Divergence:
         wrong = np.where((seen == computed) | (np.isnan(seen) & np.isnan(computed)), 0.0, seen - computed)
         return Deviation(*_rms_and_max(wrong[counts]), _rms_and_max(own)[0], _rms_and_max(wrong)[0])
 
+    def true_size(self, name: str) -> float:
+        """The rms of a tensor of the pack, over the elements that count."""
+        if name not in self._true_sizes:
+            truth = self.pack[name][self.pack.counted(name)].astype(np.float64)
+            self._true_sizes[name] = _rms_and_max(truth)[0]
+        return self._true_sizes[name]
+
     def is_within(self, name: str, deviation: Deviation, multiple: float = 1.0) -> bool:
-        """Whether a deviation is one that the port's arithmetic may cause."""
+        """Whether a deviation is one that the port's arithmetic may cause, in values as large as the port's."""
         bounds = self.pack.tolerances[name][self.precision]
+        if deviation.size > self.true_size(name) > 0:
+            multiple *= min(deviation.size / self.true_size(name), LARGEST_GROWTH)
         return deviation.max_abs <= multiple * bounds.max_abs and deviation.rms <= multiple * bounds.rms
 
     def explains(self, name: str, mistake: Deviation, right: Deviation) -> bool:

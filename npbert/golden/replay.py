@@ -1,8 +1,8 @@
-"""Running the part of a pass again that matters for a diagnosis, on a port's own values, with or without a mistake.
+"""Running a pass again on a port's own values, with or without a mistake.
 
-The pass begins at the last hidden state that the port has right (the model runs without the layers before it) and ends with the
-layer of the first tensor that differs. Every other value that the port dumped and has right replaces the computed one. So each
-step works on the port's own inputs, and small errors before it are not blamed on it.
+The pass begins at the last hidden state that the port has right (the model runs without the layers before it). Every value that
+the port dumped replaces the computed one, right or wrong, once it has been measured. So each step works on the port's own inputs:
+what went wrong before it is not blamed on it, and each tensor up to the end of the dump says whether the mistake was made there.
 """
 
 from __future__ import annotations
@@ -34,24 +34,30 @@ class Replay(NamedTuple):
     order: list[str]  # the names that were computed
     deviations: dict[str, Deviation]  # of what the port dumped, from the first tensor that differs on
     first: Array  # the first tensor that differs, as computed
+    kept: dict[str, Array]  # where asked for: the values that the port did not dump
 
 
 def replay(
-    divergence: Divergence, hypothesis: Hypothesis | None = None, modules: Sequence[str] = (), right: Replay | None = None
+    divergence: Divergence,
+    hypothesis: Hypothesis | None = None,
+    modules: Sequence[str] = (),
+    right: Replay | None = None,
+    *,
+    keep: bool = False,
 ) -> Replay | None:
     """Run the pass, with a mistake made in some modules or with none.
 
     The answer is None where the first tensor that differs is never computed, and, as soon as that is seen, where the mistake is
-    refuted: it changes nothing, or changes what the port has right, or explains the first tensor that differs no better than
-    the `right` pass.
+    refuted: it changes nothing, or explains the first tensor that differs no better than the `right` pass, or makes wrong what
+    the right pass has right. `keep` keeps the values that the port did not dump.
     """
-    observer = _ReplayObserver(divergence, hypothesis, modules, right)
+    observer = _ReplayObserver(divergence, hypothesis, modules, right, keep)
     if hypothesis and not observer.changes_anything:
         return None
     observer.run_pass()
     if observer.is_refuted or observer.first is None:
         return None
-    return Replay(observer.where, observer.order, observer.deviations, observer.first)
+    return Replay(observer.where, observer.order, observer.deviations, observer.first, observer.kept)
 
 
 class _EndOfPass(Exception):
@@ -62,15 +68,16 @@ class _ReplayObserver:
     """The observer of such a pass: it makes the mistake, puts the port's values in, and measures what comes out."""
 
     def __init__(
-        self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None
+        self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None, keep: bool
     ) -> None:
-        self.where = ""  # this and the next three as in Replay
+        self.where = ""  # this and the next four as in Replay
         self.order: list[str] = []
         self.deviations: dict[str, Deviation] = {}
         self.first: Array | None = None
+        self.kept: dict[str, Array] = {}
         self.is_refuted = False
 
-        self._divergence, self._hypothesis, self._right = divergence, hypothesis, right
+        self._divergence, self._hypothesis, self._right, self._keeps = divergence, hypothesis, right, keep
         self._values: dict[str, Array] = {}  # those that later values can depend on
         self._replaced_weights: dict[str, Array] = {}
         self._replacements: dict[str, tuple[Site, ReplaceValue]] = {}  # by the full name of the value
@@ -138,10 +145,12 @@ class _ReplayObserver:
         if name == self._divergence.first:
             self.first = x
         self.is_refuted = self._refutes(name, deviation)
-        if self.is_refuted or (is_hidden_state(name) and self.first is not None):
+        if self.is_refuted:
             raise _EndOfPass
-        if deviation is not None and is_right:
+        if deviation is not None:
             x = self._divergence.value_where_it_counts(name, x)
+        elif self._keeps:
+            self.kept[name] = x.copy()
         x = self._rounded(x)
         if is_hidden_state(name):
             self._values.clear()
@@ -164,14 +173,18 @@ class _ReplayObserver:
 
     def _refutes(self, name: str, deviation: Deviation | None) -> bool:
         """Whether this value shows that the port did not make the mistake."""
-        divergence = self._divergence
+        divergence, right = self._divergence, self._right
         if name in divergence.right:
             return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
-        if name == divergence.first and self._right is not None:
-            if not self.where or deviation is None:
-                return True
-            return not divergence.explains(name, deviation, self._right.deviations[name])
-        return False
+        if right is None or name not in right.deviations:
+            return False
+        true = right.deviations[name]
+        if name == divergence.first:
+            return not self.where or deviation is None or not divergence.explains(name, deviation, true)
+        if self._hypothesis and self._hypothesis.precision:
+            return False  # one step in a short format says nothing about the others
+        makes_it_wrong = deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
+        return makes_it_wrong and divergence.is_within(name, true)
 
     def _rounded(self, x: Array) -> Array:
         if self._hypothesis is None or self._hypothesis.precision is None or not self._hypothesis.rounds_values:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from npbert.golden.divergence import TIMES_CLOSER, Deviation, Divergence
+from npbert.golden.divergence import Divergence
+from npbert.golden.judging import Verdict, judge
 from npbert.golden.layers import layer_of
 from npbert.golden.mistakes import hypotheses
 from npbert.golden.mistakes.hypothesis import Hypothesis
@@ -17,9 +18,6 @@ from npbert.golden.suspects import Evidence, Suspect
 FEW_LAYERS = 4
 """Single layers are only tried where at most this many lie between two tensors of the port. With more there would be too many
 attempts: the port should dump its hidden states."""
-
-TOLERANCES_OF_REPRODUCED = 3.0
-"""A tensor is reproduced when it is off by at most this many tolerances."""
 
 EQUALLY_GOOD = 3.0
 """Two mistakes are equally good when their errors in the first tensor that differs are within this factor."""
@@ -33,12 +31,11 @@ class Attempt(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """An attempt that reproduces the first tensor that differs."""
+    """An attempt that reproduces the first tensor that differs and that no later one refutes."""
 
     attempt: Attempt
     result: Replay
-    reproduced: int  # tensors from there on
-    reproduced_everywhere: int  # tensors that it reproduces also where nothing counts
+    verdict: Verdict
     error: float  # in the first tensor that differs, or the tolerance there where that is larger
 
 
@@ -62,7 +59,7 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
 
     def rank(fit: Fit) -> tuple[float, ...]:
         usual = order[id(fit.attempt.hypothesis)]
-        return (-fit.reproduced, -fit.reproduced_everywhere, fit.error, usual, len(fit.attempt.modules))
+        return (-fit.verdict.reproduced, -fit.verdict.reproduced_everywhere, fit.error, usual, len(fit.attempt.modules))
 
     return [_suspect(divergence, right, fit) for fit in _best_of_each_mistake(sorted(fits, key=rank))]
 
@@ -71,7 +68,7 @@ def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
     """Of the fits, best first: those that are as good as the first one, one for each mistake and each result."""
     best: dict[str, Fit] = {}
     for fit in fits:
-        is_as_good = fit.reproduced == fits[0].reproduced and fit.error <= EQUALLY_GOOD * fits[0].error
+        is_as_good = fit.verdict.reproduced == fits[0].verdict.reproduced and fit.error <= EQUALLY_GOOD * fits[0].error
         if is_as_good and not any(_are_alike(fit.result, other.result) for other in best.values()):
             best.setdefault(fit.attempt.hypothesis.mistake, fit)
     return list(best.values())
@@ -82,26 +79,17 @@ def _are_alike(one: Replay, other: Replay) -> bool:
 
 
 def _fits(divergence: Divergence, right: Replay, attempts: Sequence[Attempt]) -> list[Fit]:
-    """The attempts that reproduce the first tensor that differs."""
+    """The attempts that reproduce the first tensor that differs and that no later one refutes."""
     from tqdm import tqdm
 
+    tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
     fits = []
     for attempt in tqdm(attempts, unit=" passes", desc="diagnosis", leave=False, delay=1, disable=None):
         result = replay(divergence, attempt.hypothesis, attempt.modules, right)
-        if result is not None:
-            fits.append(_judged(divergence, right, attempt, result))
+        verdict = None if result is None else judge(divergence, right, result)
+        if result is not None and verdict is not None and (verdict.survives or attempt.hypothesis.precision):
+            fits.append(Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, tolerance)))
     return fits
-
-
-def _judged(divergence: Divergence, right: Replay, attempt: Attempt, result: Replay) -> Fit:
-    def is_reproduced(name: str, mistake: Deviation, true: Deviation) -> bool:
-        return divergence.is_within(name, mistake, TOLERANCES_OF_REPRODUCED) or mistake.rms * TIMES_CLOSER <= true.rms
-
-    pairs = [(name, x, right.deviations[name]) for name, x in result.deviations.items() if name in right.deviations]
-    reproduced = sum(is_reproduced(*pair) for pair in pairs)
-    everywhere = sum(is_reproduced(name, x.everywhere, true.everywhere) for name, x, true in pairs)
-    tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
-    return Fit(attempt, result, reproduced, everywhere, max(result.deviations[divergence.first].rms, tolerance))
 
 
 def _suspect(divergence: Divergence, right: Replay, fit: Fit) -> Suspect:
@@ -111,7 +99,7 @@ def _suspect(divergence: Divergence, right: Replay, fit: Fit) -> Suspect:
         right.deviations[first].rms,
         fit.result.deviations[first].rms,
         divergence.pack.tolerances[first][divergence.precision].rms,
-        fit.reproduced,
+        fit.verdict.reproduced,
         len(right.deviations),
         hypothesis.precision,
     )
