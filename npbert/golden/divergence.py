@@ -60,13 +60,14 @@ class Divergence:
         self.row = rows[self._dumped[self.first]]
         right = names[: names.index(self.first)]
         self.right = set(right)  # the tensors before it, all of them right
+        self._before = {name for name in pack if order[name] < order[self.first]}
         self.last_right = next((name for name in reversed(right) if name in pack), None)
         self.start, self.first_layer = self._start(right)
         self.contexts = {
             part: PartContext(call, pack.positions[part])
             for part, call in models.parts_of_call(pack.config, pack.inputs).items()
         }
-        self.weights = models.weights_of(model)
+        self.weights = models.Float64Weights(models.weights_of(model))
 
     def _start(self, right: Sequence[str]) -> tuple[str | None, int]:
         """The last hidden state that is right, and the layer that reads it: the pass is run again from there."""
@@ -86,6 +87,12 @@ class Divergence:
         if name not in self._values:
             self._values[name] = self.dump.value(self._dumped[name]).astype(np.float64)
         return self._values[name]
+
+    def truth(self, name: str) -> Array | None:
+        """What the pack holds under a name that lies before the first tensor that differs."""
+        if name not in self.pack or name not in self._before:
+            return None
+        return self.pack[name].astype(np.float64)
 
     def value_where_it_counts(self, name: str, computed: Array) -> Array:
         """The port's own value, and the computed one where nothing counts, since the port may hold anything there."""

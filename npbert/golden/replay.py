@@ -8,6 +8,7 @@ what went wrong before it is not blamed on it, and each tensor up to the end of 
 from __future__ import annotations
 
 import copy
+from collections import ChainMap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Replay(NamedTuple):
     deviations: dict[str, Deviation]  # of what the port dumped, from the first tensor that differs on
     first: Array  # the first tensor that differs, as computed
     kept: dict[str, Array]  # where asked for: the values that the port did not dump
+    notes: list[str]  # what the mistake found out on the way, such as factors
 
 
 def replay(
@@ -57,7 +59,7 @@ def replay(
     observer.run_pass()
     if observer.is_refuted or observer.first is None:
         return None
-    return Replay(observer.where, observer.order, observer.deviations, observer.first, observer.kept)
+    return Replay(observer.where, observer.order, observer.deviations, observer.first, observer.kept, observer.notes)
 
 
 class _EndOfPass(Exception):
@@ -70,11 +72,12 @@ class _ReplayObserver:
     def __init__(
         self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None, keep: bool
     ) -> None:
-        self.where = ""  # this and the next four as in Replay
+        self.where = ""  # this and the next five as in Replay
         self.order: list[str] = []
         self.deviations: dict[str, Deviation] = {}
         self.first: Array | None = None
         self.kept: dict[str, Array] = {}
+        self.notes: list[str] = []
         self.is_refuted = False
 
         self._divergence, self._hypothesis, self._right, self._keeps = divergence, hypothesis, right, keep
@@ -90,7 +93,7 @@ class _ReplayObserver:
         divergence, hypothesis = self._divergence, self._hypothesis
         assert hypothesis is not None
         context = divergence.contexts[models.part_of(divergence.contexts, module)]
-        site = Site(module, context, divergence.weights, self._values, divergence.value)
+        site = Site(module, context, divergence.weights, self._values, divergence.value, divergence.truth, self.notes)
         self._replacements |= {module + name: (site, value) for name, value in hypothesis.values.items()}
         if hypothesis.weights:
             given = hypothesis.weights(module, divergence.weights)
@@ -107,8 +110,9 @@ class _ReplayObserver:
         """Run the pass as far as it matters."""
         config, inputs = _without_first_layers(self._divergence)
         skipped = self._divergence.first_layer
-        arrays = models.under_all_names(self._divergence.model, self._divergence.weights | self._replaced_weights)
-        weights = {renumbered(name, -skipped): x for name, x in arrays.items() if layer_of(name, skipped) >= skipped}
+        names = models.all_names(self._divergence.model)
+        own = {renumbered(name, -skipped): x for name, x in names.items() if layer_of(name, skipped) >= skipped}
+        weights = models.RenamedWeights(ChainMap(self._replaced_weights, self._divergence.weights), own)  # type: ignore[arg-type]  # is only read
         try:
             with np.errstate(all="ignore"), observe(self._observe):
                 passes.run(self._divergence.model, inputs, "float64", self._observe_output, weights=weights, config=config)
@@ -123,8 +127,10 @@ class _ReplayObserver:
         if name in ("embeddings", "bert.embeddings"):
             truth = divergence.pack[divergence.start].astype(np.float64)
             state = self._rounded(divergence.value_where_it_counts(divergence.start, truth))
-            encoder = name.removesuffix("embeddings") + "encoder"  # what the pooler reads, where no layer is left to run
-            self._values[name] = self._values[encoder] = state
+            base = name.removesuffix("embeddings")
+            before = f"{base}encoder.layer.{divergence.first_layer - 1}" if divergence.first_layer else name
+            # The pooler reads `encoder`, also where no layer is left to run.
+            self._values[before] = self._values[f"{base}encoder"] = state
             return state
         if name.startswith(("embeddings", "bert.embeddings")):
             return x
@@ -153,7 +159,8 @@ class _ReplayObserver:
             self.kept[name] = x.copy()
         x = self._rounded(x)
         if is_hidden_state(name):
-            self._values.clear()
+            for known in [known for known in self._values if not is_hidden_state(known)]:
+                del self._values[known]
         self._values[name] = x.copy()
         return x
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from npbert.golden.divergence import Divergence
 from npbert.golden.judging import Verdict, judge
 from npbert.golden.layers import layer_of
-from npbert.golden.mistakes import hypotheses
+from npbert.golden.mistakes import hypotheses, places
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.models import part_of
 from npbert.golden.replay import Replay, replay
@@ -103,7 +103,13 @@ def _suspect(divergence: Divergence, right: Replay, fit: Fit) -> Suspect:
         len(right.deviations),
         hypothesis.precision,
     )
-    return Suspect(hypothesis.mistake, fit.result.where, hypothesis.explanation, evidence)
+    explanation = places.named(hypothesis.explanation, _first_module(fit))
+    return Suspect(hypothesis.mistake, fit.result.where, explanation, evidence)
+
+
+def _first_module(fit: Fit) -> str:
+    """The module of the first value that the mistake makes wrong."""
+    return next((module for module in fit.attempt.modules if fit.result.where.startswith(module)), fit.attempt.modules[0])
 
 
 # ------------------------------------------------------------------------------------------------- where a mistake can be made

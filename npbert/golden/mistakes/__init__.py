@@ -16,6 +16,7 @@ from npbert.golden.mistakes import (
     embeddings,
     masks,
     norms,
+    operands,
     pooler,
     residuals,
     rounding,
@@ -52,12 +53,39 @@ MISTAKES = (
     "pooler-tanh-missing",
     "dropout-left-on",
     "wrong-layer-weights",
+    "activation-missing",
+    "wrong-activation",
+    "activation-before-bias",
+    "layernorm-eps-outside",
+    "layernorm-rms",
+    "layernorm-root-missing",
+    "layernorm-not-divided",
+    "layernorm-mean-deviation",
+    "layernorm-wrong-axis",
+    "layernorm-twice",
+    "gamma-missing",
+    "gamma-plus-one",
+    "gamma-after-bias",
+    "gamma-beta-swapped",
+    "beta-subtracted",
+    "norms-swapped",
+    "bias-twice",
+    "query-value-swapped",
+    "qkv-rotated",
+    "weights-swapped",
+    "weight-from-elsewhere",
+    "block-missing",
+    "block-twice",
+    "residual-twice",
+    "residual-subtracted",
+    "residual-from-elsewhere",
+    "input-from-elsewhere",
     "low-precision",
     "unknown",
 )
 """Every name that a diagnosis may give."""
 
-_SUBJECTS = (embeddings, activations, norms, masks, attention, residuals, pooler, weights, dropout, rounding)
+_SUBJECTS = (embeddings, activations, norms, masks, attention, residuals, pooler, weights, operands, dropout, rounding)
 
 
 def hypotheses(config: BertConfig) -> list[Hypothesis]:

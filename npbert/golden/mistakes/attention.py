@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from npbert import ops
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue, ReplaceWeights
+from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue
 from npbert.golden.mistakes.scores import scaled_scores, usual_fills
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
@@ -53,8 +53,6 @@ def _queries_and_keys() -> Iterator[Hypothesis]:
         query, key = site[":query"], site[":key"]
         return ops.attention_scores(key, query) if query.shape == key.shape else None
 
-    names = (".query", ".key")
-    yield Hypothesis(mistake, explanation, SELF_MODULES, weights=_exchanged(*names), shows_in=names)
     yield Hypothesis(mistake, explanation, SELF_MODULES, {":query": _split(".key"), ":key": _split(".query")})
     yield Hypothesis(mistake, explanation, SELF_MODULES, {":scores": transposed})
 
@@ -62,24 +60,12 @@ def _queries_and_keys() -> Iterator[Hypothesis]:
 def _keys_and_values() -> Iterator[Hypothesis]:
     mistake = "key-value-swapped"
     explanation = "Keys and values are swapped: the queries are compared with the keys, the probabilities weigh the values."
-    names = (".key", ".value")
-    yield Hypothesis(mistake, explanation, SELF_MODULES, weights=_exchanged(*names), shows_in=names)
     yield Hypothesis(mistake, explanation, SELF_MODULES, {":key": _split(".value"), ":value": _split(".key")})
     used_the_other_way: dict[str, ReplaceValue] = {
         ":scores": lambda site: ops.attention_scores(site[":query"], site[":value"]),
         "": lambda site: ops.merge_heads(site[":probs"] @ site[":key"]),
     }
     yield Hypothesis(mistake, explanation, SELF_MODULES, used_the_other_way)
-
-
-def _exchanged(one: str, other: str) -> ReplaceWeights:
-    """The weights of two linear maps, each under the other's name."""
-
-    def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        pairs = [(one, other), (other, one)]
-        return {f"{module}{a}.{part}": arrays[f"{module}{b}.{part}"] for a, b in pairs for part in ("weight", "bias")}
-
-    return weights
 
 
 def _split(name: str) -> ReplaceValue:

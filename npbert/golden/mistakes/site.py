@@ -9,6 +9,7 @@ import numpy as np
 
 from npbert import ops
 from npbert.bert.config import BertConfig
+from npbert.golden.mistakes import places
 from npbert.golden.models import PartCall
 from npbert.golden.positions import Positions
 from npbert.ops import masks
@@ -53,6 +54,8 @@ class Site:
     weights: Mapping[str, Array]
     values: Mapping[str, Array]  # the values so far, under their full names
     dumped: Callable[[str], Array | None]  # what the port dumped under a full name
+    truth: Callable[[str], Array | None]  # what the pack holds under a full name, before the first tensor that differs
+    notes: list[str]  # what a mistake found out, for its explanation
     value: Array = field(default_factory=lambda: np.empty(0))  # the value as npbert computed it
     originals: dict[str, Array] = field(default_factory=dict)  # values that were replaced, as npbert had computed them
 
@@ -61,6 +64,16 @@ class Site:
 
     def __contains__(self, name: str) -> bool:
         return self.module + name in self.values
+
+    def at(self, place: str) -> Array | None:
+        """The value at a place, which `npbert.golden.mistakes.places` explains; None where there is none yet."""
+        for name in places.names(place, self.module):
+            if name in self.values:
+                return self.values[name]
+            known = self.truth(name)
+            if known is not None:
+                return known
+        return None
 
     @property
     def config(self) -> BertConfig:

@@ -1,0 +1,118 @@
+"""Another operand: a step that reads or adds another value of the same shape, leaves a term out, or adds it twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from npbert.bert.config import BertConfig
+from npbert.golden.mistakes import steps
+from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
+from npbert.golden.mistakes.site import Site
+from npbert.golden.mistakes.steps import Step
+from npbert.types import Array
+
+NEARBY = (
+    "<hidden>",
+    "<layer>.attention.self",
+    "<layer>.attention.output.dense",
+    "<layer>.attention.output:residual",
+    "<layer>.attention",
+    "<layer>.intermediate.dense",
+    "<layer>.output.dense",
+    "<layer>.attention.self.query",
+    "<layer>.attention.self.key",
+    "<layer>.attention.self.value",
+    "<hidden-1>",
+    "<hidden-2>",
+    "<layer-1>.attention",
+    "<layer-1>.attention.self",
+    "<layer-1>.attention.output.dense",
+    "<layer-1>.attention.output:residual",
+    "<layer-1>.output.dense",
+    "<layer-1>.output:residual",
+    "<layer-1>.intermediate.dense",
+    "<layer-1>.intermediate",
+    "<base>.embeddings",
+    "<base>.embeddings:sum",
+    "<base>.embeddings.word_embeddings",
+    "<base>.embeddings.token_type_embeddings",
+    "<base>.embeddings.position_embeddings",
+)
+"""Where a port may take a value from by mistake."""
+
+
+def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+    """Every other operand of the linear maps and of the sums."""
+    for step in steps.of_kind("sum"):
+        yield from _sums(step)
+    for step in steps.of_kind("linear"):
+        yield from _inputs(step)
+
+
+def _sums(step: Step) -> Iterator[Hypothesis]:
+    block, residual = step.operands
+    says = f"LayerNorm is taken of {block} + {residual}"
+    edits = [
+        ("block-missing", "The block's own result is not added", (residual,)),
+        ("residual-twice", "The residual is added twice", (block, residual, residual)),
+        ("block-twice", "The block's own result is added twice", (block, block, residual)),
+        ("block-twice", "The block's own result is added twice, and the residual is not", (block, block)),
+        ("residual-subtracted", "The residual is subtracted", None),
+    ]
+    for mistake, what, operands in edits:
+        value = _reading(step, operands) if operands else _difference(block, residual)
+        yield Hypothesis(mistake, f"{what}: {says}.", step.modules, {step.value: value})
+    for source in NEARBY:
+        if source not in (block, residual):
+            yield Hypothesis(
+                "residual-from-elsewhere",
+                f"Adds {source} instead of {residual}.",
+                step.modules,
+                {step.value: _reading(step, (block, source))},
+            )
+            yield Hypothesis(
+                "residual-from-elsewhere",
+                f"Adds {source} although only {block} and {residual} belong to the sum.",
+                step.modules,
+                {step.value: _reading(step, (block, residual, source))},
+            )
+
+
+def _inputs(step: Step) -> Iterator[Hypothesis]:
+    (own,) = step.operands
+    for source in NEARBY:
+        if source != own and source not in own.split(" | "):
+            yield Hypothesis(
+                "input-from-elsewhere",
+                f"<module>{step.value} reads {source} instead of {own}.",
+                step.modules,
+                {step.value: _reading(step, (source,))},
+            )
+
+
+def _reading(step: Step, operands: tuple[str, ...]) -> ReplaceValue:
+    """The step computed from these places."""
+
+    def value(site: Site) -> Array | None:
+        read = [site.at(place) for place in operands]
+        own = site.at(step.operands[-1])
+        if own is None or any(x is None for x in read):
+            return None
+        arrays = [np.broadcast_to(x, own.shape) for x in read if x is not None and _fits(x, own)]
+        return step.compute(site, *arrays) if len(arrays) == len(read) else None
+
+    return value
+
+
+def _fits(x: Array, own: Array) -> bool:
+    return x.shape == own.shape or (x.ndim == own.ndim and x.shape[0] == 1 and x.shape[1:] == own.shape[1:])
+
+
+def _difference(one: str, other: str) -> ReplaceValue:
+    def value(site: Site) -> Array | None:
+        x, y = site.at(one), site.at(other)
+        return None if x is None or y is None else x - y
+
+    return value
