@@ -36,7 +36,11 @@ def run(
     """
 
     def cast(x: Array) -> Array:
-        return x.astype(np.float64, copy=False) if precision == "float64" else round_to(x.astype(np.float32, copy=False), precision)
+        return (
+            x.astype(np.float64, copy=False)
+            if precision == "float64"
+            else round_to(x.astype(np.float32, copy=False), precision)
+        )
 
     def observer(name: str, x: Array) -> Array:
         x = x if precision in ("float64", "float32") else cast(x)

@@ -170,7 +170,8 @@ class _ReplayObserver:
         if name not in self._replacements:
             return x
         site, replacement = self._replacements[name]
-        site.value = site.originals[name] = x
+        site.name, site.value = name, x
+        site.originals[name] = x
         wrong = replacement(site)
         if wrong is None or np.array_equal(wrong, x):
             return x

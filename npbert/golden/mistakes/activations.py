@@ -22,7 +22,7 @@ OTHERS: list[tuple[str, str, Callable[[Array], Array]]] = [
     ("gelu-tanh", "GELU is computed by its approximation with tanh", ops.gelu_new),
     ("gelu-sigmoid", "GELU is computed as x * sigmoid(1.702 x)", ops.quick_gelu),
     ("activation-relu", "The activation is ReLU", ops.relu),
-    ("activation-missing", "The activation is left out", ops.linear_activation),
+    ("wrong-activation", "The activation is left out", ops.linear_activation),
     ("wrong-activation", "The activation is GELU with erf", ops.gelu),
     ("wrong-activation", "GELU lacks its half: x * (1 + erf(x / sqrt(2)))", lambda x: 2 * ops.gelu(x)),
     ("wrong-activation", "GELU lacks its sqrt(2): x * (1 + erf(x)) / 2", lambda x: x * (1 + erf(x)) / 2),
@@ -30,7 +30,7 @@ OTHERS: list[tuple[str, str, Callable[[Array], Array]]] = [
     ("wrong-activation", "GELU divides by 2 where sqrt(2) belongs: x * (1 + erf(x / 2)) / 2", lambda x: x * (1 + erf(x / 2)) / 2),
     ("wrong-activation", "GELU lacks its x: (1 + erf(x / sqrt(2))) / 2", lambda x: (1 + erf(x / 2**0.5)) / 2),
     ("wrong-activation", "GELU lacks its 1: x * erf(x / sqrt(2)) / 2", lambda x: x * erf(x / 2**0.5) / 2),
-    ("wrong-activation", "GELU is applied twice", lambda x: ops.gelu(ops.gelu(x))),
+    ("activation-twice", "GELU is applied twice", lambda x: ops.gelu(ops.gelu(x))),
     ("wrong-activation", "The tanh of GELU lacks its cube: x * (1 + tanh(sqrt(2/pi) x)) / 2",
      lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * x)) / 2),
     ("wrong-activation", "The tanh of GELU lacks its sqrt(2/pi): x * (1 + tanh(x + 0.044715 x^3)) / 2",
@@ -60,9 +60,11 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     pooler = [step for step in steps.of_kind("activation") if step.modules == steps.POOLER]
     own = ops.ACTIVATIONS[config.pooler_act]
     for mistake, what, function in OTHERS:
-        if function is not own and mistake != "activation-missing":  # the pooler's own file has that under its own name
+        if function is not own and function is not ops.linear_activation:  # the pooler's own file has that under its own name
             name = "wrong-activation"
-            explanation = f"{what.replace('The activation', 'The activation of the pooler')}: the pooler's is {config.pooler_act}."
+            explanation = (
+                f"{what.replace('The activation', 'The activation of the pooler')}: the pooler's is {config.pooler_act}."
+            )
             yield Hypothesis(name, explanation, steps.POOLER, {step.value: _applied(step, function) for step in pooler})
 
 
@@ -80,7 +82,9 @@ def _functions(config: BertConfig, places: list[Step], modules: str) -> Iterator
 
 def _before_bias(places: list[Step]) -> Iterator[Hypothesis]:
     """A port that exchanges both may dump its product without the bias, or the sum that belongs there."""
-    explanation = "The activation is applied before the bias is added: it belongs to the whole linear map, activation(x @ W.T + b)."
+    explanation = (
+        "The activation is applied before the bias is added: it belongs to the whole linear map, activation(x @ W.T + b)."
+    )
     for dumps_product in (True, False):
         values: dict[str, ReplaceValue] = {step.value: _applied_before_bias(step, dumps_product) for step in places}
         if dumps_product:

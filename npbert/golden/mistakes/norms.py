@@ -60,7 +60,7 @@ FORMULAS: list[tuple[str, str, Formula]] = [
      lambda x, w, b, eps: x / np.sqrt(_rms(x) + eps) * w),
     ("layernorm-rms", "LayerNorm removes the mean but divides by the root of mean(x^2)",
      lambda x, w, b, eps: _deviations(x) / np.sqrt(_rms(x) + eps) * w + b),
-    ("layernorm-rms", "LayerNorm keeps the mean but divides by the standard deviation",
+    ("layernorm-mean-kept", "LayerNorm keeps the mean but divides by the standard deviation",
      lambda x, w, b, eps: x / np.sqrt(_variance(x) + eps) * w + b),
     ("layernorm-root-missing", "LayerNorm divides by the variance: divide by its root",
      lambda x, w, b, eps: _deviations(x) / (_variance(x) + eps) * w + b),
@@ -104,7 +104,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
             yield _with("layernorm-eps", says, _normed, eps)
     for eps in dict.fromkeys((own, *USUAL_EPS)):
         says = f"LayerNorm adds eps {eps:g} to the root: it stands inside, sqrt(variance + eps)."
-        yield _with("layernorm-eps-outside", says, _eps_outside, eps)
+        yield _with("layernorm-eps", says, _eps_outside, eps)
 
 
 def _with(mistake: str, explanation: str, formula: Formula, eps: float) -> Hypothesis:

@@ -55,14 +55,14 @@ def _sums(step: Step) -> Iterator[Hypothesis]:
     block, residual = step.operands
     says = f"LayerNorm is taken of {block} + {residual}"
     edits = [
-        ("block-missing", "The block's own result is not added", (residual,)),
-        ("residual-twice", "The residual is added twice", (block, residual, residual)),
-        ("block-twice", "The block's own result is added twice", (block, block, residual)),
-        ("block-twice", "The block's own result is added twice, and the residual is not", (block, block)),
+        ("dense-missing", "The block's own result is not added", (residual,)),
+        ("residual-doubled", "The residual is added twice", (block, residual, residual)),
+        ("dense-doubled", "The block's own result is added twice", (block, block, residual)),
+        ("dense-doubled", "The block's own result is added twice, and the residual is not", (block, block)),
         ("residual-subtracted", "The residual is subtracted", None),
     ]
     for mistake, what, operands in edits:
-        value = _reading(step, operands) if operands else _difference(block, residual)
+        value = reading(step, operands) if operands else _difference(block, residual)
         yield Hypothesis(mistake, f"{what}: {says}.", step.modules, {step.value: value})
     for source in NEARBY:
         if source not in (block, residual):
@@ -70,13 +70,13 @@ def _sums(step: Step) -> Iterator[Hypothesis]:
                 "residual-from-elsewhere",
                 f"Adds {source} instead of {residual}.",
                 step.modules,
-                {step.value: _reading(step, (block, source))},
+                {step.value: reading(step, (block, source))},
             )
             yield Hypothesis(
                 "residual-from-elsewhere",
                 f"Adds {source} although only {block} and {residual} belong to the sum.",
                 step.modules,
-                {step.value: _reading(step, (block, residual, source))},
+                {step.value: reading(step, (block, residual, source))},
             )
 
 
@@ -88,20 +88,21 @@ def _inputs(step: Step) -> Iterator[Hypothesis]:
                 "input-from-elsewhere",
                 f"<module>{step.value} reads {source} instead of {own}.",
                 step.modules,
-                {step.value: _reading(step, (source,))},
+                {step.value: reading(step, (source,))},
             )
 
 
-def _reading(step: Step, operands: tuple[str, ...]) -> ReplaceValue:
-    """The step computed from these places."""
+def reading(step: Step | None, operands: tuple[str, ...]) -> ReplaceValue:
+    """The step computed from these places; without a step, what is at the place itself."""
 
     def value(site: Site) -> Array | None:
-        read = [site.at(place) for place in operands]
-        own = site.at(step.operands[-1])
-        if own is None or any(x is None for x in read):
+        home = site if step is None else step.home(site)
+        read = [home.at(place) for place in operands]
+        own = site.value if step is None or step.kind == "sum" else home.at(step.operands[0])
+        if own is None or any(x is None or not _fits(x, own) for x in read):
             return None
-        arrays = [np.broadcast_to(x, own.shape) for x in read if x is not None and _fits(x, own)]
-        return step.compute(site, *arrays) if len(arrays) == len(read) else None
+        arrays = [np.broadcast_to(x, own.shape) for x in read if x is not None]
+        return arrays[0] if step is None else step.compute(site, *arrays)
 
     return value
 

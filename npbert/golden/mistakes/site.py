@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,7 +34,16 @@ class PartContext:
         position_ids = call.inputs.get("position_ids")
         if position_ids is None:
             position_ids = np.arange(keys - positions.query.shape[1], keys)[None]
+        self._inputs = call.inputs
         self.position_ids = position_ids.reshape(-1, position_ids.shape[-1])  # [1 or B, S]
+
+    def ids(self, argument: str) -> Array | None:
+        """The ids of an argument, `[1 or B, S]`; token types are 0 where none are given."""
+        if argument == "position_ids":
+            return self.position_ids
+        given: Array | None = self._inputs.get(argument)
+        words = self._inputs.get("input_ids")
+        return np.zeros_like(words) if given is None and argument == "token_type_ids" and words is not None else given
 
     def padding(self, module: str) -> Array:
         """Which keys are real for the attention in `module`: truth values `[B, 1, 1 or S, T]`."""
@@ -56,6 +65,7 @@ class Site:
     dumped: Callable[[str], Array | None]  # what the port dumped under a full name
     truth: Callable[[str], Array | None]  # what the pack holds under a full name, before the first tensor that differs
     notes: list[str]  # what a mistake found out, for its explanation
+    name: str = ""  # the full name of the value that is computed now
     value: Array = field(default_factory=lambda: np.empty(0))  # the value as npbert computed it
     originals: dict[str, Array] = field(default_factory=dict)  # values that were replaced, as npbert had computed them
 
@@ -74,6 +84,10 @@ class Site:
             if known is not None:
                 return known
         return None
+
+    def inside(self, module: str) -> Site:
+        """The same moment of the pass, seen from another module."""
+        return replace(self, module=module)
 
     @property
     def config(self) -> BertConfig:

@@ -23,7 +23,11 @@ class Step(NamedTuple):
 
     def compute(self, site: Site, *operands: Array) -> Array:
         """The value, from other operands perhaps than its own."""
-        return _FORMULAS[self.kind](self, site, *operands)
+        return _FORMULAS[self.kind](self, self.home(site), *operands)
+
+    def home(self, site: Site) -> Site:
+        """The site of the module that has this step, where the mistake is made in the layer around it."""
+        return site.inside(site.name.removesuffix(self.value))
 
 
 def _linear(step: Step, site: Site, x: Array) -> Array:

@@ -101,7 +101,9 @@ def _norms() -> Iterator[Hypothesis]:
     def of_embeddings(own: tuple[str, ...]) -> ReplaceWeights:
         def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
             source = f"{module.partition('encoder.layer.')[0]}embeddings.LayerNorm"
-            return _taken(arrays, {f"{module}.{name}.{part}": f"{source}.{part}" for name in own for part in ("weight", "bias")})
+            return _taken(
+                arrays, {f"{module}.{name}.{part}": f"{source}.{part}" for name in own for part in ("weight", "bias")}
+            )
 
         return weights
 
@@ -169,7 +171,7 @@ def _missing_biases() -> Iterator[Hypothesis]:
     )
     for factor, what in ((2, "added twice"), (-1, "subtracted")):
         explanation = f"The bias of <module> is {what}."
-        yield Hypothesis("bias-twice", explanation, r".+", weights=_bias(2, factor), shows_in=("",), groups=GROUPS)
+        yield Hypothesis("bias-doubled", explanation, r".+", weights=_bias(2, factor), shows_in=("",), groups=GROUPS)
 
 
 def _bias(rank: int, factor: float) -> ReplaceWeights:
