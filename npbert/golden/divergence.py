@@ -15,6 +15,7 @@ from npbert.golden.mistakes.site import PartContext
 from npbert.golden.pack import OUTPUT, Pack
 from npbert.golden.positions import SOFTMAX_REACH
 from npbert.golden.report import Report
+from npbert.golden.stage import Float64Weights, Stage
 from npbert.types import Array
 
 TIMES_CLOSER = 10.0
@@ -67,7 +68,8 @@ class Divergence:
             part: PartContext(call, pack.positions[part])
             for part, call in models.parts_of_call(pack.config, pack.inputs).items()
         }
-        self.weights = models.Float64Weights(models.weights_of(model))
+        self.weights = Float64Weights(models.weights_of(model))
+        self.stage = Stage(model, self.weights, pack.inputs, self.first_layer)
 
     def _start(self, right: Sequence[str]) -> tuple[str | None, int]:
         """The last hidden state that is right, and the layer that reads it: the pass is run again from there."""

@@ -38,7 +38,8 @@ def judge(divergence: Divergence, right: Replay, result: Replay) -> Verdict:
     everywhere = sum(is_reproduced(name, x.everywhere, true.everywhere) for name, x, true in pairs)
     explained = [name for name, _, true in pairs if name in reproduced and not divergence.is_within(name, true)]
     unexplained = [name for name, _, _ in pairs if name not in reproduced]
-    survives = not any(_must_be_explained(name, explained) for name in unexplained)
+    made_wrong = [name for name, _, true in pairs if name in unexplained and divergence.is_within(name, true)]
+    survives = not made_wrong and not any(_must_be_explained(name, explained) for name in unexplained)
     return Verdict(len(reproduced), everywhere, unexplained, survives)
 
 

@@ -6,7 +6,7 @@ Every model is a mapping of parts. A plain model is one part named ""; an encode
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -140,43 +140,6 @@ def _one_row_a_sequence(config: BertConfig, inputs: Mapping[str, Any]) -> dict[s
 def weights_of(model: Any) -> dict[str, Array]:
     """Every weight once, under its name in the checkpoint."""
     return dict(model.named_parameters())
-
-
-class Float64Weights(Mapping[str, Array]):
-    """Weights in float64, each converted when it is first read. Tables of embeddings stay as they are: few of their rows are read."""
-
-    def __init__(self, weights: Mapping[str, Array]) -> None:
-        self._weights = weights
-        self._converted: dict[str, Array] = {}
-
-    def __getitem__(self, name: str) -> Array:
-        if name.endswith("_embeddings.weight"):
-            return self._weights[name]
-        if name not in self._converted:
-            self._converted[name] = self._weights[name].astype(np.float64)
-        return self._converted[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
-
-
-class RenamedWeights(Mapping[str, Array]):
-    """Weights under other names; nothing is read before it is asked for."""
-
-    def __init__(self, weights: Mapping[str, Array], names: Mapping[str, str]) -> None:
-        self._weights, self._names = weights, names  # from the new names to those in `weights`
-
-    def __getitem__(self, name: str) -> Array:
-        return self._weights[self._names[name]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def all_names(model: Any) -> dict[str, str]:

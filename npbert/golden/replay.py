@@ -7,16 +7,14 @@ what went wrong before it is not blamed on it, and each tensor up to the end of 
 
 from __future__ import annotations
 
-import copy
-from collections import ChainMap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from npbert.golden import models, passes
+from npbert.golden import models
 from npbert.golden.divergence import Deviation, Divergence
-from npbert.golden.layers import is_hidden_state, layer_of, renumbered
+from npbert.golden.layers import is_hidden_state, renumbered
 from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.golden.pack import OUTPUT
@@ -50,8 +48,8 @@ def replay(
     """Run the pass, with a mistake made in some modules or with none.
 
     The answer is None where the first tensor that differs is never computed, and, as soon as that is seen, where the mistake is
-    refuted: it changes nothing, or explains the first tensor that differs no better than the `right` pass, or makes wrong what
-    the right pass has right. `keep` keeps the values that the port did not dump.
+    refuted up to there: it changes nothing, or what the port has right, or explains that tensor no better than the `right` pass.
+    Later tensors are left to `npbert.golden.judging`. `keep` keeps the values that the port did not dump.
     """
     observer = _ReplayObserver(divergence, hypothesis, modules, right, keep)
     if hypothesis and not observer.changes_anything:
@@ -108,14 +106,9 @@ class _ReplayObserver:
 
     def run_pass(self) -> None:
         """Run the pass as far as it matters."""
-        config, inputs = _without_first_layers(self._divergence)
-        skipped = self._divergence.first_layer
-        names = models.all_names(self._divergence.model)
-        own = {renumbered(name, -skipped): x for name, x in names.items() if layer_of(name, skipped) >= skipped}
-        weights = models.RenamedWeights(ChainMap(self._replaced_weights, self._divergence.weights), own)  # type: ignore[arg-type]  # is only read
         try:
             with np.errstate(all="ignore"), observe(self._observe):
-                passes.run(self._divergence.model, inputs, "float64", self._observe_output, weights=weights, config=config)
+                self._divergence.stage.run(self._replaced_weights, self._observe_output)
         except _EndOfPass:
             pass
 
@@ -184,30 +177,11 @@ class _ReplayObserver:
         divergence, right = self._divergence, self._right
         if name in divergence.right:
             return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
-        if right is None or name not in right.deviations:
-            return False
-        true = right.deviations[name]
-        if name == divergence.first:
-            return not self.where or deviation is None or not divergence.explains(name, deviation, true)
-        if self._hypothesis and self._hypothesis.precision:
-            return False  # one step in a short format says nothing about the others
-        makes_it_wrong = deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
-        return makes_it_wrong and divergence.is_within(name, true)
+        if name == divergence.first and right is not None:
+            return not self.where or deviation is None or not divergence.explains(name, deviation, right.deviations[name])
+        return False
 
     def _rounded(self, x: Array) -> Array:
         if self._hypothesis is None or self._hypothesis.precision is None or not self._hypothesis.rounds_values:
             return x
         return round_to(x.astype(np.float32), self._hypothesis.precision).astype(np.float64)
-
-
-def _without_first_layers(divergence: Divergence) -> tuple[Any, dict[str, Any]]:
-    """The configuration and the inputs of the model without the layers that need not run again."""
-    config, inputs, skipped = divergence.model.config, dict(divergence.pack.inputs), divergence.first_layer
-    if not skipped:
-        return config, inputs
-    config = copy.deepcopy(config)
-    config.num_hidden_layers -= skipped
-    config.pruned_heads = {layer - skipped: heads for layer, heads in config.pruned_heads.items() if layer >= skipped}
-    if "head_mask" in inputs and inputs["head_mask"].ndim == 2:
-        inputs["head_mask"] = inputs["head_mask"][skipped:]
-    return config, inputs

@@ -6,6 +6,7 @@ The formulas are those of `npbert.ops`. A mistake is an edit of one step: anothe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from npbert import ops
@@ -47,7 +48,7 @@ def _activation(step: Step, site: Site, x: Array) -> Array:
     return function(x)
 
 
-_FORMULAS = {"linear": _linear, "sum": _sum, "norm": _norm, "activation": _activation}
+_FORMULAS: dict[str, Callable[..., Array]] = {"linear": _linear, "sum": _sum, "norm": _norm, "activation": _activation}
 
 _ATTENTION = r".*\.(?:cross)?attention"
 SELF = rf"{_ATTENTION}\.self"
