@@ -53,7 +53,9 @@ class Places:
     def reached(self, attempt: Attempt) -> tuple[str, ...]:
         """The modules of an attempt in which the mistake shows up to the first tensor that differs."""
         values = attempt.hypothesis.wrong_values
-        return tuple(m for m in attempt.modules if any(self._index.get(m + name, self._last + 1) <= self._last for name in values))
+        return tuple(
+            m for m in attempt.modules if any(self._index.get(m + name, self._last + 1) <= self._last for name in values)
+        )
 
     def _attempts(self, hypothesis: Hypothesis, choices: Sequence[Sequence[str]]) -> list[Attempt]:
         attempts = (Attempt(hypothesis, modules) for modules in dict.fromkeys(tuple(chosen) for chosen in choices))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npbert.golden import models
-from npbert.golden.layers import layer_that_reads
+from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.matching import MatchedDump
 from npbert.golden.mistakes.site import PartContext
 from npbert.golden.pack import OUTPUT, Pack
@@ -78,7 +78,7 @@ class Divergence:
             return None, 0  # a model of two parts, or with a cache, runs as a whole
         for name in reversed(right):
             layer = layer_that_reads(name, config.num_hidden_layers)
-            if layer is not None:
+            if layer is not None and layer <= layer_of(self.first, config.num_hidden_layers):
                 return name, layer
         return None, 0
 
@@ -89,6 +89,10 @@ class Divergence:
         if name not in self._values:
             self._values[name] = self.dump.value(self._dumped[name]).astype(np.float64)
         return self._values[name]
+
+    def reported(self, name: str) -> str:
+        """The name that a value has in the report."""
+        return self._dumped[name]
 
     def truth(self, name: str) -> Array | None:
         """What the pack holds under a name that lies before the first tensor that differs."""

@@ -39,7 +39,11 @@ def judge(divergence: Divergence, right: Replay, result: Replay) -> Verdict:
     explained = [name for name, _, true in pairs if name in reproduced and not divergence.is_within(name, true)]
     unexplained = [name for name, _, _ in pairs if name not in reproduced]
     made_wrong = [name for name, _, true in pairs if name in unexplained and divergence.is_within(name, true)]
-    survives = not made_wrong and not any(_must_be_explained(name, explained) for name in unexplained)
+    survives = (
+        not made_wrong
+        and not any(_must_be_explained(name, explained) for name in unexplained)
+        and len({_unit(name) for name in unexplained if _step(name) in map(_step, explained)}) < 2
+    )
     return Verdict(len(reproduced), everywhere, unexplained, survives)
 
 

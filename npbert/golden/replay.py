@@ -76,6 +76,7 @@ class _ReplayObserver:
         self.first: Array | None = None
         self.kept: dict[str, Array] = {}
         self.notes: list[str] = []
+        self.taken_over: set[str] | None = None  # the values of the port that the pass goes on with; None: all of them
         self.is_refuted = False
 
         self._divergence, self._hypothesis, self._right, self._keeps = divergence, hypothesis, right, keep
@@ -91,7 +92,9 @@ class _ReplayObserver:
         divergence, hypothesis = self._divergence, self._hypothesis
         assert hypothesis is not None
         context = divergence.contexts[models.part_of(divergence.contexts, module)]
-        site = Site(module, context, divergence.weights, self._values, divergence.value, divergence.truth, self.notes)
+        site = Site(
+            module, context, divergence.weights, self._values, divergence.value, divergence.truth, divergence.counts, self.notes
+        )
         self._replacements |= {module + name: (site, value) for name, value in hypothesis.values.items()}
         if hypothesis.weights:
             given = hypothesis.weights(module, divergence.weights)
@@ -146,7 +149,7 @@ class _ReplayObserver:
         self.is_refuted = self._refutes(name, deviation)
         if self.is_refuted:
             raise _EndOfPass
-        if deviation is not None:
+        if deviation is not None and (self.taken_over is None or name in self.taken_over):
             x = self._divergence.value_where_it_counts(name, x)
         elif self._keeps:
             self.kept[name] = x.copy()
@@ -185,3 +188,12 @@ class _ReplayObserver:
         if self._hypothesis is None or self._hypothesis.precision is None or not self._hypothesis.rounds_values:
             return x
         return round_to(x.astype(np.float32), self._hypothesis.precision).astype(np.float64)
+
+
+def propagated(divergence: Divergence) -> dict[str, Deviation]:
+    """How far each later tensor of the port is off from a right pass that goes on with what the port holds under the first name
+    that differs, and with nothing else of the port."""
+    observer = _ReplayObserver(divergence, None, (), None, False)
+    observer.taken_over = {divergence.first, *divergence.right}
+    observer.run_pass()
+    return observer.deviations

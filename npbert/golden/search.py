@@ -117,8 +117,14 @@ def _suspect(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspe
         tie,
         fit.verdict.unexplained[0] if fit.verdict.unexplained and not hypothesis.precision else "",
     )
-    told = places.named(hypothesis.explanation, _first_module(fit))
-    return Suspect(hypothesis.mistake, fit.result.where, " ".join([told, *dict.fromkeys(fit.result.notes)]), evidence)
+    module = _first_module(fit)
+    told = places.named(hypothesis.explanation, module)
+    return Suspect(
+        hypothesis.mistake,
+        fit.result.where,
+        " ".join([told, *(places.named(note, module) for note in fit.result.notes[:1])]),
+        evidence,
+    )
 
 
 def _first_module(fit: Fit) -> str:

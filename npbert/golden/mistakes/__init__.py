@@ -22,6 +22,7 @@ from npbert.golden.mistakes import (
     pooler,
     residuals,
     rounding,
+    terms,
     weights,
 )
 from npbert.golden.mistakes.hypothesis import Hypothesis
@@ -80,7 +81,9 @@ MISTAKES = (
     "dense-missing",
     "dense-doubled",
     "residual-doubled",
-    "residual-subtracted",
+    "residual-scaled",
+    "dense-scaled",
+    "wrong-terms",
     "residual-from-elsewhere",
     "input-from-elsewhere",
     "token-types-swapped",
@@ -127,7 +130,7 @@ MISTAKES = (
     "layer-repeated",
     "attention-missing",
     "feed-forward-missing",
-    "names-shifted",
+    "dump-not-computation",
     "low-precision",
     "unknown",
 )
@@ -145,6 +148,7 @@ _SUBJECTS = (
     weights,
     layers,
     operands,
+    terms,
     dropout,
     rounding,
 )

@@ -56,7 +56,6 @@ ROUTES = [
 OUTPUTS = [
     ("layer-missing", "<layer> is left out: it hands on what came in", "<hidden>"),
     ("feed-forward-missing", "The feed-forward of <layer> is left out: the layer hands on what its attention does", BEFORE_FEED_FORWARD),
-    ("names-shifted", "<layer> holds what came into the layer before it", "<hidden-1>"),
 ]  # fmt: skip
 
 

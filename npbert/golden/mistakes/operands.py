@@ -43,6 +43,20 @@ NEARBY = (
 """Where a port may take a value from by mistake."""
 
 
+SUMS = [
+    ("dense-missing", "The block's own result is not added", (0.0, 1.0)),
+    ("dense-doubled", "The block's own result is added twice", (2.0, 1.0)),
+    ("dense-doubled", "The block's own result is added twice, and the residual is not", (2.0, 0.0)),
+    ("dense-scaled", "The block's own result is halved", (0.5, 1.0)),
+    ("dense-scaled", "The block's own result is subtracted", (-1.0, 1.0)),
+    ("residual-doubled", "The residual is added twice", (1.0, 2.0)),
+    ("residual-doubled", "The residual is added twice, and the block's own result is not", (0.0, 2.0)),
+    ("residual-scaled", "The residual is halved", (1.0, 0.5)),
+    ("residual-scaled", "The residual is subtracted", (1.0, -1.0)),
+]
+"""Factors of what a block computes and of the residual. A line here is all that others need."""
+
+
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every other operand of the linear maps and of the sums."""
     for step in steps.of_kind("sum"):
@@ -54,16 +68,8 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
 def _sums(step: Step) -> Iterator[Hypothesis]:
     block, residual = step.operands
     says = f"LayerNorm is taken of {block} + {residual}"
-    edits = [
-        ("dense-missing", "The block's own result is not added", (residual,)),
-        ("residual-doubled", "The residual is added twice", (block, residual, residual)),
-        ("dense-doubled", "The block's own result is added twice", (block, block, residual)),
-        ("dense-doubled", "The block's own result is added twice, and the residual is not", (block, block)),
-        ("residual-subtracted", "The residual is subtracted", None),
-    ]
-    for mistake, what, operands in edits:
-        value = reading(step, operands) if operands else _difference(block, residual)
-        yield Hypothesis(mistake, f"{what}: {says}.", step.modules, {step.value: value})
+    for mistake, what, factors in SUMS:
+        yield Hypothesis(mistake, f"{what}: {says}.", step.modules, {step.value: _weighted(step, factors)})
     for source in NEARBY:
         if source not in (block, residual):
             yield Hypothesis(
@@ -111,9 +117,13 @@ def _fits(x: Array, own: Array) -> bool:
     return x.shape == own.shape or (x.ndim == own.ndim and x.shape[0] == 1 and x.shape[1:] == own.shape[1:])
 
 
-def _difference(one: str, other: str) -> ReplaceValue:
+def _weighted(step: Step, factors: tuple[float, float]) -> ReplaceValue:
+    """The sum with factors."""
+
     def value(site: Site) -> Array | None:
-        x, y = site.at(one), site.at(other)
-        return None if x is None or y is None else x - y
+        terms = [step.home(site).at(place) for place in step.operands]
+        if any(x is None for x in terms):
+            return None
+        return np.sum([factor * x for factor, x in zip(factors, terms, strict=True) if x is not None], axis=0)
 
     return value

@@ -64,6 +64,7 @@ class Site:
     values: Mapping[str, Array]  # the values so far, under their full names
     dumped: Callable[[str], Array | None]  # what the port dumped under a full name
     truth: Callable[[str], Array | None]  # what the pack holds under a full name, before the first tensor that differs
+    counts: Callable[[str], Array]  # which elements of a value count, by its full name
     notes: list[str]  # what a mistake found out, for its explanation
     name: str = ""  # the full name of the value that is computed now
     value: Array = field(default_factory=lambda: np.empty(0))  # the value as npbert computed it
