@@ -143,6 +143,11 @@ def weights_of(model: Any) -> dict[str, Array]:
     return dict(model.named_parameters())
 
 
+def all_names(model: Any) -> dict[str, str]:
+    """Every name that the model reads a weight under, with the weight's own: a tied weight has several."""
+    return {name: name for name, _ in model.named_parameters()} | dict(model.tied())
+
+
 def under_all_names(model: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
     """The weights under every name that the model reads: a tied weight has several."""
     return dict(weights) | {alias: weights[name] for alias, name in model.tied().items()}
