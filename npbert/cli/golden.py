@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from npbert.cli import common
+from npbert.cli.printing import printable
 from npbert.errors import FileError, InputError, InputTypeError
 
 EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
@@ -57,7 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     compare = verbs.add_parser("compare", help="compare a port's dump with a pack; exit status 1 where it differs")
     _add_port(compare)
-    compare.add_argument("--allow-unused", action="store_true", help="accept a dump most of whose names are in no pack")
     compare.set_defaults(run=_compare)
 
     diagnose = verbs.add_parser("diagnose", help="name the mistake that makes a port differ")
@@ -82,6 +82,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", metavar="PACK")
     parser.add_argument("port", metavar="PORT", help=PORT)
     parser.add_argument("--map", metavar="FILE", help="JSON that maps the port's names, or patterns of them, to the pack's")
+    parser.add_argument("--allow-unused", action="store_true", help="accept a dump most of whose names are in no pack")
     parser.add_argument(
         "--precision", default="float32", help="what the port computes in: float32, float16, bf16, ... (float32)"
     )
@@ -118,7 +119,9 @@ def _diagnose(args: argparse.Namespace) -> None:
 
     model = None if args.model is None else _load(args.model)
     with _words_of_the_command():
-        suspects = golden.diagnose(args.pack, args.port, names=args.map, precision=args.precision, model=model)
+        suspects = golden.diagnose(
+            args.pack, args.port, names=args.map, precision=args.precision, model=model, allow_unused=args.allow_unused
+        )
     if args.json:
         print(json.dumps([suspect.as_dict() for suspect in suspects], ensure_ascii=False))
     elif not suspects:
@@ -144,7 +147,7 @@ def _map(args: argparse.Namespace) -> None:
         proposal = golden.propose_map(reference, args.port)
     print(json.dumps(proposal.names, indent=1, ensure_ascii=False))
     for remark in proposal.remarks:
-        print(f"npbert: {common.shown(remark)}", file=sys.stderr)
+        print(f"npbert: {printable(remark)}", file=sys.stderr)
 
 
 @contextmanager

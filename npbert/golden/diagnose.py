@@ -34,21 +34,27 @@ FEWEST_NUMBERS = 16
 
 
 def diagnose(
-    pack: Pack | StrPath, port: Port, *, names: Names = None, precision: str = "float32", model: Any = None
+    pack: Pack | StrPath,
+    port: Port,
+    *,
+    names: Names = None,
+    precision: str = "float32",
+    model: Any = None,
+    allow_unused: bool = False,
 ) -> list[Suspect]:
     """Which mistakes explain the first tensors that differ, the best explanation first; nothing where the port is right.
 
-    `port`, `names` and `precision` are what `compare` takes. The weights are the pack's, or those of `model` where the pack was
-    exported without.
+    `port`, `names`, `precision` and `allow_unused` are what `compare` takes. The weights are the pack's, or those of `model`
+    where the pack was exported without.
 
     A mistake that is made in every layer is reported at its first place. When several mistakes reproduce what the port dumped
     equally well, all of them are in the list, the usual ones first; when none does, the answer is one suspect called `unknown`,
     at the first tensor that differs. A port that computes in a shorter precision than it is compared in is a `low-precision`
     suspect, after what is wrong with it in that precision.
     """
-    dump = match(open_pack(pack), port, names)
+    dump = match(open_pack(pack), port, names, allow_unused=allow_unused)
     report = compare_matched(dump, full_name(precision))
-    if report.ok:
+    if report.first_divergence is None:
         return []
     return _suspects(dump, _model(dump.pack, model), report)
 

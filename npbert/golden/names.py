@@ -18,8 +18,8 @@ import numpy as np
 
 from npbert.golden.models import Config, check_model, part_of, parts_of_config
 from npbert.golden.passes import run
-from npbert.models.bert import BertForMultipleChoice
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+from npbert.models.heads import BertForMultipleChoice
 from npbert.types import Array
 
 LENGTHS = "BSTE"
