@@ -1,15 +1,23 @@
 """How far a correct port may be from the truth: the error that its arithmetic makes anyway, times a stated multiple.
 
-For each tensor the pack knows two errors of npbert's own pass in the port's precision against the float64 truth: the largest
-and the root of the mean square (rms). The largest finds one wrong element, the rms finds a small error in every element. A port
-is right where each of its errors is at most
+For each tensor the pack knows two errors against the float64 truth: the largest and the root of the mean square (rms). The
+largest finds one wrong element, the rms finds a small error in every element. They are measured in a pass of npbert's own in the
+port's precision, in which every sum is off by as much as another port's sum may be: `npbert.golden.arithmetic` says how much
+that is. A port is right where each of its errors is at most
 
     multiple * max(error measured, FLOOR * EPSILON[precision] * the tensor's largest value, or its values' rms)
 
-An error measured on few numbers can be small by chance: two logits may both happen to come out exact. So the mean square is
-taken over the n squares of the tensor and PRIOR_COUNT more, which are as large in proportion to the values as they were in the
-tensor before it. And because the rms of n errors varies by chance too, with a standard deviation of one part in sqrt(2n),
-STANDARD_DEVIATIONS of them are added to its bound.
+Chance must not make this too little:
+
+- Two errors may cancel in the measured pass. So an element counts as wrong by the spread of its own sum at least, and a sum of
+  two tensors is allowed at least what each of them is.
+- One element may be larger than all others together, and so may its error. How many elements really share in an error is
+  e = (sum x^2)^2 / sum x^4 of the errors x: n where all are alike, 1 where one is all.
+- The mean square of few errors can be small by chance: two logits may both happen to come out exact. So it is also taken over
+  the e squares and PRIOR_COUNT more, which are as large in proportion to the values as they were in the tensor before, and the
+  larger of the two counts.
+- The rms of a port's own errors varies by chance with a standard deviation of one part in sqrt(2e). STANDARD_DEVIATIONS of them
+  are added to its bound.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 /* A BERT in plain loops: float32, every sum added up term after term, nothing shared with npbert.
 
-It was written from the format of a pack alone. `run` computes the base model and hands every intermediate value to `keep` under the
-pack's name for it. It can make mistakes on purpose: `plant` is the name of one, and `on(name)` asks at each step whether it is to
-be made here. plants.py lists them all.
+It was written from the format of a pack alone. `run` computes the base model and hands every intermediate value to `keep` under
+the pack's name for it. It can make mistakes on purpose: `plant` is the name of one, and `on(name)` asks at each step whether it is
+to be made here. plants.py lists them all.
 
 Arrays are row-major. B texts of S tokens, N heads of size H, width D = N * H, R = B * S rows. */
 
@@ -476,6 +476,14 @@ static float *self_attention(const char *self, const float *x) {
 
 /* ---------------------------------------------------------------------------------------------------------------- layers */
 
+static float factor_of(const char *addend) {
+    if (on(name("%s-left-out", addend))) return 0;
+    if (on(name("%s-negated", addend))) return -1;
+    if (on(name("%s-halved", addend))) return 0.5f;
+    if (on(name("%s-doubled", addend))) return 2;
+    return 1;
+}
+
 /* How each half of a layer ends: LayerNorm(dense(x) + residual). */
 static float *hand_on(const char *output, const float *x, int in, const float *residual) {
     int rows = pass.batch * pass.length, width = pass.width;
@@ -486,9 +494,7 @@ static float *hand_on(const char *output, const float *x, int in, const float *r
     keep_rows(name("%s.dense", output), dense, width);
     if (on("dropout")) drop(dense, rows * width);
     keep_rows(name("%s.dropout", output), dense, width);
-    sum = sum_of(dense, on("dense-doubled") ? 2 : on("dense-halved") ? 0.5f : on("dense-negated") ? -1 : on("dense-left-out") ? 0 : 1,
-                 residual,
-                 on("residual-doubled") ? 2 : on("residual-halved") ? 0.5f : on("residual-negated") ? -1 : on("residual-missing") ? 0 : 1);
+    sum = sum_of(dense, factor_of("dense"), residual, factor_of("residual"));
     if (on("sum-scaled")) sum = sum_of(sum, sqrtf(0.5f), sum, 0);
     if (on("norm-before-sum")) sum = dense;
     keep_rows(name("%s:residual", output), sum, width);
@@ -574,7 +580,10 @@ static void pooler(const float *hidden, const float *before, const float *first)
             if (on("pooler-second-token")) *y = column[width];
             if (on("pooler-last-token") || on("pooler-last-real-token")) *y = column[last * width];
             if (on("pooler-mean") || on("pooler-max"))
-                for (int s = 1; s < pass.length; s++) *y = on("pooler-max") ? fmaxf(*y, column[s * width]) : *y + column[s * width];
+                for (int s = 1; s < pass.length; s++) {
+                    float other = column[s * width];
+                    *y = on("pooler-max") ? fmaxf(*y, other) : *y + other;
+                }
             if (on("pooler-mean")) *y /= pass.length;
             if (on("pooler-first-text")) *y = hidden[d];
         }
