@@ -25,6 +25,7 @@ from npbert.models.heads import (
 )
 from npbert.ops import masks
 from npbert.tracing import Trace, trace
+from npbert.version import __version__ as __version__
 from npbert.weights import Weights
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
         token_classification,
     )
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
-
-__version__ = "0.1.0"
 
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
 _LATER = {

@@ -13,7 +13,7 @@ from hypothesis import settings
 import npbert
 from npbert import BertConfig
 
-GOLDEN = Path(__file__).parent / "data" / "expected" / "forward"
+EXPECTED = Path(__file__).parent / "data" / "expected" / "forward"
 
 CLASSES = (
     "BertModel",
@@ -127,14 +127,14 @@ def assert_same_results(actual: Any, expected: Any, tolerance: float) -> None:
         assert_close(ours[name], theirs[name], tolerance, name)
 
 
-def golden_names() -> list[str]:
+def expected_names() -> list[str]:
     """The committed goldens of the forward pass."""
-    return sorted(path.stem for path in GOLDEN.glob("*.safetensors"))
+    return sorted(path.stem for path in EXPECTED.glob("*.safetensors"))
 
 
-def read_golden(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_expected(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A golden's tensors and its description."""
     from safetensors import safe_open
 
-    with safe_open(GOLDEN / f"{name}.safetensors", framework="numpy") as file:
+    with safe_open(EXPECTED / f"{name}.safetensors", framework="numpy") as file:
         return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["golden"])  # noqa: SIM118

@@ -1,6 +1,6 @@
 """The live reference, built from one of our models: the same configuration, the same weights.
 
-Imports torch and transformers, so only tests marked `parity` and tools/make_goldens.py may import it.
+Imports torch and transformers, so only tests marked `parity` and tools/make_expected_forward.py may import it.
 """
 
 from __future__ import annotations

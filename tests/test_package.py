@@ -59,14 +59,17 @@ def imports_of(path: Path, names: set[str]) -> set[str]:
             assert not node.level, f"{path}: imports are written out, npbert.room.file"
             module = node.module or ""
             wanted = [f"{module}.{alias.name}" if f"{module}.{alias.name}" in names else module for alias in node.names]
-        found |= {name for name in wanted if name in names and name != "npbert"}
+        found |= {name for name in wanted if name in names}
     return found
 
 
 def imports() -> dict[str, set[str]]:
     """For every file of the package the files that it imports. The package itself only collects what the rooms offer."""
     files = files_of_the_package()
-    return {name: imports_of(path, set(files)) for name, path in files.items() if name not in ("npbert", "npbert.__main__")}
+    found = {name: imports_of(path, set(files)) for name, path in files.items() if name not in ("npbert", "npbert.__main__")}
+    for name, imported in found.items():
+        assert "npbert" not in imported, f"{name} imports the package itself, which stands on every room"
+    return found
 
 
 def room(name: str) -> str:

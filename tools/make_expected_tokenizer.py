@@ -1,4 +1,4 @@
-"""Ask the reference's BertTokenizerFast, and write down what it answers: tests/data/tokenizer/goldens.json.
+"""Ask the reference's BertTokenizerFast, and write down what it answers: tests/data/tokenizer/outputs.json.
 
     python tools/make_tokenizer_goldens.py
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import transformers
 
-OUT = Path(__file__).resolve().parent.parent / "tests" / "data" / "expected" / "tokenizer" / "goldens.json"
+OUT = Path(__file__).resolve().parent.parent / "tests" / "data" / "expected" / "tokenizer" / "outputs.json"
 
 # Every kind of character that normalization treats in its own way, and every kind of word that WordPiece does.
 PIECES = [

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-import npbert
 from npbert.checkpoints import safetensors
 from npbert.checks import as_array
 from npbert.errors import InputError, InputTypeError, MissingFileError
@@ -24,6 +23,7 @@ from npbert.golden.spool import FetchedArrays, Spool
 from npbert.golden.tolerance import MULTIPLES, Allowance, Tolerance, measure
 from npbert.tracing import selection
 from npbert.types import Array, StrPath
+from npbert.version import __version__
 
 RunSpread: TypeAlias = Callable[[str, LookAtSpread], None]
 """Runs the pass in a precision, with every sum off by its spread, and shows every value to a function."""
@@ -112,7 +112,7 @@ def _metadata(model: Any, weights: Mapping[str, Array]) -> dict[str, Any]:
     """The metadata of a pack without tensors."""
     return {
         "format": FORMAT,
-        "npbert": npbert.__version__,
+        "npbert": __version__,
         "config": model.config.to_dict(),
         "weights_sha256": weights_sha256(weights),
         "order": [],

@@ -39,8 +39,8 @@ needs_minilm = pytest.mark.skipif(
 @needs_minilm
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"])
 def test_the_real_checkpoint_gives_the_references_numbers(name: str) -> None:
-    golden = safetensors.read(DATA / "goldens.safetensors")
-    metadata = safetensors.read_metadata(DATA / "goldens.safetensors")
+    golden = safetensors.read(DATA / "outputs.safetensors")
+    metadata = safetensors.read_metadata(DATA / "outputs.safetensors")
     tokenizer = npbert.BertTokenizer.from_pretrained(name)
     inputs = tokenizer(json.loads(metadata["sentences"]), padding=True, return_tensors="np")
     for key in ("input_ids", "token_type_ids", "attention_mask"):

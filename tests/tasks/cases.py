@@ -1,6 +1,6 @@
 """What the tasks are asked in the tests: small models with the real vocabulary, and questions to them.
 
-The reference's answers are in tests/data/tasks/goldens.json, made by tools/make_task_goldens.py. The weights are drawn anew
+The reference's answers are in tests/data/expected/tasks/outputs.json, made by tools/make_expected_tasks.py. The weights are drawn anew
 each time, for each name from a seed of its own, so they need not be kept; they are large, so that scores differ clearly.
 """
 
@@ -19,7 +19,7 @@ import pytest
 import npbert
 from npbert.tasks import Pooling
 
-GOLDENS = Path(__file__).parents[1] / "data" / "expected" / "tasks" / "goldens.json"
+EXPECTED = Path(__file__).parents[1] / "data" / "expected" / "tasks" / "outputs.json"
 TOLERANCE = 1e-4
 SEED = 1  # with these weights every label comes up
 
@@ -226,9 +226,9 @@ def write_pooling_files(directory: Path, pooling: Any) -> None:
 
 
 @functools.cache
-def goldens() -> dict[str, Any]:
+def expected_answers() -> dict[str, Any]:
     """The reference's answers: `cases`, one for each of `CASES`; `embeddings`, one for each of `POOLINGS`; `minilm`."""
-    answers: dict[str, Any] = json.loads(GOLDENS.read_text(encoding="utf-8"))
+    answers: dict[str, Any] = json.loads(EXPECTED.read_text(encoding="utf-8"))
     return answers
 
 

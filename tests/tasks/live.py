@@ -1,6 +1,6 @@
 """The reference's pipelines over the models of `cases`.
 
-Imports torch and transformers, so only tests marked `parity` and tools/make_task_goldens.py may import it.
+Imports torch and transformers, so only tests marked `parity` and tools/make_expected_tasks.py may import it.
 """
 
 from __future__ import annotations

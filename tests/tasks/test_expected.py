@@ -26,13 +26,13 @@ def ours(case: cases.Case, seed: int = cases.SEED, **more: Any) -> Any:
 
 @pytest.mark.parametrize("number", NUMBERED)
 def test_answer_is_the_one_on_file(number: int) -> None:
-    assert_same(ours(CASES[number]), cases.goldens()["cases"][number])
+    assert_same(ours(CASES[number]), cases.expected_answers()["cases"][number])
 
 
 @pytest.mark.parametrize("task", sorted({case.task for case in CASES}))
 def test_a_stream_is_answered_as_the_reference_answers_each_alone(task: str) -> None:
     """Sorting and batching must show in nothing but speed."""
-    for case, golden in zip(CASES, cases.goldens()["cases"], strict=True):
+    for case, golden in zip(CASES, cases.expected_answers()["cases"], strict=True):
         if case.task != task or not isinstance(case.inputs, list) or len(case.inputs) < 2:
             continue
         if case.options.get("is_split_into_words") and isinstance(case.inputs[0], str):
@@ -46,7 +46,7 @@ def test_a_stream_is_answered_as_the_reference_answers_each_alone(task: str) -> 
 @pytest.mark.parametrize("number", range(len(POOLINGS)))
 def test_embeddings_are_those_of_sentence_transformers(number: int) -> None:
     vectors = tasks.embed(cases.model("base"), cases.tokenizer(), TEXTS, pooling=POOLINGS[number])
-    expected = np.array(cases.goldens()["embeddings"][number])
+    expected = np.array(cases.expected_answers()["embeddings"][number])
     assert vectors.shape == expected.shape
     assert np.abs(vectors - expected).max() < 1e-5 * max(1, np.abs(expected).max())
 
@@ -54,7 +54,7 @@ def test_embeddings_are_those_of_sentence_transformers(number: int) -> None:
 def test_similarity_with_the_real_model_is_that_of_sentence_transformers() -> None:
     model = npbert.BertModel.from_pretrained(cases.vocabulary())
     tokenizer = npbert.BertTokenizer.from_pretrained(cases.vocabulary())
-    expected = np.array(cases.goldens()["minilm"])
+    expected = np.array(cases.expected_answers()["minilm"])
     assert np.abs(tasks.similarity(model, tokenizer, TEXTS) - expected).max() < 1e-5
     row = tasks.similarity(model, tokenizer, TEXTS[0], TEXTS[1:])
     assert np.abs(row - expected[0, 1:]).max() < 1e-5

@@ -21,8 +21,8 @@ from npbert.text.tokenizer import BertTokenizer
 
 from .vocabularies import minilm_directory
 
-GOLDENS = json.loads(
-    (Path(__file__).parents[1] / "data" / "expected" / "tokenizer" / "goldens.json").read_text(encoding="utf-8")
+EXPECTED = json.loads(
+    (Path(__file__).parents[1] / "data" / "expected" / "tokenizer" / "outputs.json").read_text(encoding="utf-8")
 )
 
 
@@ -60,9 +60,9 @@ def test_words_are_cut_into_the_longest_pieces(real: BertTokenizer, text: str, t
 # --- the reference's answers on file --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", range(len(GOLDENS["calls"])))
+@pytest.mark.parametrize("number", range(len(EXPECTED["calls"])))
 def test_calls_answer_what_the_reference_answers(real: BertTokenizer, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = GOLDENS["calls"][number]
+    case = EXPECTED["calls"][number]
     monkeypatch.setattr(real, "truncation_side", case["truncation_side"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,11 +75,11 @@ def test_calls_answer_what_the_reference_answers(real: BertTokenizer, number: in
     assert [real.decode(row.ids, skip_special_tokens=number % 2 == 1) for row in answer.encodings] == case["decoded"]
 
 
-@pytest.mark.parametrize("case", GOLDENS["settings"])
+@pytest.mark.parametrize("case", EXPECTED["settings"])
 def test_files_mean_what_they_mean_to_the_reference(tmp_path: Path, case: dict[str, Any]) -> None:
     for name, content in case["files"].items():
         (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    texts = GOLDENS["texts"]
+    texts = EXPECTED["texts"]
 
     def check(tok: BertTokenizer) -> None:
         assert [tok(text)["input_ids"] for text in texts] == case["ids"]
@@ -98,7 +98,7 @@ def test_files_mean_what_they_mean_to_the_reference(tmp_path: Path, case: dict[s
             check(BertTokenizer.from_pretrained(tmp_path / "saved"))
 
 
-@pytest.mark.parametrize("case", GOLDENS["pads"])
+@pytest.mark.parametrize("case", EXPECTED["pads"])
 def test_pad_answers_what_the_reference_answers(real: BertTokenizer, case: dict[str, Any]) -> None:
     given = copy.deepcopy(case["given"])
     assert dict(real.pad(given, **case["options"])) == case["answer"]
