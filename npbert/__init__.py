@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from npbert import ops
 from npbert.bert.config import BertConfig
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
-from npbert.models.bert import (
+from npbert.models.bert import BertModel
+from npbert.models.heads import (
     BertForMaskedLM,
     BertForMultipleChoice,
     BertForNextSentencePrediction,
@@ -21,7 +22,6 @@ from npbert.models.bert import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertLMHeadModel,
-    BertModel,
 )
 from npbert.ops import masks
 from npbert.tracing import Trace, trace

@@ -8,7 +8,7 @@ negative id from the end of a table, stretch a mask that is too short and cut 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -18,6 +18,8 @@ from npbert.types import Array
 
 IGNORED = -100
 """The label of a position that counts in no loss."""
+
+Choice = TypeVar("Choice")
 
 
 def as_array(name: str, value: object) -> Array:
@@ -144,6 +146,46 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise InputTypeError(f"{name}: takes a text, got {shown(value)}")
     return value
+
+
+def unicode_text(name: str, value: object) -> str:
+    """One text that can be written as UTF-8. Half of a UTF-16 pair (a lone surrogate) cannot, and some libraries drop it."""
+    checked = text(name, value)
+    if not checked.isascii():
+        try:
+            checked.encode("utf-8")
+        except UnicodeEncodeError as error:
+            surrogate = f"{checked[error.start]!r} at index {error.start}"
+            raise InputError(f"{name}: holds a lone surrogate, {surrogate}, which cannot be written as UTF-8") from None
+    return checked
+
+
+def text_list(name: str, value: object, takes: str = "a list of texts") -> list[str]:
+    """A list or tuple of texts that can be written as UTF-8. `takes` says in the message what the list holds."""
+    if not isinstance(value, list | tuple):
+        raise InputTypeError(f"{name}: takes {takes}, got {shown(value)}")
+    return [unicode_text(f"{name}[{place}]", entry) for place, entry in enumerate(value)]
+
+
+def one_or_more_texts(name: str, value: object) -> list[str]:
+    """A text, or a list of texts, as a list."""
+    return [unicode_text(name, value)] if isinstance(value, str) else text_list(name, value, "a text or a list of texts")
+
+
+def boolean(name: str, value: object) -> bool:
+    """True or False; unlike `flag`, neither None nor 0 and 1."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputTypeError(f"{name}: takes True or False, got {shown(value)}")
+    return bool(value)
+
+
+def choice(name: str, value: object, choices: Sequence[Choice]) -> Choice:
+    """The one of the choices (words, True, False, None) that equals the value. 1 is not True."""
+    for known_choice in choices:
+        if isinstance(value, type(known_choice)) and value == known_choice:
+            return known_choice
+    *first, last = map(repr, choices)
+    raise InputError(f"{name}: takes {', '.join(first)} or {last}, got {shown(value)}")
 
 
 def _kind(x: Array) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from npbert import checks, ops, tracing
+from npbert.backward import Gradients, Record
 from npbert.errors import InputError, MissingAttributeError, MissingNameError, NpbertError, listed
 from npbert.types import Array, Rng
 from npbert.weights import Weights, join
@@ -32,14 +33,38 @@ Functions: TypeAlias = dict[str, Callable[..., Any]]
 class Module:
     """One module of a model: its path in the tree of names, and what a pass brings along."""
 
-    __slots__ = ("config", "functions", "path", "rng", "weights")
+    __slots__ = ("config", "functions", "gradients", "path", "record", "rng", "weights")
 
-    def __init__(self, weights: Weights, config: Any, functions: Functions, *, path: str = "", rng: Rng = None) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        config: Any,
+        functions: Functions,
+        *,
+        path: str = "",
+        rng: Rng = None,
+        record: Record | None = None,
+        gradients: Gradients | None = None,
+    ) -> None:
         self.weights = weights  # of the whole model, under their full names
         self.config = config
         self.functions = functions
         self.path = path
         self.rng = rng  # dropout happens when there is one
+        self.record = record  # in a backward pass, what the forward pass kept
+        self.gradients = gradients  # in a backward pass, the gradients by the weights so far
+
+    def at(self, path: str) -> Module:
+        """The module at another path of the same model, in the same pass."""
+        return Module(
+            self.weights,
+            self.config,
+            self.functions,
+            path=path,
+            rng=self.rng,
+            record=self.record,
+            gradients=self.gradients,
+        )
 
     # ------------------------------------------------------------------------------------ what functions compute with
 
@@ -53,34 +78,126 @@ class Module:
 
     def linear(self, name: str, x: Array) -> Array:
         """Apply the linear map `name`."""
-        weight, bias = self.weights[join(self.path, f"{name}.weight")], self.weights[join(self.path, f"{name}.bias")]
-        return self.keep(name, ops.linear(x, weight, bias))
+        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")))
+
+    def linear_backward(self, name: str, dy: Array, x: Array) -> Array:
+        """The gradient by x; those by the weight and the bias are added up under their names."""
+        self.keep_gradient(name, dy)
+        if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
+            dweight, dbias = ops.linear_weight_backward(dy, x)
+            self.add_gradient(f"{name}.weight", dweight)
+            self.add_gradient(f"{name}.bias", dbias)
+        return ops.linear_backward(dy, self.parameter(f"{name}.weight"))
 
     def embedding(self, name: str, ids: Array) -> Array:
         """Look ids up in the table `name`."""
-        return self.keep(name, ops.embedding(ids, self.weights[join(self.path, f"{name}.weight")]))
+        return self.keep(name, ops.embedding(ids, self.parameter(f"{name}.weight")))
+
+    def embedding_backward(self, name: str, dy: Array, ids: Array, *, padding_idx: int | None = None) -> None:
+        """Add up the gradient by the table. Where one row of ids serves all sequences, their gradients are summed first."""
+        if dy.shape[:2] != ids.shape:
+            dy = dy.sum(axis=0, keepdims=True)  # [1, S, D]
+        self.keep_gradient(name, dy)
+        table = f"{name}.weight"
+        if self.wants(table):
+            self.add_gradient(table, ops.embedding_backward(dy, ids, len(self.parameter(table)), padding_idx=padding_idx))
 
     def layer_norm(self, x: Array, name: str = "LayerNorm") -> Array:
         """Apply the LayerNorm `name`."""
-        weight, bias = self.weights[join(self.path, f"{name}.weight")], self.weights[join(self.path, f"{name}.bias")]
+        weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
         return self.keep(name, ops.layer_norm(x, weight, bias, eps=self.config.layer_norm_eps))
+
+    def layer_norm_backward(self, dy: Array, x: Array, name: str = "LayerNorm") -> Array:
+        """The gradient by x; those by the weight and the bias are added up under their names."""
+        self.keep_gradient(name, dy)
+        dx, dweight, dbias = ops.layer_norm_backward(dy, x, self.parameter(f"{name}.weight"), eps=self.config.layer_norm_eps)
+        self.add_gradient(f"{name}.weight", dweight)
+        self.add_gradient(f"{name}.bias", dbias)
+        return dx
 
     def dropout(self, x: Array, probability: float | None = None) -> Array:
         """Apply dropout, if the pass has a generator; `probability` is by default the configuration's for hidden states."""
         if probability is None:
             probability = self.config.hidden_dropout_prob
-        return self.keep("dropout", ops.dropout(x, probability, self.rng))
+        if self.rng is not None and probability > 0:
+            mask = self.keep(":dropout_mask", ops.dropout_mask(x.shape, probability, self.rng))
+            x = ops.apply_dropout(x, mask, probability)
+        return self.keep("dropout", x)
+
+    def dropout_backward(self, dy: Array, probability: float | None = None) -> Array:
+        """The gradient by x: through the mask that the forward pass drew, if it drew one."""
+        if probability is None:
+            probability = self.config.hidden_dropout_prob
+        self.keep_gradient("dropout", dy)
+        mask = self.kept(":dropout_mask") if self.has_kept(":dropout_mask") else None
+        return dy if mask is None else ops.dropout_backward(dy, mask, probability)
 
     def in_chunks(self, function: Callable[[Array], Array], x: Array, size: int) -> Array:
         """`function(x)` for `size` positions at a time; 0 means all at once."""
         return ops.apply_in_chunks(tracing.in_pieces(function), x, size, axis=tracing.PIECES_AXIS)
+
+    def activation_backward(self, function: Callable[[Array], Array], dy: Array, x: Array) -> Array:
+        """The gradient by x of an activation function."""
+        backward = ops.ACTIVATIONS_BACKWARD.get(function) or getattr(function, "backward", None)
+        if backward is None:
+            remedy = "give the function an attribute backward(dy, x) that returns dx"
+            raise InputError(f"hidden_act: {function!r} has no known gradient; {remedy}")
+        dx: Array = backward(dy, x)
+        return dx
+
+    def parameter(self, name: str) -> Array:
+        """The weight `name` of this module or of a part of it."""
+        return self.weights[join(self.path, name)]
+
+    # ------------------------------------------------------------------------------------- what a backward pass reads
+
+    def kept(self, name: str) -> Array:
+        """What the forward pass kept under a name relative to the module; "" is the module's output."""
+        assert self.record is not None
+        return self.record[join(self.path, name)]
+
+    def has_kept(self, name: str) -> bool:
+        """Whether the forward pass kept a value of this name."""
+        return self.record is not None and join(self.path, name) in self.record
+
+    def compute_again(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Run the module's function once more, so that what was forgotten is kept again; dropout draws what it drew before."""
+        assert self.record is not None
+        again = self.at(self.path)
+        again.rng = self.record.generator_before(self.path)
+        with tracing.observe(self.record.keep, alone=True):
+            function(again, *arguments, **options)
+
+    def forget(self) -> None:
+        """Let go what the forward pass kept inside the module."""
+        assert self.record is not None
+        self.record.forget(self.path)
+
+    def keep_gradient(self, name: str, gradient: Array) -> Array:
+        """Let an observer see the gradient of the loss by the value `name`."""
+        observer = tracing.current_observer()
+        return gradient if observer is None else observer(tracing.GRADIENT + join(self.path, name), gradient)
+
+    def wants(self, name: str) -> bool:
+        """Whether the gradient by a weight is wanted."""
+        return self.gradients is not None and self.gradients.is_wanted(join(self.path, name))
+
+    @property
+    def wants_any(self) -> bool:
+        """Whether the gradient by any weight of the module is wanted."""
+        return self.gradients is not None and self.gradients.is_wanted_within(self.path)
+
+    def add_gradient(self, name: str, gradient: Array) -> None:
+        """Add to the gradient by a weight, if it is wanted."""
+        if self.gradients is not None:
+            self.gradients.add(join(self.path, name), gradient)
 
     # ---------------------------------------------------------------------------------------------- walking the tree
 
     def __getattr__(self, name: str) -> Any:
         full = join(self.path, name)
         if full in self.weights.tree or f"{self.path.rpartition('.')[2]}.{name}" in self.functions:
-            return Module(self.weights, self.config, self.functions, path=full, rng=self.rng)
+            return self.at(full)
         if full in self.weights:
             return self.weights[full]
         raise MissingAttributeError(f"{self.path or 'the model'} has no {name!r}; it has {listed(self.children(), most=20)}")
@@ -104,7 +221,7 @@ class Module:
         """A member of a list of modules: `encoder.layer[0]`; negative numbers count from the end."""
         members = self.weights.tree[self.path]
         checks.whole_number(f"{self.path}[index]", index, least=-len(members), most=len(members) - 1)
-        return Module(self.weights, self.config, self.functions, path=join(self.path, members[index]), rng=self.rng)
+        return self.at(join(self.path, members[index]))
 
     def __len__(self) -> int:
         return len(self.weights.tree[self.path])
@@ -157,7 +274,7 @@ class Module:
             if name in self.functions:
                 return self.functions[name]
         weights = {name: self.weights[join(self.path, name)].ndim for name in ("weight", "bias") if name in self}
-        above = Module(self.weights, self.config, self.functions, path=parent, rng=self.rng)
+        above = self.at(parent)
         if weights == {"weight": 2, "bias": 1}:
             return lambda m, x: above.linear(own_name, x)
         if weights == {"weight": 1, "bias": 1}:

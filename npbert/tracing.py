@@ -28,6 +28,9 @@ Observer: TypeAlias = Callable[[str, Array], Array]
 _observer: ContextVar[Observer | None] = ContextVar("npbert_observer", default=None)
 _piece: ContextVar[int] = ContextVar("npbert_piece", default=0)
 
+GRADIENT = "grad:"
+"""`grad:NAME` is the gradient of the loss by the value NAME."""
+
 PIECES_AXIS = 1
 """The axis along which chunked work is cut: the positions of `[B, S, D]`."""
 
@@ -38,14 +41,15 @@ def current_observer() -> Observer | None:
 
 
 @contextmanager
-def observe(observer: Observer) -> Iterator[None]:
+def observe(observer: Observer, *, alone: bool = False) -> Iterator[None]:
     """Within this block every named value goes through `observer(name, value) -> value`.
 
     An observer that returns its argument only looks. One that returns another array of the same shape changes what the pass
     computes from there on; rounding to a shorter format is emulated in this way. Observers may be nested: an outer one sees
-    what the inner ones return. Work in chunks shows each piece of a value under the value's name, one after the other.
+    what the inner ones return, unless the inner one is to be `alone`. Work in chunks shows each piece of a value under the
+    value's name, one after the other.
     """
-    outer = _observer.get()
+    outer = None if alone else _observer.get()
 
     def chain(name: str, x: Array) -> Array:
         x = observer(name, x)
@@ -62,7 +66,13 @@ def observe(observer: Observer) -> Iterator[None]:
 def under(path: str) -> Iterator[None]:
     """Within this block every name begins with `path.`: the names of a model that is a part of another."""
     outer = _observer.get()
-    token = _observer.set(None if outer is None else lambda name, x: outer(f"{path}.{name}", x))
+
+    def rename(name: str, x: Array) -> Array:
+        assert outer is not None
+        prefix = GRADIENT if name.startswith(GRADIENT) else ""
+        return outer(f"{prefix}{path}.{name.removeprefix(prefix)}", x)
+
+    token = _observer.set(None if outer is None else rename)
     try:
         yield
     finally:
@@ -86,11 +96,19 @@ def in_pieces(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 def selection(only: str | Sequence[str] | None) -> Callable[[str], bool]:
-    """Whether a name is wanted: all are, or those that match the shell-style pattern or one of several."""
+    """Whether a name is wanted: all are, or those that match the shell-style pattern or one of several.
+
+    With a value its gradient is wanted as well.
+    """
     if only is None:
         return lambda name: True
     patterns = [only] if isinstance(only, str) else only
-    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    def is_wanted(name: str) -> bool:
+        names = {name, name.removeprefix(GRADIENT)}
+        return any(fnmatch.fnmatchcase(one, pattern) for one in names for pattern in patterns)
+
+    return is_wanted
 
 
 class Trace(Mapping[str, Array]):
@@ -106,14 +124,17 @@ class Trace(Mapping[str, Array]):
         self._last: tuple[Array, Array] | None = None  # the pass's own array and our copy of it
 
     def observe(self, name: str, x: Array) -> Array:
-        """Keep a copy, because the pass may go on to compute in place."""
+        """Keep a copy, because what a call returns may be changed by the caller."""
         if self._is_wanted(name):
             if self._last is None or self._last[0] is not x:
                 self._last = (x, x.copy())
-            if _piece.get() == 0:
-                self._pieces.pop(name, None)  # so that the name moves to the end
-            self._pieces.setdefault(name, []).append(self._last[1])
+            self._add(name, self._last[1])
         return x
+
+    def _add(self, name: str, x: Array) -> None:
+        if _piece.get() == 0:
+            self._pieces.pop(name, None)  # so that the name moves to the end
+        self._pieces.setdefault(name, []).append(x)
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._pieces:

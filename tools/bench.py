@@ -60,9 +60,9 @@ def pass_cost() -> None:
     except ImportError:
         print("passes against the reference: not measured, torch and transformers are not installed")
         return
-    from npbert.checkpoints import hub
+    from npbert import checkpoints
 
-    path = hub.find_weights("all-MiniLM-L6-v2").path.parent
+    path = checkpoints.find("all-MiniLM-L6-v2").arrays_path.parent
     for attention in ("eager", "sdpa"):
         reference = transformers.BertModel.from_pretrained(path, attn_implementation=attention).eval()
         for batch, length in ((1, 16), (1, 128), (8, 128), (32, 32), (4, 512)):
@@ -90,9 +90,9 @@ def activation_cost() -> None:
 def load_cost() -> None:
     """Loading a checkpoint over reading its file."""
     import npbert
-    from npbert.checkpoints import hub
+    from npbert import checkpoints
 
-    path = hub.find_weights("all-MiniLM-L6-v2").path
+    path = checkpoints.find("all-MiniLM-L6-v2").arrays_path
     load, read = in_turns(lambda: npbert.BertModel.from_pretrained(path.parent), path.read_bytes, runs=9)
     report("from_pretrained / reading the file's bytes", load, read)
 

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import transformers
 
-from npbert.checkpoints import hub, safetensors
+from npbert import checkpoints
+from npbert.checkpoints import safetensors
 
 SENTENCES = (
     "A man is eating food.",
@@ -30,7 +31,7 @@ TARGET = Path(__file__).parent.parent / "tests" / "data" / "expected" / "minilm"
 
 def main() -> None:
     """Run the reference and write the file."""
-    path = hub.find_weights("all-MiniLM-L6-v2").path.parent
+    path = checkpoints.find("all-MiniLM-L6-v2").arrays_path.parent
     model = transformers.BertModel.from_pretrained(path, attn_implementation="eager").eval()
     inputs = transformers.BertTokenizerFast.from_pretrained(path)(list(SENTENCES), padding=True, return_tensors="pt")
     with torch.no_grad():

@@ -47,6 +47,7 @@ class BertConfig(Configuration):
     chunk_size_feed_forward: int = 0  # positions that go through the feed-forward at once; 0: all
     tie_word_embeddings: bool = True
     pruned_heads: dict[int, list[int]]
+    gradient_checkpointing: bool = False  # keep only what lies between the layers, and compute the rest again for gradients
 
     # Dropout, where a call is handed a generator.
     hidden_dropout_prob: float = 0.1

@@ -8,9 +8,9 @@ import numpy as np
 
 from npbert import ops
 from npbert.bert.attention import add_and_norm, attention, self_attention
-from npbert.bert.embeddings import embeddings
-from npbert.bert.layer import EncoderResult, LayerCache, encoder, intermediate, layer
-from npbert.bert.pooler import pooler
+from npbert.bert.embeddings import embeddings, embeddings_backward
+from npbert.bert.layer import EncoderResult, LayerCache, encoder, encoder_backward, intermediate, layer
+from npbert.bert.pooler import pooler, pooler_backward
 from npbert.module import Functions, Module
 from npbert.ops import masks
 from npbert.types import Array
@@ -30,36 +30,80 @@ def bert(
     past: tuple[LayerCache, ...] = (),
     **options: Any,
 ) -> tuple[EncoderResult, Array | None]:
-    """Masks, embeddings, layers and, where the checkpoint has one, the pooler; `options` are those of `encoder`.
+    """Embeddings, layers and, where the checkpoint has one, the pooler; `options` are those of `encoder`.
 
     Without masks every token may be seen. Returns what the layers put out and the pooled vector `[B, D]`.
     """
     past_length = past[0][0].shape[2] if past else 0  # P
     hidden = embeddings(m.embeddings, input_ids, token_type_ids, position_ids, inputs_embeds, past_length)  # [B, S, D]
-    batch, length, _ = hidden.shape
-    dtype, mask_value = hidden.dtype, m.config.mask_value
+    visible = layer_masks(m, hidden, past_length, attention_mask, head_mask, encoder_attention_mask)
+    result = encoder(m.encoder, hidden, **visible, encoder_hidden=encoder_hidden, past=past, **options)
+    return result, pooler(m.pooler, result.hidden) if "pooler" in m else None
 
+
+def bert_backward(
+    m: Module,
+    dhidden: Array,
+    dpooled: Array | None,
+    *,
+    input_ids: Array | None = None,
+    inputs_embeds: Array | None = None,
+    attention_mask: Array | None = None,
+    token_type_ids: Array | None = None,
+    position_ids: Array | None = None,
+    head_mask: Array | None = None,
+    encoder_hidden: Array | None = None,
+    encoder_attention_mask: Array | None = None,
+    past: tuple[LayerCache, ...] = (),
+    wants_encoder_hidden: bool = False,
+) -> Array | None:
+    """From the gradients by the hidden states `[B, S, D]` and the pooled vector down to the tables.
+
+    Returns the gradient by `encoder_hidden`, if the model reads an encoder.
+    """
+    hidden = m.encoder.kept("")  # [B, S, D]
+    if "pooler" in m:
+        dhidden = dhidden + pooler_backward(m.pooler, np.zeros_like(hidden[:, 0]) if dpooled is None else dpooled, hidden)
+    if m.path:
+        m.keep_gradient("", dhidden)  # the model's output is the encoder's, so both have one gradient
+    if not (wants_encoder_hidden or m.encoder.wants_any or m.embeddings.wants_any):
+        return None
+    past_length = past[0][0].shape[2] if past else 0  # P
+    visible = layer_masks(m, hidden, past_length, attention_mask, head_mask, encoder_attention_mask)
+    dhidden, dencoder = encoder_backward(
+        m.encoder,
+        dhidden,
+        m.embeddings.kept(""),
+        **visible,
+        encoder_hidden=encoder_hidden,
+        past=past,
+        wants_hidden=wants_encoder_hidden or m.embeddings.wants_any,
+    )
+    if m.embeddings.wants_any:
+        embeddings_backward(m.embeddings, dhidden, input_ids, token_type_ids, position_ids, past_length)
+    return dencoder
+
+
+def layer_masks(
+    m: Module,
+    hidden: Array,
+    past_length: int,
+    attention_mask: Array | None,
+    head_mask: Array | None,
+    encoder_attention_mask: Array | None,
+) -> dict[str, Any]:
+    """The masks as the layers take them: added to the scores, or multiplied with the probabilities of each layer's heads."""
+    batch, length, _ = hidden.shape
     if attention_mask is None:
         attention_mask = np.ones((batch, past_length + length), np.int64)  # [B, T]
-    mask = masks.self_attention(attention_mask, length, is_decoder=m.config.is_decoder)
-    mask = masks.additive(mask, dtype, value=mask_value)  # [B, 1, S or 1, T]
-    encoder_mask = None
+    visible = masks.self_attention(attention_mask, length, is_decoder=m.config.is_decoder)  # [B, 1, S or 1, T]
+    found: dict[str, Any] = {"mask": masks.additive(visible, hidden.dtype, value=m.config.mask_value)}
     if encoder_attention_mask is not None:
-        encoder_mask = masks.additive(masks.cross_attention(encoder_attention_mask), dtype, value=mask_value)
+        visible = masks.cross_attention(encoder_attention_mask)  # [B, 1, S or 1, E]
+        found["encoder_mask"] = masks.additive(visible, hidden.dtype, value=m.config.mask_value)
     if head_mask is not None:
-        head_mask = masks.heads(head_mask, m.config.num_hidden_layers, dtype)
-
-    result = encoder(
-        m.encoder,
-        hidden,
-        mask=mask,
-        head_mask=head_mask,
-        encoder_hidden=encoder_hidden,
-        encoder_mask=encoder_mask,
-        past=past,
-        **options,
-    )
-    return result, pooler(m.pooler, result.hidden) if "pooler" in m else None
+        found["head_mask"] = masks.heads(head_mask, m.config.num_hidden_layers, hidden.dtype)  # [L, N, 1, 1]
+    return found
 
 
 FUNCTIONS: Functions = {

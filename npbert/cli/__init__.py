@@ -16,49 +16,50 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from npbert.cli import common
+from npbert.cli.printing import printable
 from npbert.errors import InputError, InputTypeError, NpbertError
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-VERBS = {
-    "similarity": "similarity",
-    "embed": "embed",
-    "fill-mask": "fill_mask",
-    "classify": "classify",
-    "tokens": "tokens",
-    "qa": "qa",
-    "next-sentence": "next_sentence",
-    "generate": "generate",
-    "tokenize": "tokenize",
-    "info": "info",
-    "convert": "convert",
-    "golden": "golden",
-}
-"""The verbs in the order in which `--help` shows them, and the modules behind them."""
+VERBS = (
+    "similarity",
+    "embed",
+    "fill-mask",
+    "classify",
+    "tokens",
+    "qa",
+    "next-sentence",
+    "generate",
+    "tokenize",
+    "info",
+    "convert",
+    "golden",
+)
+"""The verbs in the order in which `--help` shows them. The module of `fill-mask` is `fill_mask`, and so on."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Bad usage is one line and exit status 2."""
+    """For bad usage prints one line, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"npbert: {message} (see: {self.prog} --help)\n")
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
-        """As argparse does, which keeps to itself that it could not."""
+        """As argparse does, but an error in writing is raised: argparse would hide it."""
         print(self.format_help(), end="", file=file)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="npbert",
-        description="BERT as plain NumPy: run checkpoints, look into them, and hold ports against them.",
+        description="BERT as plain NumPy: run checkpoints, look into them, and compare other implementations with them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
     examples = []
-    for verb, name in VERBS.items():
-        module = importlib.import_module(f"npbert.cli.{name}")
+    for verb in VERBS:
+        module = importlib.import_module(f"npbert.cli.{verb.replace('-', '_')}")
         summary = (module.__doc__ or "").partition("\n")[0]
         examples += [f"  {line}" for line in module.EXAMPLE.splitlines()]
         child = verbs.add_parser(
@@ -76,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(message: object) -> None:
-    """A line on standard error, however many the message has."""
-    if sys.stderr is not None:  # else print would take standard output
-        print("npbert:", common.shown(" ".join(str(message).splitlines())), file=sys.stderr)
+    """One line on standard error, even if the message has several."""
+    if sys.stderr is not None:  # else print would use standard output
+        print("npbert:", printable(" ".join(str(message).splitlines())), file=sys.stderr)
 
 
 def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):  # as what is read; and file names that are no text stay what they are
+    if isinstance(sys.stdout, io.TextIOWrapper):  # input is UTF-8 too; file names that are not stay as they are
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         _parser().parse_args(argv, args)
@@ -100,11 +101,11 @@ def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Exit status: 0; 1 when a comparison finds a difference; 2 for bad usage and bad input."""
+    """Run the command. Exit status: 0; 1 if a comparison finds a difference; 2 for bad usage and bad input."""
     args = argparse.Namespace(debug=False)
     try:
         return _run(args, argv)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         return 0
     except KeyboardInterrupt:
         return 130
@@ -118,16 +119,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif isinstance(error, OSError):
             _say(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
         elif isinstance(error, MemoryError):
-            _say("the memory does not suffice")
+            _say("not enough memory")
         else:
-            _say(f"{type(error).__name__}: {error} (--debug shows where it came up)")
+            _say(f"{type(error).__name__}: {error} (--debug shows the traceback)")
         return 2
     finally:
-        _leave_nothing_to_write()
+        _flush_quietly()
 
 
-def _leave_nothing_to_write() -> None:
-    """Python writes at its end what is left, and where nobody takes it says so in lines of its own."""
+def _flush_quietly() -> None:
+    """Write what is left, because Python would do it at its end and print lines of its own where it fails."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

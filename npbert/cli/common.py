@@ -1,61 +1,72 @@
-"""What the verbs share: where text comes from, which model is meant, how answers are printed."""
+"""What the verbs share: their common arguments, reading texts, loading models, and error messages in their words."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
-import unicodedata
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-from npbert.errors import InputError, MissingFileError
+from npbert.errors import InputError, MissingFileError, listed
 
 if TYPE_CHECKING:
     from npbert.models.base import PreTrainedModel
-    from npbert.models.bert import BertLMHeadModel, BertModel
+    from npbert.models.bert import BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.heads import BertLMHeadModel
     from npbert.text.tokenizer import BertTokenizer
 
 MINILM = "all-MiniLM-L6-v2"
-JOINERS = "\u200c\u200d"  # without them some scripts, and emoji of several persons, fall apart
+CHECKPOINT = "a checkpoint: a directory, a file, or an id on the Hugging Face hub"
 
 
-def add_text(parser: argparse.ArgumentParser, what: str = "text") -> None:
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def add_text(parser: argparse.ArgumentParser, what: str = "a text") -> None:
     """TEXT ..., or --file FILE, or standard input."""
-    parser.add_argument("text", nargs="*", metavar="TEXT", help=f"{what}; without any, standard input, one item a line")
-    parser.add_argument("--file", metavar="FILE", help="read the items from a file instead, one a line")
+    parser.add_argument(
+        "text", nargs="*", metavar="TEXT", help=f"{what}; with no TEXT and no --file, the lines of standard input are read"
+    )
+    parser.add_argument("--file", metavar="FILE", help="read the lines of this file instead, one text a line")
 
 
 def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None) -> None:
-    """--model, --dtype and --json. `needs` says what kind of checkpoint a verb cannot do without."""
-    default = "the embedded all-MiniLM-L6-v2" if needs is None else f"needed: a checkpoint with {needs}"
-    parser.add_argument("--model", metavar="MODEL", help=f"a directory, a file or an id on the hub ({default})")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="what to compute in (float32)")
-    add_json(parser)
+    """--model and --json. `needs` says what kind of checkpoint the verb needs; without it there is a default."""
+    which = f"default: {MINILM}, if it is installed" if needs is None else f"required; a checkpoint with {needs}"
+    parser.add_argument("--model", metavar="MODEL", help=f"{CHECKPOINT} ({which})")
     parser.set_defaults(needs=needs)
+    add_json(parser)
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """--dtype."""
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="the precision to compute in (default: float32)"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
-    parser.add_argument("--json", action="store_true", help="print one JSON value a line")
+    parser.add_argument("--json", action="store_true", help="print JSON, one value a line")
 
 
 def add_truncation(parser: argparse.ArgumentParser) -> None:
     """--truncation."""
-    parser.add_argument("--truncation", action="store_true", help="of a text too long for the model read the beginning")
+    parser.add_argument("--truncation", action="store_true", help="read only the beginning of a text that is too long")
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:
-    """--debug. A verb inside a verb has it too, and leaves alone what was said before it."""
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error came up"
-    )
+    """--debug. The verbs of `golden` have it too; there the default must not overwrite a --debug that came before."""
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the Python traceback of an error")
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
 
 
 def model_name(args: argparse.Namespace) -> str:
@@ -69,7 +80,7 @@ def model_name(args: argparse.Namespace) -> str:
 
 @contextmanager
 def loading(name: str) -> Iterator[str]:
-    """Load the named model in this block; where it is the default and not there, the error says how to get it."""
+    """Load the named model in this block. If it is the default model and not installed, the error says how to get it."""
     try:
         yield name
     except MissingFileError as error:
@@ -89,35 +100,39 @@ def load_base(args: argparse.Namespace) -> tuple[BertModel, BertTokenizer]:
 
 
 def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[PreTrainedModel, BertTokenizer]:
-    """A model with the head that the verb needs, which has to be in the checkpoint, and its tokenizer."""
+    """A model with the head that the verb needs, and its tokenizer. The head must be in the checkpoint."""
     from npbert.models.auto import MODELS
     from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is missing is an error here
+        warnings.simplefilter("ignore")  # missing weights are an error here
         model, info = MODELS[architecture].from_pretrained(name, dtype=args.dtype, output_loading_info=True)
     if info["missing_keys"]:
-        lacking = ", ".join(info["missing_keys"][:3])
-        raise InputError(f"{name} is no checkpoint with {args.needs} (it lacks {lacking}): name another with --model")
+        raise InputError(
+            f"{name} is not a checkpoint with {args.needs} (it lacks {listed(info['missing_keys'])}): name another with --model"
+        )
     return model, BertTokenizer.from_pretrained(name)
 
 
 def load_generator(args: argparse.Namespace) -> tuple[BertLMHeadModel | EncoderDecoderModel, BertTokenizer]:
     """A causal language model or an encoder-decoder, whichever the checkpoint is, and its tokenizer."""
-    from npbert.checkpoints import hub
+    from npbert import checkpoints
     from npbert.models.auto import load
     from npbert.text.tokenizer import BertTokenizer
 
     name = model_name(args)
-    if hub.read_json(hub.find_config(name)).get("model_type") == "encoder-decoder":
+    if checkpoints.find(name).fields.get("model_type") == "encoder-decoder":
         return load(name, dtype=args.dtype), BertTokenizer.from_pretrained(name)
     model, tokenizer = load_with_head(args, "BertLMHeadModel")
     return cast("BertLMHeadModel", model), tokenizer
 
 
-def beside(inputs: Iterable[Any], answer: Callable[[Iterator[Any]], Iterable[Any]]) -> Iterator[tuple[Any, Any]]:
-    """Each input with its answer, where `answer` makes an iterator of answers out of an iterator of inputs."""
+# --- texts and answers ------------------------------------------------------------------------------------------------
+
+
+def with_answers(inputs: Iterable[Any], answer: Callable[[Iterator[Any]], Iterable[Any]]) -> Iterator[tuple[Any, Any]]:
+    """Each input with its answer. `answer` makes an iterator of answers out of an iterator of inputs."""
     waiting: deque[Any] = deque()
 
     def remembered() -> Iterator[Any]:
@@ -130,7 +145,7 @@ def beside(inputs: Iterable[Any], answer: Callable[[Iterator[Any]], Iterable[Any
 
 
 def translated(args: argparse.Namespace, message: str) -> str:
-    """What a task says of its arguments, in the words of the command: places in files for positions in lists, options."""
+    """A message about a task's arguments in the words of the command: "FILE: line 2" for "inputs[1]", "--top-k" for "top_k"."""
     message = re.sub(r"^inputs\[(\d+)\](\[[^]]*\])?", lambda found: place(args, int(found[1]) + 1), message)
     message = message.replace("tokenizer_kwargs={'truncation': True}", "truncation=True")
     for name in vars(args).keys() - {"text"}:
@@ -139,16 +154,16 @@ def translated(args: argparse.Namespace, message: str) -> str:
 
 
 def place(args: argparse.Namespace, number: int) -> str:
-    """What error messages call an item, counted from 1."""
+    """What error messages call a text, counted from 1."""
     if args.text:
         return f"text {number}"
     return f"{'standard input' if args.file in (None, '-') else args.file}: line {number}"
 
 
-def items(args: argparse.Namespace) -> Iterator[str]:
+def texts(args: argparse.Namespace) -> Iterator[str]:
     """The texts, one after the other: a million lines need no more memory than one.
 
-    That there are any is found out now, before a model is loaded in vain.
+    If there are none, the error comes now, before a model is loaded in vain.
     """
     if args.text and args.file is not None:
         raise InputError("takes texts or --file, got both")
@@ -169,45 +184,3 @@ def _lines(args: argparse.Namespace) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 raise InputError(f"{place(args, number)} is not UTF-8 ({error.reason} at byte {error.start})") from None
             yield text.rstrip("\r\n")
-
-
-def print_json(value: Any) -> None:
-    """One value, on a line of its own; arrays become lists."""
-    print(json.dumps(value, ensure_ascii=False, default=lambda x: x.tolist()))
-
-
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Rows with their columns aligned; the columns in `right` to the right, as numbers are read."""
-    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-
-    return "\n".join(
-        "  ".join(pad(cell, widths[column], right=column in right) for column, cell in enumerate(row)).rstrip() for row in rows
-    )
-
-
-def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """The text with spaces after it, or before it, so that it takes so many columns."""
-    space = " " * (columns - width(text))
-    return space + text if right else text + space
-
-
-def width(text: str) -> int:
-    """The columns that a text takes in a terminal: two for a Chinese character, none for what stands on another."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.category(sign) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-        for sign in text
-    )
-
-
-def shown(text: str) -> str:
-    """The text on one line, with control characters as escapes, so that it can do nothing to a table or a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        sign.encode("unicode_escape").decode()
-        if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") and sign not in JOINERS
-        else sign
-        for sign in text
-    )

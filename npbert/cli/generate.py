@@ -1,27 +1,35 @@
-"""Write on from each text with a causal language model, or write what an encoder-decoder makes of it."""
+"""Continue each text, with a causal language model; or write a text for each, with an encoder-decoder."""
 
 from __future__ import annotations
 
 import argparse
 
-from npbert.cli import common
-from npbert.errors import InputError
+from npbert.checks import whole_number
+from npbert.cli import common, printing
 
 EXAMPLE = 'npbert generate --model my-causal-model --max-new-tokens 20 "Once upon a time"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Prompts, and how the next token is chosen."""
-    common.add_text(parser, "text to go on from")
-    common.add_model(parser, needs="a causal language model (or an encoder-decoder)")
-    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="how many tokens at the most")
-    parser.add_argument("--num-beams", type=int, metavar="N", help="keep so many sequences open (beam search)")
-    parser.add_argument("--num-return-sequences", type=int, metavar="N", help="how many texts for each prompt")
-    parser.add_argument("--do-sample", action=argparse.BooleanOptionalAction, default=None, help="draw the tokens")
-    parser.add_argument("--temperature", type=float, metavar="T", help="below 1 surer, above 1 freer")
-    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens")
-    parser.add_argument("--top-p", type=float, metavar="P", help="draw from the likeliest tokens that make up P")
-    parser.add_argument("--repetition-penalty", type=float, metavar="X", help="above 1: against saying things twice")
+    common.add_text(parser, "a text to continue")
+    common.add_model(parser, needs="a causal language model or an encoder-decoder")
+    common.add_dtype(parser)
+    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="write at most N tokens")
+    parser.add_argument("--num-beams", type=int, metavar="N", help="beam search: follow the N best sequences at once")
+    parser.add_argument("--num-return-sequences", type=int, metavar="N", help="how many texts to write for each prompt")
+    parser.add_argument(
+        "--do-sample",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="draw tokens at random, or always take the likeliest",
+    )
+    parser.add_argument("--temperature", type=float, metavar="T", help="when drawing: below 1 safer, above 1 more surprising")
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw only from the K likeliest tokens")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="draw only from the likeliest tokens whose probabilities add up to P"
+    )
+    parser.add_argument("--repetition-penalty", type=float, metavar="X", help="above 1: repeat words less")
     parser.add_argument("--seed", type=int, metavar="N", help="draw the same tokens every time")
 
 
@@ -38,20 +46,21 @@ OPTIONS = (
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the text that comes of each prompt."""
+    """Print the texts for each prompt."""
     import numpy as np
 
     from npbert.tasks import text_generation
 
-    if args.seed is not None and args.seed < 0:
-        raise InputError(f"--seed: takes 0 or more, got {args.seed}")
-    inputs = common.items(args)
+    if args.seed is not None:
+        whole_number("--seed", args.seed)
+    prompts = common.texts(args)
     model, tokenizer = common.load_generator(args)
     options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     rng = np.random.default_rng(args.seed)
-    answers = common.beside(inputs, lambda prompts: text_generation(model, tokenizer, prompts, rng=rng, **options))
-    for number, (prompt, texts) in enumerate(answers):
+    answers = common.with_answers(prompts, lambda each: text_generation(model, tokenizer, each, rng=rng, **options))
+    for number, (prompt, answer) in enumerate(answers):
+        texts = [entry["generated_text"] for entry in answer]
         if args.json:
-            common.print_json({"text": prompt, "generated": [text["generated_text"] for text in texts]})
+            printing.print_json({"text": prompt, "generated": texts})
         else:
-            print(("\n" if number and len(texts) > 1 else "") + "\n".join(text["generated_text"] for text in texts))
+            print(("\n" if number and len(texts) > 1 else "") + "\n".join(texts))

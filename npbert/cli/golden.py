@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from npbert.cli import common
-from npbert.errors import InputError
-
-if TYPE_CHECKING:
-    from npbert.types import Array
+from npbert.cli.printing import printable
+from npbert.errors import FileError, InputError, InputTypeError
 
 EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
 npbert golden show pack.safetensors
 npbert golden compare pack.safetensors my_port.npz
-npbert golden diagnose pack.safetensors my_port.npz"""
+npbert golden map pack.safetensors my_port.npz > names.json
+npbert golden compare pack.safetensors my_port.npz --map names.json
+npbert golden diagnose pack.safetensors my_port.npz --map names.json"""
 
-PRECISIONS = ("fp32", "fp16", "bf16", "float32", "float16", "bfloat16")
+WORDS = {
+    r"\bprecision='?([\w-]+)'?": r"--precision \1",
+    r"^precision:": "--precision:",
+    r"^port: ": "",
+    r"\ballow_unused=True": "--allow-unused",
+    r"\bnames=": "--map",
+    r"^names:": "--map:",
+    r"hand in model= \(or --model\)": "name the checkpoint with --model",
+}
+"""How what is said of Python's arguments reads in the command."""
+
+PORT = "a .safetensors or .npz file, or a directory of .npy files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Four verbs, each of which sets the function that runs it."""
+    """The verbs of packs, each of which sets the function that runs it."""
     verbs = parser.add_subparsers(dest="golden_verb", metavar="VERB", required=True)
 
     export = verbs.add_parser("export", help="write every intermediate of a forward pass into a pack")
     export.add_argument("model", metavar="MODEL", help="a directory, a file or an id on the hub")
     export.add_argument("--text", action="append", metavar="TEXT", help="what the model reads; repeat it for more rows")
     export.add_argument("--text-pair", action="append", metavar="TEXT", help="a second text for each --text")
-    export.add_argument("--ids", metavar="FILE", help="token ids instead: JSON, one list or one list a row")
+    export.add_argument("--ids", metavar="FILE", help="token ids instead: JSON, one list or several, which are padded")
     export.add_argument(
         "--only", nargs="+", action="extend", metavar="PATTERN", help="keep the names that match, such as 'encoder.layer.0.*'"
     )
@@ -50,15 +65,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     diagnose.add_argument("--model", metavar="MODEL", help="the checkpoint, where the pack holds no weights")
     diagnose.set_defaults(run=_diagnose)
 
+    names = verbs.add_parser("names", help="list every name in a model's packs, with its shape and what it means")
+    names.add_argument("model", metavar="MODEL", help="a directory, a file or an id on the hub")
+    names.set_defaults(run=_names)
+
+    propose = verbs.add_parser("map", help="propose a map from a port's names to the pack's, as JSON that --map takes")
+    propose.add_argument("pack", metavar="PACK", help="a pack, whose values are compared too; or a model, for shapes alone")
+    propose.add_argument("port", metavar="PORT", help=PORT)
+    propose.set_defaults(run=_map)
+
     for child in verbs.choices.values():
         common.add_debug(child)
 
 
 def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", metavar="PACK")
-    parser.add_argument("port", metavar="PORT", help="a .safetensors or .npz file, or a directory of .npy files")
-    parser.add_argument("--map", metavar="FILE", help="JSON that maps the port's names to the pack's")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="what the port computes in (float32)")
+    parser.add_argument("port", metavar="PORT", help=PORT)
+    parser.add_argument("--map", metavar="FILE", help="JSON that maps the port's names, or patterns of them, to the pack's")
+    parser.add_argument("--allow-unused", action="store_true", help="accept a dump most of whose names are in no pack")
+    parser.add_argument(
+        "--precision", default="float32", help="what the port computes in: float32, float16, bf16, ... (float32)"
+    )
     common.add_json(parser)
 
 
@@ -68,7 +95,7 @@ def _export(args: argparse.Namespace) -> None:
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")
     model = _load(args.model)
-    golden.export(model, _inputs(args), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
+    golden.export(model, _inputs(args, model.config), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
     print(f"{args.output}: {golden.show(args.output).splitlines()[-1]}")
 
 
@@ -81,8 +108,9 @@ def _show(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> int:
     from npbert import golden
 
-    report = golden.compare(args.pack, args.port, names=args.map, precision=args.precision)
-    print(report.to_json() if args.json else report)
+    with _words_of_the_command():
+        report = golden.compare(args.pack, args.port, names=args.map, precision=args.precision, allow_unused=args.allow_unused)
+    print(report.to_json() if args.json else _as_command(str(report)))
     return 0 if report.ok else 1
 
 
@@ -90,13 +118,51 @@ def _diagnose(args: argparse.Namespace) -> None:
     from npbert import golden
 
     model = None if args.model is None else _load(args.model)
-    suspects = golden.diagnose(args.pack, args.port, names=args.map, precision=args.precision, model=model)
+    with _words_of_the_command():
+        suspects = golden.diagnose(
+            args.pack, args.port, names=args.map, precision=args.precision, model=model, allow_unused=args.allow_unused
+        )
     if args.json:
         print(json.dumps([suspect.as_dict() for suspect in suspects], ensure_ascii=False))
     elif not suspects:
         print("no mistake: the port is within its tolerances")
     else:
-        print("\n\n".join(str(suspect) for suspect in suspects))
+        print(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+
+
+def _names(args: argparse.Namespace) -> None:
+    from npbert import golden
+
+    print(golden.names(_load(args.model)))
+
+
+def _map(args: argparse.Namespace) -> None:
+    from npbert import golden
+
+    try:
+        reference = golden.read_pack(args.pack)
+    except (FileError, OSError):  # a model, then
+        reference = _load(args.pack)
+    with _words_of_the_command():
+        proposal = golden.propose_map(reference, args.port)
+    print(json.dumps(proposal.names, indent=1, ensure_ascii=False))
+    for remark in proposal.remarks:
+        print(f"npbert: {printable(remark)}", file=sys.stderr)
+
+
+@contextmanager
+def _words_of_the_command() -> Iterator[None]:
+    """What is said of Python's arguments in this block is said of the command's options."""
+    try:
+        yield
+    except (InputError, InputTypeError) as error:
+        raise type(error)(_as_command(str(error))) from error
+
+
+def _as_command(text: str) -> str:
+    for python, command in WORDS.items():
+        text = re.sub(python, command, text)
+    return text
 
 
 def _load(name: str) -> Any:
@@ -106,33 +172,43 @@ def _load(name: str) -> Any:
         return load(name)
 
 
-def _inputs(args: argparse.Namespace) -> dict[str, Any]:
-    """What the model is called with: --ids as they are, or --text through the checkpoint's tokenizer."""
-    import numpy as np
-
+def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
+    """What the model is called with: --ids, or --text through the checkpoint's tokenizer; shorter rows are padded."""
     from npbert.text.tokenizer import BertTokenizer
 
     if args.ids is not None:
         if args.text_pair is not None:
             raise InputError("--text-pair goes with --text")
-        ids = _read_ids(args.ids)
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        return _padded(_read_ids(args.ids), getattr(config, "encoder", config).pad_token_id)
     if args.text_pair is not None and len(args.text_pair) != len(args.text):
         raise InputError(f"--text-pair: takes one for each --text, {len(args.text)}, got {len(args.text_pair)}")
     tokenizer = BertTokenizer.from_pretrained(args.model)
     return dict(tokenizer(args.text, args.text_pair, padding=True, return_tensors="np"))
 
 
-def _read_ids(path: str) -> Array:
-    """The token ids in a file, one row for each list."""
-    import numpy as np
-
+def _read_ids(path: str) -> list[list[int]]:
+    """The token ids in a file, one list for each row."""
     from npbert.checkpoints.reading import read_json
 
     rows = read_json(path)
     if isinstance(rows, list) and not any(isinstance(row, list) for row in rows):
         rows = [rows]
-    is_table = isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows)
-    if not is_table or not all(type(token) is int and abs(token) < 1 << 63 for row in rows for token in row):
-        raise InputError(f"{path}: takes one list of token ids, or several of the same length")
-    return np.array(rows)
+    are_lists = isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+    if not are_lists or not all(type(token) is int and abs(token) < 1 << 63 for row in rows for token in row):
+        raise InputError(f"{path}: takes one list of token ids, or several")
+    if len(rows) > 1 and not all(rows):
+        raise InputError(f"{path}: takes lists of at least one token, got an empty one")
+    return rows
+
+
+def _padded(rows: list[list[int]], pad_token_id: int | None) -> dict[str, Any]:
+    """Rows of one length, the shorter ones filled at their end with padding that the mask hides."""
+    import numpy as np
+
+    length = max(map(len, rows))
+    ids = np.full((len(rows), length), 0 if pad_token_id is None else pad_token_id, np.int64)
+    mask = np.zeros_like(ids)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    return {"input_ids": ids, "attention_mask": mask}

@@ -1,4 +1,4 @@
-"""Show what a checkpoint is made of: every parameter with its shape and size, and each part's share of the whole."""
+"""Show what is in a checkpoint: every parameter with its shape and size, and the share of each part of the model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from npbert.cli import common
+from npbert.cli import common, printing
 
 if TYPE_CHECKING:
     from npbert.bert.config import BertConfig
@@ -17,6 +17,7 @@ EXAMPLE = "npbert info"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model."""
     common.add_model(parser)
+    common.add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     sizes = {parameter: (list(array.shape), array.size) for parameter, array in model.named_parameters()}
     parts = count_parts(sizes)
     if args.json:
-        common.print_json(
+        printing.print_json(
             {
                 "model": name,
                 "class": type(model).__name__,
@@ -41,19 +42,19 @@ def run(args: argparse.Namespace) -> None:
         )
         return
     print(f"{type(model).__name__} from {name}, computing in {model.dtype}")
-    both = isinstance(model, EncoderDecoderModel)
-    for config in (model.config.encoder, model.config.decoder) if both else (model.config,):
+    is_pair = isinstance(model, EncoderDecoderModel)
+    for config in (model.config.encoder, model.config.decoder) if is_pair else (model.config,):
         print(main_numbers(config))
     print()
     print(tree(sizes))
     print()
     total = sum(parts.values())
     rows = [(part, f"{count:,}", f"{count / max(total, 1):.1%}") for part, count in parts.items()]
-    print(common.table([*rows, ("total", f"{total:,}", "")], right=(1, 2)))
+    print(printing.table([*rows, ("total", f"{total:,}", "")], right=(1, 2)))
 
 
 def main_numbers(config: BertConfig) -> str:
-    """What makes one BERT larger than another."""
+    """The numbers that make one BERT larger than another."""
     kind = "decoder" if config.is_decoder else "encoder"
     return (
         f"{kind}: {config.num_hidden_layers} layers of {config.num_attention_heads} heads, hidden size {config.hidden_size}, "
@@ -63,19 +64,19 @@ def main_numbers(config: BertConfig) -> str:
 
 
 def count_parts(sizes: Mapping[str, tuple[list[int], int]]) -> dict[str, int]:
-    """How many numbers each part has: embeddings, encoder, pooler, and under its own name each head."""
+    """How many numbers each part has: embeddings, encoder, pooler and each head."""
     parts: dict[str, int] = {}
     for name, (_, size) in sizes.items():
         modules = [module for module in name.split(".") if module != "bert"]
-        # Of two BERTs as one transformer, each has its parts: "encoder.embeddings", "decoder.cls".
-        both = modules[0] == "decoder" or (modules[0] == "encoder" and modules[1] != "layer")
-        part = ".".join(modules[:2]) if both else modules[0]
+        # An encoder-decoder has the parts of two BERTs: "encoder.embeddings", "decoder.cls".
+        is_pair = modules[0] == "decoder" or (modules[0] == "encoder" and modules[1] != "layer")
+        part = ".".join(modules[:2]) if is_pair else modules[0]
         parts[part] = parts.get(part, 0) + size
     return parts
 
 
 def tree(sizes: Mapping[str, tuple[list[int], int]]) -> str:
-    """The parameters under the modules that hold them."""
+    """The parameters as a tree of modules, each with its size."""
     root: dict[str, Any] = {}
     for name, entry in sizes.items():
         *modules, last = name.split(".")
@@ -94,7 +95,7 @@ def tree(sizes: Mapping[str, tuple[list[int], int]]) -> str:
                 rows.append(("  " * depth + name, " x ".join(map(str, child[0])), f"{child[1]:,}"))
 
     add(root, 0)
-    return common.table([("parameter", "shape", "size"), *rows], right=(2,))
+    return printing.table([("parameter", "shape", "size"), *rows], right=(2,))
 
 
 def _count(node: Mapping[str, Any]) -> int:

@@ -1,4 +1,7 @@
-"""Say whether a sentence follows another: two texts, or lines of two texts with a tab between them."""
+"""Say whether the second of two sentences follows the first.
+
+The two are given as arguments, or on each line of a file with a tab between them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from itertools import starmap
 
-from npbert.cli import common
+from npbert.cli import common, printing
 from npbert.errors import InputError
 
 EXAMPLE = 'npbert next-sentence --model bert-base-uncased "It rained all day." "The streets were wet."'
@@ -16,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Two texts, or pairs from a file."""
     common.add_text(parser, "the first and the second sentence")
     common.add_model(parser, needs="a next sentence head")
+    common.add_dtype(parser)
     common.add_truncation(parser)
 
 
@@ -23,20 +27,26 @@ def run(args: argparse.Namespace) -> None:
     """Print both probabilities for each pair."""
     from npbert.tasks import next_sentence
 
-    inputs = _pairs(args)
+    pairs = _pairs(args)
     model, tokenizer = common.load_with_head(args, "BertForNextSentencePrediction")
-    for pair, answer in common.beside(inputs, lambda pairs: next_sentence(model, tokenizer, pairs, truncation=args.truncation)):
-        if args.json:
-            common.print_json({"text": pair[0], "text_pair": pair[1], **answer})
-        else:
-            print(f"{answer['is_next']:.4f} follows  {answer['not_next']:.4f} does not  {' | '.join(map(common.shown, pair))}")
+    printing.print_answers(
+        args,
+        common.with_answers(pairs, lambda each: next_sentence(model, tokenizer, each, truncation=args.truncation)),
+        as_record=lambda pair, answer: {"text": pair[0], "text_pair": pair[1], **answer},
+        as_text=_line,
+    )
+
+
+def _line(pair: tuple[str, str], answer: dict[str, float]) -> str:
+    texts = " | ".join(map(printing.printable, pair))
+    return f"{answer['is_next']:.4f} follows  {answer['not_next']:.4f} does not  {texts}"
 
 
 def _pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    texts = common.texts(args)
     if args.text:
         if len(args.text) != 2:
             raise InputError(f"next-sentence takes two texts, got {len(args.text)}")
-        common.items(args)  # it refuses a file besides
         return iter([(args.text[0], args.text[1])])
 
     def pair(number: int, line: str) -> tuple[str, str]:
@@ -45,4 +55,4 @@ def _pairs(args: argparse.Namespace) -> Iterator[tuple[str, str]]:
             raise InputError(f"{common.place(args, number)}: takes two texts with a tab between them")
         return first, second
 
-    return starmap(pair, enumerate(common.items(args), 1))
+    return starmap(pair, enumerate(texts, 1))

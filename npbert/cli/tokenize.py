@@ -1,51 +1,60 @@
-"""Show how a text is cut: pieces, ids, token types and where each piece stands in the text."""
+"""Show how a text is cut: its pieces, their ids and token types, and where each piece is in the text."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from npbert.cli import common
+from npbert.checks import unicode_text
+from npbert.cli import common, printing
+
+if TYPE_CHECKING:
+    from npbert.text.tokenizer import BatchEncoding
 
 EXAMPLE = 'npbert tokenize "The unheard melodies"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Texts, and the model whose vocabulary is meant."""
+    """Texts, and the model whose vocabulary is used."""
     common.add_text(parser)
-    parser.add_argument("--pair", metavar="TEXT", help="a second text, as in question answering")
-    parser.add_argument("--model", metavar="MODEL", help="a directory, a file or an id on the hub (all-MiniLM-L6-v2)")
-    common.add_json(parser)
-    parser.set_defaults(needs=None)
+    parser.add_argument("--pair", metavar="TEXT", help="a second text, which is paired with each of the others")
+    common.add_model(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print a table for each text."""
-    from npbert.tasks.batches import check_text
     from npbert.text.tokenizer import BertTokenizer
 
     if args.pair is not None:
-        check_text("--pair", args.pair)
-    inputs = common.items(args)
+        unicode_text("--pair", args.pair)
+    texts = common.texts(args)
     with common.loading(common.model_name(args)) as name:
         tokenizer = BertTokenizer.from_pretrained(name)
-    for number, text in enumerate(inputs):
-        check_text(common.place(args, number + 1), text)
-        encoding = tokenizer(text, args.pair, return_offsets_mapping=True)
-        pieces = tokenizer.convert_ids_to_tokens(encoding["input_ids"])
-        if args.json:
-            common.print_json({"text": text, "tokens": pieces, **encoding})
-            continue
-        rows = [("piece", "id", "type", "from", "to", "text")]
-        texts = (text, args.pair)
-        for piece, identifier, kind, (start, end), sequence in zip(
-            pieces,
-            encoding["input_ids"],
-            encoding["token_type_ids"],
-            encoding["offset_mapping"],
-            encoding.sequence_ids(),
-            strict=True,
-        ):
-            source = "" if sequence is None else common.shown(texts[sequence][start:end])
-            place = ("", "") if sequence is None else (str(start), str(end))
-            rows.append((piece, str(identifier), str(kind), *place, source))
-        print(("\n" if number else "") + common.table(rows, right=(1, 2, 3, 4)))
+
+    def encode(number: int, text: str) -> tuple[str, BatchEncoding]:
+        unicode_text(common.place(args, number), text)
+        return text, tokenizer(text, args.pair, return_offsets_mapping=True)
+
+    printing.print_answers(
+        args,
+        (encode(number, text) for number, text in enumerate(texts, 1)),
+        as_record=lambda text, encoding: {"text": text, "tokens": encoding.tokens(), **encoding},
+        as_text=lambda text, encoding: _table((text, args.pair), encoding),
+        blank_lines=True,
+    )
+
+
+def _table(texts: tuple[str, str | None], encoding: BatchEncoding) -> str:
+    rows = [("piece", "id", "type", "from", "to", "text")]
+    for piece, identifier, token_type, (start, end), sequence in zip(
+        encoding.tokens(),
+        encoding["input_ids"],
+        encoding["token_type_ids"],
+        encoding["offset_mapping"],
+        encoding.sequence_ids(),
+        strict=True,
+    ):
+        text = None if sequence is None else texts[sequence]
+        place = ("", "", "") if text is None else (str(start), str(end), printing.printable(text[start:end]))
+        rows.append((piece, str(identifier), str(token_type), *place))
+    return printing.table(rows, right=(1, 2, 3, 4))

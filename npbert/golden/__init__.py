@@ -3,8 +3,10 @@
 from npbert.golden.compare import compare
 from npbert.golden.diagnose import diagnose
 from npbert.golden.export import export
+from npbert.golden.names import names
 from npbert.golden.pack import Pack, read_pack, show
+from npbert.golden.proposal import propose_map
 from npbert.golden.report import Report, Row
 from npbert.golden.suspects import Suspect
 
-__all__ = ["Pack", "Report", "Row", "Suspect", "compare", "diagnose", "export", "read_pack", "show"]
+__all__ = ["Pack", "Report", "Row", "Suspect", "compare", "diagnose", "export", "names", "propose_map", "read_pack", "show"]

@@ -15,13 +15,16 @@ import numpy as np
 from npbert.errors import InputError
 from npbert.golden import models
 from npbert.golden.compare import compare_matched
+from npbert.golden.differences import described
 from npbert.golden.divergence import Divergence
+from npbert.golden.dump_faults import dump_fault
 from npbert.golden.matching import MatchedDump, Names, match
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.pack import INPUT, Pack, open_pack, weights_sha256
 from npbert.golden.ports import Port
 from npbert.golden.precision import EPSILON, full_name, round_to
 from npbert.golden.replay import Replay, replay
+from npbert.golden.report import Report
 from npbert.golden.search import find_suspects
 from npbert.golden.suspects import Evidence, Suspect
 from npbert.types import StrPath
@@ -31,23 +34,29 @@ FEWEST_NUMBERS = 16
 
 
 def diagnose(
-    pack: Pack | StrPath, port: Port, *, names: Names = None, precision: str = "float32", model: Any = None
+    pack: Pack | StrPath,
+    port: Port,
+    *,
+    names: Names = None,
+    precision: str = "float32",
+    model: Any = None,
+    allow_unused: bool = False,
 ) -> list[Suspect]:
     """Which mistakes explain the first tensors that differ, the best explanation first; nothing where the port is right.
 
-    `port`, `names` and `precision` are what `compare` takes. The weights are the pack's, or those of `model` where the pack was
-    exported without.
+    `port`, `names`, `precision` and `allow_unused` are what `compare` takes. The weights are the pack's, or those of `model`
+    where the pack was exported without.
 
     A mistake that is made in every layer is reported at its first place. When several mistakes reproduce what the port dumped
     equally well, all of them are in the list, the usual ones first; when none does, the answer is one suspect called `unknown`,
     at the first tensor that differs. A port that computes in a shorter precision than it is compared in is a `low-precision`
     suspect, after what is wrong with it in that precision.
     """
-    dump = match(open_pack(pack), port, names)
+    dump = match(open_pack(pack), port, names, allow_unused=allow_unused)
     report = compare_matched(dump, full_name(precision))
-    if report.ok:
+    if report.first_divergence is None:
         return []
-    return _suspects(Divergence(dump, _model(dump.pack, model), report))
+    return _suspects(dump, _model(dump.pack, model), report)
 
 
 def _model(pack: Pack, model: Any) -> Any:
@@ -62,25 +71,31 @@ def _model(pack: Pack, model: Any) -> Any:
     return model
 
 
-def _suspects(divergence: Divergence) -> list[Suspect]:
+def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
+    divergence = Divergence(dump, model, report)
     if divergence.first.startswith(INPUT):
         return [_unknown(divergence, divergence.row.rms, "The port was given another input than the pack holds.")]
     right = replay(divergence)
     if right is None:
         return [_unknown(divergence, divergence.row.rms, "Nothing can be computed again here, so no mistake was tried.")]
-    suspects = find_suspects(divergence, right, lambda hypothesis: hypothesis.precision is None)
+    fault = dump_fault(divergence, {row.name for row in report.rows if row.ok})
+    suspects = [] if fault else find_suspects(divergence, right, lambda hypothesis: hypothesis.precision is None)
     if suspects:
         return suspects
     low = _low_precision(divergence, right)
-    if low is None or low.evidence.precision is None:
-        return [_unknown(divergence, right.deviations[divergence.first].rms, _what_is_known(divergence, right))]
-    return [*_suspects_in(divergence.dump, divergence.model, low.evidence.precision), low]
+    if low is not None and low.evidence.precision is not None:
+        later = compare_matched(dump, low.evidence.precision)
+        return [low] if later.ok else [*_suspects(dump, model, later), low]
+    if fault is not None:
+        return [fault, *_without(divergence.row.name, dump, model, report.precision)]
+    return [_unknown(divergence, right.deviations[divergence.first].rms, _what_is_known(divergence, right))]
 
 
-def _suspects_in(dump: MatchedDump, model: Any, precision: str) -> list[Suspect]:
-    """What is wrong with a port when it is compared in another precision."""
-    report = compare_matched(dump, precision)
-    return [] if report.ok else _suspects(Divergence(dump, model, report))
+def _without(name: str, dump: MatchedDump, model: Any, precision: str) -> list[Suspect]:
+    """What else is wrong with a port, one tensor left aside."""
+    rest = dump._replace(arrays={other: read for other, read in dump.arrays.items() if other != name})
+    report = compare_matched(rest, precision)
+    return [] if report.ok else _suspects(rest, model, report)
 
 
 def _unknown(divergence: Divergence, error: float, explanation: str) -> Suspect:
@@ -96,7 +111,9 @@ def _what_is_known(divergence: Divergence, right: Replay) -> str:
             "From the port's own values before it, this tensor is right: the error was there before, still within what is "
             f"allowed, and has added up ({before})."
         )
-    return f"No known mistake reproduces these numbers; {before}. Dump what lies between to narrow it down."
+    assert right.first is not None
+    told = described(divergence, right.first)
+    return f"No known mistake reproduces these numbers; {before}. {told or 'Dump what lies between to narrow it down.'}"
 
 
 # ----------------------------------------------------------------------------------------------------------- low precision

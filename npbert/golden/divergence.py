@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npbert.golden import models
-from npbert.golden.layers import layer_that_reads
+from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.matching import MatchedDump
 from npbert.golden.mistakes.site import PartContext
 from npbert.golden.pack import OUTPUT, Pack
 from npbert.golden.positions import SOFTMAX_REACH
 from npbert.golden.report import Report
+from npbert.golden.stage import Float64Weights, Stage
 from npbert.types import Array
 
 TIMES_CLOSER = 10.0
@@ -22,6 +23,9 @@ TIMES_CLOSER = 10.0
 
 TIMES_CLOSER_WITHIN_TOLERANCE = 3.0
 """The same where the mistake's error is within the tolerance: what is left may be rounding of the port."""
+
+LARGEST_GROWTH = 100.0
+"""A tolerance grows with the port's values up to this many times."""
 
 
 class Deviation(NamedTuple):
@@ -49,6 +53,7 @@ class Divergence:
         self.pack = pack = dump.pack
         self._dumped = {_name_inside(pack, name, dump.arrays): name for name in dump.arrays}
         self._values: dict[str, Array] = {}
+        self._true_sizes: dict[str, float] = {}
         order = {name: index for index, name in enumerate([*pack.input_arrays, *pack])}
         names = sorted(self._dumped, key=order.__getitem__)
         rows = {row.name: row for row in report.rows}
@@ -56,13 +61,15 @@ class Divergence:
         self.row = rows[self._dumped[self.first]]
         right = names[: names.index(self.first)]
         self.right = set(right)  # the tensors before it, all of them right
+        self._before = {name for name in pack if order[name] < order[self.first]}
         self.last_right = next((name for name in reversed(right) if name in pack), None)
         self.start, self.first_layer = self._start(right)
         self.contexts = {
             part: PartContext(call, pack.positions[part])
             for part, call in models.parts_of_call(pack.config, pack.inputs).items()
         }
-        self.weights = models.weights_of(model)
+        self.weights = Float64Weights(models.weights_of(model))
+        self.stage = Stage(model, self.weights, pack.inputs, self.first_layer)
 
     def _start(self, right: Sequence[str]) -> tuple[str | None, int]:
         """The last hidden state that is right, and the layer that reads it: the pass is run again from there."""
@@ -71,7 +78,7 @@ class Divergence:
             return None, 0  # a model of two parts, or with a cache, runs as a whole
         for name in reversed(right):
             layer = layer_that_reads(name, config.num_hidden_layers)
-            if layer is not None:
+            if layer is not None and layer <= layer_of(self.first, config.num_hidden_layers):
                 return name, layer
         return None, 0
 
@@ -82,6 +89,16 @@ class Divergence:
         if name not in self._values:
             self._values[name] = self.dump.value(self._dumped[name]).astype(np.float64)
         return self._values[name]
+
+    def reported(self, name: str) -> str:
+        """The name that a value has in the report."""
+        return self._dumped[name]
+
+    def truth(self, name: str) -> Array | None:
+        """What the pack holds under a name that lies before the first tensor that differs."""
+        if name not in self.pack or name not in self._before:
+            return None
+        return self.pack[name].astype(np.float64)
 
     def value_where_it_counts(self, name: str, computed: Array) -> Array:
         """The port's own value, and the computed one where nothing counts, since the port may hold anything there."""
@@ -111,9 +128,18 @@ class Divergence:
         wrong = np.where((seen == computed) | (np.isnan(seen) & np.isnan(computed)), 0.0, seen - computed)
         return Deviation(*_rms_and_max(wrong[counts]), _rms_and_max(own)[0], _rms_and_max(wrong)[0])
 
+    def true_size(self, name: str) -> float:
+        """The rms of a tensor of the pack, over the elements that count."""
+        if name not in self._true_sizes:
+            truth = self.pack[name][self.pack.counted(name)].astype(np.float64)
+            self._true_sizes[name] = _rms_and_max(truth)[0]
+        return self._true_sizes[name]
+
     def is_within(self, name: str, deviation: Deviation, multiple: float = 1.0) -> bool:
-        """Whether a deviation is one that the port's arithmetic may cause."""
+        """Whether a deviation is one that the port's arithmetic may cause, in values as large as the port's."""
         bounds = self.pack.tolerances[name][self.precision]
+        if deviation.size > self.true_size(name) > 0:
+            multiple *= min(deviation.size / self.true_size(name), LARGEST_GROWTH)
         return deviation.max_abs <= multiple * bounds.max_abs and deviation.rms <= multiple * bounds.rms
 
     def explains(self, name: str, mistake: Deviation, right: Deviation) -> bool:

@@ -1,18 +1,25 @@
-"""Finding a port's arrays under the pack's names."""
+"""Finding a port's arrays under the pack's names, and in the pack's shapes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
-from npbert.checkpoints.reading import read_json
-from npbert.errors import InputError, shown
-from npbert.golden import ports
-from npbert.golden.pack import OUTPUT, WEIGHT, Pack
-from npbert.types import Array, StrPath
+import numpy as np
 
-Names: TypeAlias = "Mapping[str, str] | StrPath | None"
+from npbert.errors import InputError, InputTypeError, listed, shown
+from npbert.golden import layouts, maps, ports
+from npbert.golden.layouts import Reading, Target
+from npbert.golden.maps import Names as Names
+from npbert.golden.maps import Rule
+from npbert.golden.models import part_of, parts_of_config
+from npbert.golden.names import axes_of, meaning_of
+from npbert.golden.pack import INPUT, OUTPUT, WEIGHT, Pack
+from npbert.golden.positions import SOFTMAX_REACH
+from npbert.types import Array
+
+PREFIXES = ("module.", "model.", "bert.")
+"""What frameworks put before the names of a model, and what a model with a head has before those of its base."""
 
 
 class MatchedDump(NamedTuple):
@@ -20,67 +27,154 @@ class MatchedDump(NamedTuple):
 
     pack: Pack
     arrays: dict[str, Callable[[], Array]]  # by the pack's names in the order of execution; each call reads the port's array
+    readings: dict[str, list[Reading]]  # how each of them can be read in the pack's shape, the likeliest first
+    unusable: dict[str, InputError | InputTypeError]  # by the pack's names, why an array cannot be compared
+    own_names: dict[str, str]  # the port's names by the pack's
     not_in_port: list[str]  # names of the pack; a tensor that equals one in the dump is not missing
     not_in_pack: list[str]  # names of the port
 
     def truth(self, name: str) -> Array:
         """What the pack holds."""
-        inputs = self.pack.input_arrays
-        return inputs[name] if name in inputs else self.pack[name]
+        return _truth(self.pack, name)
 
-    def value(self, name: str) -> Array:
+    def value(self, name: str, reading: Reading | None = None) -> Array:
         """What the port dumped, in the pack's shape."""
-        return ports.in_shape(name, self.arrays[name](), self.truth(name).shape)
+        x = (reading or self.readings[name][0]).read(self.arrays[name]())
+        return _as_zeros_and_ones(x) if name.endswith("attention_mask") else x
 
 
-def match(pack: Pack, port: ports.Port, names: Names = None) -> MatchedDump:
+def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bool = False) -> MatchedDump:
     """Match the names of a port with the pack's.
 
-    `names` maps the port's own names to the pack's, as a mapping or as a JSON file; names that it does not mention stay as they
-    are. Outputs are found with and without `output:`.
+    `names` maps the port's own names to the pack's (`npbert.golden.maps`); names that it does not mention stay as they are.
+    Prefixes such as `model.` are seen through, inputs and outputs are found with and without `input:` and `output:`. It is an
+    error when most of a dump has names that are in no pack, unless `allow_unused`: then hardly anything would be compared.
     """
     dump = ports.read(port)
     if not dump:
         raise InputError(f"port: {ports.described(port)} holds no arrays")
-    renamed = _read_names(names)
-    for own, name in renamed.items():
-        if _name_in_pack(pack, name) is None:
-            raise InputError(
-                f"names: maps {shown(own)} to {shown(name)}, which is not in the pack; it takes {{the port's name: the pack's}}"
-            )
-    own_names: dict[str, str] = {}  # the port's names by the pack's
-    not_in_pack: list[str] = []
-    for own in dump:
-        found = _name_in_pack(pack, renamed.get(own, own))
-        if found is None:
-            if not own.startswith(WEIGHT):  # a pack may be compared with another pack, which holds weights
-                not_in_pack.append(own)
-        elif found in own_names:
-            raise InputError(f"names: {shown(own_names[found])} and {shown(own)} of the port are both {shown(found)}")
-        else:
-            own_names[found] = own
+    rules = maps.read_map(names)
+    own_names, unused = match_names({*pack, *pack.input_arrays}, dump, rules)
     if not own_names:
-        few = ", ".join(not_in_pack[:3])
         raise InputError(
-            f"port: {ports.described(port)} has none of the pack's names; a map can translate its own, such as {few}"
+            f"port: {ports.described(port)} has none of the pack's names; a map can translate its own, such as "
+            f"{listed(unused, most=3)} (npbert golden map proposes one)"
         )
-    arrays = {name: dump[own_names[name]] for name in (*pack.input_arrays, *pack) if name in own_names}
+    unknown = [own for own in unused if not _is_known(own)]
+    if len(unknown) > len(own_names) and not allow_unused:
+        raise InputError(
+            f"port: {len(unknown)} of the {len(own_names) + len(unused)} arrays in {ports.described(port)} have names that no "
+            f"pack has, such as {listed(unknown, most=3)}: translate them with names= (npbert golden map proposes a map), or "
+            "accept that they are not compared with allow_unused=True"
+        )
+    arrays, readings, unusable, errors = {}, {}, {}, []
+    for name in (*pack.input_arrays, *pack):
+        if name in own_names:
+            array = dump[own_names[name]]
+            try:
+                readings[name] = _readings(pack, name, own_names[name], array(), rules)
+                arrays[name] = array
+            except (InputError, InputTypeError) as error:
+                errors.append(error)
+                if name in pack.input_arrays and own_names[name] != name:
+                    unused.append(own_names.pop(name))  # a port's own thing that is called as an argument is
+                else:
+                    unusable[name] = error
+    if not arrays:
+        raise errors[0]
     contents = {pack.aliases.get(name, name) for name in own_names}
     not_in_port = [name for name in pack if pack.aliases.get(name, name) not in contents]
-    not_in_port += [own for own in renamed if own not in dump]
-    return MatchedDump(pack, arrays, not_in_port, not_in_pack)
+    not_in_port += [rule.own for rule in rules if rule.name is not None and not any(map(rule.matches, dump))]
+    return MatchedDump(pack, arrays, readings, unusable, own_names, not_in_port, unused)
 
 
-def _name_in_pack(pack: Pack, name: str) -> str | None:
-    if name in pack or name in pack.input_arrays:
-        return name
-    return OUTPUT + name if OUTPUT + name in pack else None
+# ------------------------------------------------------------------------------------------------------------------- names
 
 
-def _read_names(names: Names) -> dict[str, str]:
-    if names is None:
-        return {}
-    read = names if isinstance(names, Mapping) else read_json(names)
-    if not isinstance(read, Mapping) or not all(isinstance(part, str) for pair in read.items() for part in pair):
-        raise InputError(f"names: takes an object that maps the port's names to the pack's, got {json.dumps(read):.80}")
-    return dict(read)
+def match_names(known: Collection[str], dump: Collection[str], rules: Sequence[Rule] = ()) -> tuple[dict[str, str], list[str]]:
+    """The port's names by the `known` names of a pack, and those that are not in the pack. Names that stand in the pack as they
+    are go before those that begin with something else."""
+    own_names: dict[str, str] = {}
+
+    def take(own: str, name: str | None) -> None:
+        if name in own_names:
+            raise InputError(f"names: {shown(own_names[name])} and {shown(own)} of the port are both {shown(name)}")
+        if name is not None:
+            own_names[name] = own
+
+    _check_rules(known, rules, dump)
+    for own in dump:
+        take(own, maps.translated(rules, own, lambda name: _name_in_pack(known, name)) or (own if own in known else None))
+    used = set(own_names.values())
+    for own in dump:
+        if own not in used and (name := _name_in_pack(known, own)) not in own_names:
+            take(own, name)
+    used = set(own_names.values())
+    # A pack may be compared with another pack, which holds weights.
+    return own_names, [own for own in dump if own not in used and not own.startswith(WEIGHT)]
+
+
+def _check_rules(known: Collection[str], rules: Sequence[Rule], dump: Collection[str]) -> None:
+    """Refuse an entry of the map that leads nowhere: it is misspelt."""
+    for rule in rules:
+        names = [rule.name] if rule.name is not None and not rule.is_pattern else map(rule.translated, dump)
+        tried = [name for name in names if name is not None]
+        if tried and not any(_name_in_pack(known, name) or _is_known(name) for name in tried):
+            raise InputError(
+                f"names: maps {shown(rule.own)} to {shown(tried[0])}, which is not in the pack; it takes {{the port's name: "
+                "the pack's}"
+            )
+
+
+def _is_known(name: str) -> bool:
+    """Whether a pack may have the name, if not this one: it may hold a part of the values."""
+    return any(map(meaning_of, _seen_through(name)))
+
+
+def _name_in_pack(known: Collection[str], name: str) -> str | None:
+    """The pack's name that a name means, with another prefix or none."""
+    return next((meant for meant in _seen_through(name) if meant in known), None)
+
+
+def _seen_through(name: str) -> Iterator[str]:
+    """The names that a name may mean, itself first."""
+    yield from (name, INPUT + name, OUTPUT + name, PREFIXES[-1] + name)
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            yield from _seen_through(name.removeprefix(prefix))
+
+
+# ------------------------------------------------------------------------------------------------------------------ shapes
+
+
+def _readings(pack: Pack, name: str, own: str, x: Array, rules: Sequence[Rule]) -> list[Reading]:
+    """The ways to read a port's array as the tensor `name`; an error where there is none."""
+    if x.dtype.kind not in "biuf":
+        hint = "; NumPy has no bfloat16: save it as float32, or as safetensors" if x.dtype.kind == "V" else ""
+        raise InputTypeError(f"port: {name} takes numbers, got {x.dtype}{hint}")
+    target = target_of(pack, name)
+    layout = next((layout for layout in maps.layouts(rules, own) if layouts.applies(layout, target)), None)
+    found = layouts.readings(x.shape, target, layout)
+    if not found:
+        said = "" if layout is None else f" in the layout {layouts.written(layout)}"
+        raise InputError(f"port: {name} takes shape {list(target.truth.shape)}, got {list(x.shape)}{said}")
+    return found
+
+
+def _as_zeros_and_ones(mask: Array) -> Array:
+    """A mask whose zeros let tokens be seen and whose very negative numbers hide others, as one of ones and zeros."""
+    is_additive = mask.dtype.kind == "f" and mask.size and mask.min() < 0 and np.all((mask == 0) | (mask <= -SOFTMAX_REACH))
+    return (mask == 0).astype(np.int64) if is_additive else mask
+
+
+def target_of(pack: Pack, name: str) -> Target:
+    """A tensor of the pack with what its axes are."""
+    truth = _truth(pack, name)
+    part = part_of(pack.positions, name)
+    head_size = parts_of_config(pack.config)[part].head_size
+    is_shared = name.endswith(("token_type_embeddings", "position_embeddings", "position_ids", "token_type_ids"))
+    return Target(truth, axes_of(name, truth.ndim), head_size, np.asarray(pack.positions[part].query), is_shared)
+
+
+def _truth(pack: Pack, name: str) -> Array:
+    return pack.input_arrays[name] if name in pack.input_arrays else pack[name]

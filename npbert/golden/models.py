@@ -17,8 +17,9 @@ from npbert.errors import InputError, InputTypeError
 from npbert.models.auto import MODELS
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
-from npbert.models.encoder_decoder import EncoderDecoderModel, shift_tokens_right
+from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+from npbert.models.encoder_decoder_pass import shift_tokens_right
 from npbert.models.fitting import float_type
 from npbert.types import Array
 
@@ -140,6 +141,11 @@ def _one_row_a_sequence(config: BertConfig, inputs: Mapping[str, Any]) -> dict[s
 def weights_of(model: Any) -> dict[str, Array]:
     """Every weight once, under its name in the checkpoint."""
     return dict(model.named_parameters())
+
+
+def all_names(model: Any) -> dict[str, str]:
+    """Every name that the model reads a weight under, with the weight's own: a tied weight has several."""
+    return {name: name for name, _ in model.named_parameters()} | dict(model.tied())
 
 
 def under_all_names(model: Any, weights: Mapping[str, Array]) -> dict[str, Array]:

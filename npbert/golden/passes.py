@@ -60,7 +60,11 @@ def _run(
     config: Any,
 ) -> None:
     def cast(x: Array) -> Array:
-        return x.astype(np.float64) if precision == "float64" else round_to(x.astype(np.float32, copy=False), precision)
+        return (
+            x.astype(np.float64, copy=False)
+            if precision == "float64"
+            else round_to(x.astype(np.float32, copy=False), precision)
+        )
 
     def observer(name: str, x: Array) -> Array:
         x = np.asarray(x)
@@ -95,7 +99,7 @@ class _CastOnAccess(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         if name.endswith("_embeddings.weight"):
-            return _CastRows(self._weights[name], self._cast)  # type: ignore[return-value]  # the pass only reads rows of it
+            return CastRows(self._weights[name], self._cast)  # type: ignore[return-value]  # the pass only reads rows of it
         return self._cast(self._weights[name])
 
     def __contains__(self, name: object) -> bool:
@@ -108,7 +112,7 @@ class _CastOnAccess(Mapping[str, Array]):
         return len(self._weights)
 
 
-class _CastRows:
+class CastRows:
     """A table of embeddings whose rows are converted when they are looked up. The whole table in float64 could take more memory
     than everything else in the pass."""
 

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from npbert import ops
 from npbert.checkpoints import safetensors
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.types import Array, StrPath
@@ -44,20 +43,6 @@ def read(port: Port) -> dict[str, Callable[[], Array]]:
 def described(port: Port) -> str:
     """The dump, as a message names it."""
     return "the mapping" if isinstance(port, Mapping) else str(port)
-
-
-def in_shape(name: str, x: Array, shape: tuple[int, ...]) -> Array:
-    """The port's array in the pack's shape. Either may have its heads split, `[B, N, S, H]`, or merged, `[B, S, N*H]`."""
-    if x.dtype.kind not in "biuf":
-        hint = "; NumPy has no bfloat16: save it as float32, or as safetensors" if x.dtype.kind == "V" else ""
-        raise InputTypeError(f"port: {name} takes numbers, got {x.dtype}{hint}")
-    if x.shape == shape:
-        return x
-    if x.ndim == 3 and len(shape) == 4 and x.shape == (shape[0], shape[2], shape[1] * shape[3]):
-        return ops.split_heads(x, shape[3])
-    if x.ndim == 4 and len(shape) == 3 and shape == (x.shape[0], x.shape[2], x.shape[1] * x.shape[3]):
-        return ops.merge_heads(x)
-    raise InputError(f"port: {name} takes shape {list(shape)}, got {list(x.shape)}")
 
 
 def _as_array(name: str, value: object) -> Array:

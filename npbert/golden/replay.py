@@ -1,21 +1,20 @@
-"""Running the part of a pass again that matters for a diagnosis, on a port's own values, with or without a mistake.
+"""Running a pass again on a port's own values, with or without a mistake.
 
-The pass begins at the last hidden state that the port has right (the model runs without the layers before it) and ends with the
-layer of the first tensor that differs. Every other value that the port dumped and has right replaces the computed one. So each
-step works on the port's own inputs, and small errors before it are not blamed on it.
+The pass begins at the last hidden state that the port has right (the model runs without the layers before it). Every value that
+the port dumped replaces the computed one, right or wrong, once it has been measured. So each step works on the port's own inputs:
+what went wrong before it is not blamed on it, and each tensor up to the end of the dump says whether the mistake was made there.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from npbert.golden import models, passes
+from npbert.golden import models
 from npbert.golden.divergence import Deviation, Divergence
-from npbert.golden.layers import is_hidden_state, layer_of, renumbered
+from npbert.golden.layers import is_hidden_state, renumbered
 from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.golden.pack import OUTPUT
@@ -34,24 +33,31 @@ class Replay(NamedTuple):
     order: list[str]  # the names that were computed
     deviations: dict[str, Deviation]  # of what the port dumped, from the first tensor that differs on
     first: Array  # the first tensor that differs, as computed
+    kept: dict[str, Array]  # where asked for: the values that the port did not dump
+    notes: list[str]  # what the mistake found out on the way, such as factors
 
 
 def replay(
-    divergence: Divergence, hypothesis: Hypothesis | None = None, modules: Sequence[str] = (), right: Replay | None = None
+    divergence: Divergence,
+    hypothesis: Hypothesis | None = None,
+    modules: Sequence[str] = (),
+    right: Replay | None = None,
+    *,
+    keep: bool = False,
 ) -> Replay | None:
     """Run the pass, with a mistake made in some modules or with none.
 
     The answer is None where the first tensor that differs is never computed, and, as soon as that is seen, where the mistake is
-    refuted: it changes nothing, or changes what the port has right, or explains the first tensor that differs no better than
-    the `right` pass.
+    refuted up to there: it changes nothing, or what the port has right, or explains that tensor no better than the `right` pass.
+    Later tensors are left to `npbert.golden.judging`. `keep` keeps the values that the port did not dump.
     """
-    observer = _ReplayObserver(divergence, hypothesis, modules, right)
+    observer = _ReplayObserver(divergence, hypothesis, modules, right, keep)
     if hypothesis and not observer.changes_anything:
         return None
     observer.run_pass()
     if observer.is_refuted or observer.first is None:
         return None
-    return Replay(observer.where, observer.order, observer.deviations, observer.first)
+    return Replay(observer.where, observer.order, observer.deviations, observer.first, observer.kept, observer.notes)
 
 
 class _EndOfPass(Exception):
@@ -62,15 +68,18 @@ class _ReplayObserver:
     """The observer of such a pass: it makes the mistake, puts the port's values in, and measures what comes out."""
 
     def __init__(
-        self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None
+        self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None, keep: bool
     ) -> None:
-        self.where = ""  # this and the next three as in Replay
+        self.where = ""  # this and the next five as in Replay
         self.order: list[str] = []
         self.deviations: dict[str, Deviation] = {}
         self.first: Array | None = None
+        self.kept: dict[str, Array] = {}
+        self.notes: list[str] = []
+        self.taken_over: set[str] | None = None  # the values of the port that the pass goes on with; None: all of them
         self.is_refuted = False
 
-        self._divergence, self._hypothesis, self._right = divergence, hypothesis, right
+        self._divergence, self._hypothesis, self._right, self._keeps = divergence, hypothesis, right, keep
         self._values: dict[str, Array] = {}  # those that later values can depend on
         self._replaced_weights: dict[str, Array] = {}
         self._replacements: dict[str, tuple[Site, ReplaceValue]] = {}  # by the full name of the value
@@ -83,7 +92,9 @@ class _ReplayObserver:
         divergence, hypothesis = self._divergence, self._hypothesis
         assert hypothesis is not None
         context = divergence.contexts[models.part_of(divergence.contexts, module)]
-        site = Site(module, context, divergence.weights, self._values, divergence.value)
+        site = Site(
+            module, context, divergence.weights, self._values, divergence.value, divergence.truth, divergence.counts, self.notes
+        )
         self._replacements |= {module + name: (site, value) for name, value in hypothesis.values.items()}
         if hypothesis.weights:
             given = hypothesis.weights(module, divergence.weights)
@@ -98,13 +109,9 @@ class _ReplayObserver:
 
     def run_pass(self) -> None:
         """Run the pass as far as it matters."""
-        config, inputs = _without_first_layers(self._divergence)
-        skipped = self._divergence.first_layer
-        arrays = models.under_all_names(self._divergence.model, self._divergence.weights | self._replaced_weights)
-        weights = {renumbered(name, -skipped): x for name, x in arrays.items() if layer_of(name, skipped) >= skipped}
         try:
             with np.errstate(all="ignore"), observe(self._observe):
-                passes.run(self._divergence.model, inputs, "float64", self._observe_output, weights=weights, config=config)
+                self._divergence.stage.run(self._replaced_weights, self._observe_output)
         except _EndOfPass:
             pass
 
@@ -116,8 +123,10 @@ class _ReplayObserver:
         if name in ("embeddings", "bert.embeddings"):
             truth = divergence.pack[divergence.start].astype(np.float64)
             state = self._rounded(divergence.value_where_it_counts(divergence.start, truth))
-            encoder = name.removesuffix("embeddings") + "encoder"  # what the pooler reads, where no layer is left to run
-            self._values[name] = self._values[encoder] = state
+            base = name.removesuffix("embeddings")
+            before = f"{base}encoder.layer.{divergence.first_layer - 1}" if divergence.first_layer else name
+            # The pooler reads `encoder`, also where no layer is left to run.
+            self._values[before] = self._values[f"{base}encoder"] = state
             return state
         if name.startswith(("embeddings", "bert.embeddings")):
             return x
@@ -138,13 +147,16 @@ class _ReplayObserver:
         if name == self._divergence.first:
             self.first = x
         self.is_refuted = self._refutes(name, deviation)
-        if self.is_refuted or (is_hidden_state(name) and self.first is not None):
+        if self.is_refuted:
             raise _EndOfPass
-        if deviation is not None and is_right:
+        if deviation is not None and (self.taken_over is None or name in self.taken_over):
             x = self._divergence.value_where_it_counts(name, x)
+        elif self._keeps:
+            self.kept[name] = x.copy()
         x = self._rounded(x)
         if is_hidden_state(name):
-            self._values.clear()
+            for known in [known for known in self._values if not is_hidden_state(known)]:
+                del self._values[known]
         self._values[name] = x.copy()
         return x
 
@@ -154,7 +166,8 @@ class _ReplayObserver:
         if name not in self._replacements:
             return x
         site, replacement = self._replacements[name]
-        site.value = site.originals[name] = x
+        site.name, site.value = name, x
+        site.originals[name] = x
         wrong = replacement(site)
         if wrong is None or np.array_equal(wrong, x):
             return x
@@ -164,13 +177,11 @@ class _ReplayObserver:
 
     def _refutes(self, name: str, deviation: Deviation | None) -> bool:
         """Whether this value shows that the port did not make the mistake."""
-        divergence = self._divergence
+        divergence, right = self._divergence, self._right
         if name in divergence.right:
             return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
-        if name == divergence.first and self._right is not None:
-            if not self.where or deviation is None:
-                return True
-            return not divergence.explains(name, deviation, self._right.deviations[name])
+        if name == divergence.first and right is not None:
+            return not self.where or deviation is None or not divergence.explains(name, deviation, right.deviations[name])
         return False
 
     def _rounded(self, x: Array) -> Array:
@@ -179,14 +190,10 @@ class _ReplayObserver:
         return round_to(x.astype(np.float32), self._hypothesis.precision).astype(np.float64)
 
 
-def _without_first_layers(divergence: Divergence) -> tuple[Any, dict[str, Any]]:
-    """The configuration and the inputs of the model without the layers that need not run again."""
-    config, inputs, skipped = divergence.model.config, dict(divergence.pack.inputs), divergence.first_layer
-    if not skipped:
-        return config, inputs
-    config = copy.deepcopy(config)
-    config.num_hidden_layers -= skipped
-    config.pruned_heads = {layer - skipped: heads for layer, heads in config.pruned_heads.items() if layer >= skipped}
-    if "head_mask" in inputs and inputs["head_mask"].ndim == 2:
-        inputs["head_mask"] = inputs["head_mask"][skipped:]
-    return config, inputs
+def propagated(divergence: Divergence) -> dict[str, Deviation]:
+    """How far each later tensor of the port is off from a right pass that goes on with what the port holds under the first name
+    that differs, and with nothing else of the port."""
+    observer = _ReplayObserver(divergence, None, (), None, False)
+    observer.taken_over = {divergence.first, *divergence.right}
+    observer.run_pass()
+    return observer.deviations

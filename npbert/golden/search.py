@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from npbert.golden.divergence import TIMES_CLOSER, Deviation, Divergence
-from npbert.golden.layers import layer_of
-from npbert.golden.mistakes import hypotheses
+from npbert.golden.attempts import Attempt, Places
+from npbert.golden.divergence import Divergence
+from npbert.golden.judging import Verdict, judge
+from npbert.golden.mistakes import hypotheses, places
 from npbert.golden.mistakes.hypothesis import Hypothesis
-from npbert.golden.models import part_of
 from npbert.golden.replay import Replay, replay
 from npbert.golden.suspects import Evidence, Suspect
+from npbert.golden.ties import what_would_tell
 
 FEW_LAYERS = 4
 """Single layers are only tried where at most this many lie between two tensors of the port. With more there would be too many
 attempts: the port should dump its hidden states."""
 
-TOLERANCES_OF_REPRODUCED = 3.0
-"""A tensor is reproduced when it is off by at most this many tolerances."""
-
 EQUALLY_GOOD = 3.0
 """Two mistakes are equally good when their errors in the first tensor that differs are within this factor."""
 
 
-class Attempt(NamedTuple):
-    """A hypothesis, and the modules in which the mistake is made at once."""
-
-    hypothesis: Hypothesis
-    modules: list[str]
-
-
 class Fit(NamedTuple):
-    """An attempt that reproduces the first tensor that differs."""
+    """An attempt that reproduces the first tensor that differs and that no later one refutes."""
 
     attempt: Attempt
     result: Replay
-    reproduced: int  # tensors from there on
-    reproduced_everywhere: int  # tensors that it reproduces also where nothing counts
+    verdict: Verdict
     error: float  # in the first tensor that differs, or the tolerance there where that is larger
 
 
@@ -47,31 +36,65 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
 
     A mistake is first tried in all modules of a kind at once, as porters make it, then in single layers and modules.
     """
-    candidates = [
-        (hypothesis, _open_modules(divergence, right, hypothesis, part))
+    tried = [
+        (hypothesis, part)
         for part, context in divergence.contexts.items()
         for hypothesis in hypotheses(context.config)
         if is_tried(hypothesis)
     ]
-    together = [Attempt(hypothesis, chosen) for hypothesis, modules in candidates for chosen in _together(hypothesis, modules)]
-    fits = _fits(divergence, right, together)
-    if not fits and len({layer_of(name, -1) for name in right.order} - {-1}) <= FEW_LAYERS:
-        alone = [Attempt(hypothesis, chosen) for hypothesis, modules in candidates for chosen in _alone(hypothesis, modules)]
-        fits = _fits(divergence, right, [attempt for attempt in alone if attempt not in together])
-    order = {id(hypothesis): index for index, (hypothesis, _) in enumerate(candidates)}
+    where = Places(divergence, right.order)
+    search = _Search(divergence, right, where)
+    fits = search.fits([attempt for hypothesis, part in tried for attempt in where.together(hypothesis, part)])
+    if not fits and len(where.layers) <= FEW_LAYERS:
+        fits = search.fits([attempt for hypothesis, part in tried for attempt in where.alone(hypothesis, part)])
+    order = {id(hypothesis): index for index, (hypothesis, _) in enumerate(tried)}
 
     def rank(fit: Fit) -> tuple[float, ...]:
         usual = order[id(fit.attempt.hypothesis)]
-        return (-fit.reproduced, -fit.reproduced_everywhere, fit.error, usual, len(fit.attempt.modules))
+        return (-fit.verdict.reproduced, -fit.verdict.reproduced_everywhere, fit.error, usual, len(fit.attempt.modules))
 
-    return [_suspect(divergence, right, fit) for fit in _best_of_each_mistake(sorted(fits, key=rank))]
+    best = _best_of_each_mistake(sorted(fits, key=rank))
+    tie = what_would_tell(divergence, right, [fit.attempt for fit in best])
+    return [_suspect(divergence, right, fit, tie) for fit in best]
+
+
+class _Search:
+    """Tries attempts, each once. Attempts that are the same up to the first tensor that differs fail there together."""
+
+    def __init__(self, divergence: Divergence, right: Replay, where: Places) -> None:
+        self._divergence, self._right, self._where = divergence, right, where
+        self._tried: set[tuple[int, tuple[str, ...]]] = set()
+        self._failed: set[tuple[int, tuple[str, ...]]] = set()
+
+    def fits(self, attempts: Sequence[Attempt]) -> list[Fit]:
+        """The attempts that reproduce the first tensor that differs and that no later one refutes."""
+        from tqdm import tqdm
+
+        bar = tqdm(attempts, unit=" passes", desc="diagnosis", leave=False, delay=1, disable=None)
+        return [fit for attempt in bar if (fit := self._fit(attempt)) is not None]
+
+    def _fit(self, attempt: Attempt) -> Fit | None:
+        divergence, hypothesis = self._divergence, attempt.hypothesis
+        whole, start = (id(hypothesis), attempt.modules), (id(hypothesis), self._where.reached(attempt))
+        if whole in self._tried or start in self._failed:
+            return None
+        self._tried.add(whole)
+        result = replay(divergence, hypothesis, attempt.modules, self._right)
+        if result is None:
+            self._failed.add(start)
+            return None
+        verdict = judge(divergence, self._right, result)
+        if not verdict.survives and not hypothesis.precision:
+            return None
+        tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
+        return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, tolerance))
 
 
 def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
     """Of the fits, best first: those that are as good as the first one, one for each mistake and each result."""
     best: dict[str, Fit] = {}
     for fit in fits:
-        is_as_good = fit.reproduced == fits[0].reproduced and fit.error <= EQUALLY_GOOD * fits[0].error
+        is_as_good = fit.verdict.reproduced == fits[0].verdict.reproduced and fit.error <= EQUALLY_GOOD * fits[0].error
         if is_as_good and not any(_are_alike(fit.result, other.result) for other in best.values()):
             best.setdefault(fit.attempt.hypothesis.mistake, fit)
     return list(best.values())
@@ -81,87 +104,29 @@ def _are_alike(one: Replay, other: Replay) -> bool:
     return one.where == other.where and one.deviations == other.deviations
 
 
-def _fits(divergence: Divergence, right: Replay, attempts: Sequence[Attempt]) -> list[Fit]:
-    """The attempts that reproduce the first tensor that differs."""
-    from tqdm import tqdm
-
-    fits = []
-    for attempt in tqdm(attempts, unit=" passes", desc="diagnosis", leave=False, delay=1, disable=None):
-        result = replay(divergence, attempt.hypothesis, attempt.modules, right)
-        if result is not None:
-            fits.append(_judged(divergence, right, attempt, result))
-    return fits
-
-
-def _judged(divergence: Divergence, right: Replay, attempt: Attempt, result: Replay) -> Fit:
-    def is_reproduced(name: str, mistake: Deviation, true: Deviation) -> bool:
-        return divergence.is_within(name, mistake, TOLERANCES_OF_REPRODUCED) or mistake.rms * TIMES_CLOSER <= true.rms
-
-    pairs = [(name, x, right.deviations[name]) for name, x in result.deviations.items() if name in right.deviations]
-    reproduced = sum(is_reproduced(*pair) for pair in pairs)
-    everywhere = sum(is_reproduced(name, x.everywhere, true.everywhere) for name, x, true in pairs)
-    tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
-    return Fit(attempt, result, reproduced, everywhere, max(result.deviations[divergence.first].rms, tolerance))
-
-
-def _suspect(divergence: Divergence, right: Replay, fit: Fit) -> Suspect:
+def _suspect(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
     first, hypothesis = divergence.first, fit.attempt.hypothesis
     evidence = Evidence(
         first,
         right.deviations[first].rms,
         fit.result.deviations[first].rms,
         divergence.pack.tolerances[first][divergence.precision].rms,
-        fit.reproduced,
+        fit.verdict.reproduced,
         len(right.deviations),
         hypothesis.precision,
+        tie,
+        fit.verdict.unexplained[0] if fit.verdict.unexplained and not hypothesis.precision else "",
     )
-    return Suspect(hypothesis.mistake, fit.result.where, hypothesis.explanation, evidence)
+    module = _first_module(fit)
+    told = places.named(hypothesis.explanation, module)
+    return Suspect(
+        hypothesis.mistake,
+        fit.result.where,
+        " ".join([told, *(places.named(note, module) for note in fit.result.notes[:1])]),
+        evidence,
+    )
 
 
-# ------------------------------------------------------------------------------------------------- where a mistake can be made
-
-
-def _open_modules(divergence: Divergence, right: Replay, hypothesis: Hypothesis, part: str) -> list[str]:
-    """The modules in which a mistake can have been made: not those where the port has right what it would make wrong."""
-    index = {name: number for number, name in enumerate(right.order)}
-    pattern, last = re.compile(hypothesis.modules), index[divergence.first]
-    modules = []
-    for module in _modules(right.order):
-        names = [module + name for name in hypothesis.wrong_values if module + name in index]
-        if not names or part_of(divergence.contexts, module) != part or not pattern.fullmatch(module):
-            continue
-        is_open = min(names, key=index.__getitem__) not in divergence.right
-        changes = hypothesis.values or (hypothesis.weights and hypothesis.weights(module, divergence.weights))
-        if is_open and changes:
-            modules.append(module)
-    reaches_first = any(index.get(module + name, last + 1) <= last for module in modules for name in hypothesis.wrong_values)
-    return modules if reaches_first else []
-
-
-def _modules(names: Sequence[str]) -> list[str]:
-    """The modules that these values lie in, or are."""
-    both = (module for name in names for module in (name.partition(":")[0], name.rpartition(".")[0]))
-    return list(dict.fromkeys(module for module in both if module))
-
-
-def _together(hypothesis: Hypothesis, modules: list[str]) -> list[list[str]]:
-    """All modules at once, those of each group, and those of each kind, which differ in the number of their layer."""
-    kinds: dict[str, list[str]] = {}
-    for module in modules:
-        kinds.setdefault(re.sub(r"layer\.\d+", "layer", module), []).append(module)
-    groups = [[module for module in modules if re.fullmatch(group, module)] for group in hypothesis.groups]
-    choices: list[list[str]] = []
-    for chosen in (modules, *groups, *([] if hypothesis.only_together else kinds.values())):
-        if chosen and chosen not in choices:
-            choices.append(chosen)
-    return choices
-
-
-def _alone(hypothesis: Hypothesis, modules: list[str]) -> list[list[str]]:
-    """The modules of a single layer at once, then each module by itself."""
-    if hypothesis.only_together:
-        return []
-    layers: dict[int, list[str]] = {}
-    for module in modules:
-        layers.setdefault(layer_of(module, -1), []).append(module)
-    return [chosen for chosen in layers.values() if len(chosen) > 1] + [[module] for module in modules]
+def _first_module(fit: Fit) -> str:
+    """The module of the first value that the mistake makes wrong."""
+    return next((module for module in fit.attempt.modules if fit.result.where.startswith(module)), fit.attempt.modules[0])

@@ -16,9 +16,11 @@ class Evidence(NamedTuple):
     error_of_truth: float  # rms of the port against the right pass, from the port's own values before
     error_of_mistake: float  # rms of the port against the pass that makes the mistake; infinite where no mistake was found
     tolerance: float  # rms that is allowed there
-    reproduced: int = 0  # of the dumped tensors from there to the end of the layer, how many the mistake reproduces
+    reproduced: int = 0  # of the dumped tensors from there to the end, how many the mistake reproduces
     dumped: int = 1  # how many there are
     precision: str | None = None  # for a shorter precision: which
+    tie: str = ""  # where several mistakes fit equally well: what would tell them apart
+    later: str = ""  # the first tensor further on that this mistake does not explain
 
     def __str__(self) -> str:
         if math.isinf(self.error_of_mistake):
@@ -33,6 +35,7 @@ class Evidence(NamedTuple):
         return (
             f"in {self.tensor} the port is off by {self.error_of_truth:.2e} (rms); made on purpose, this mistake comes within "
             f"{self.error_of_mistake:.2e} of it ({closeness}){more}"
+            f"{f'; {self.later} is wrong for another reason' if self.later else ''}{f'. {self.tie}' if self.tie else ''}"
         )
 
 

@@ -13,7 +13,7 @@ from npbert.bert.config import BertConfig
 from npbert.checkpoints import Checkpoint
 from npbert.configuration import Configuration
 from npbert.errors import FileError, InputError, InputTypeError, shown
-from npbert.models import bert, loading
+from npbert.models import bert, heads, loading
 from npbert.models.base import PreTrainedModel
 from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
@@ -23,14 +23,14 @@ MODELS: dict[str, type[PreTrainedModel]] = {
     model.__name__: model
     for model in (
         bert.BertModel,
-        bert.BertLMHeadModel,
-        bert.BertForMaskedLM,
-        bert.BertForPreTraining,
-        bert.BertForNextSentencePrediction,
-        bert.BertForSequenceClassification,
-        bert.BertForMultipleChoice,
-        bert.BertForTokenClassification,
-        bert.BertForQuestionAnswering,
+        heads.BertLMHeadModel,
+        heads.BertForMaskedLM,
+        heads.BertForPreTraining,
+        heads.BertForNextSentencePrediction,
+        heads.BertForSequenceClassification,
+        heads.BertForMultipleChoice,
+        heads.BertForTokenClassification,
+        heads.BertForQuestionAnswering,
         EncoderDecoderModel,
     )
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npbert import checks
+from npbert import checks, tracing
+from npbert.backward import Gradients, Record
 from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
 from npbert.models import fitting, loading, surgery
@@ -42,6 +43,7 @@ class PreTrainedModel:
     base_model_prefix: ClassVar[str] = ""
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
+    frozen: frozenset[str] = frozenset()  # the names of the weights that are not trained
 
     def __init__(self, config: Any, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
         self._begin(config)
@@ -177,6 +179,46 @@ class PreTrainedModel:
         kind = fitting.float_type(dtype)
         return self.with_weights({name: array.astype(kind, copy=False) for name, array in self.named_parameters()})
 
+    # --------------------------------------------------------------------------------------------------------- gradients
+
+    def gradients(self, *arguments: Any, **options: Any) -> tuple[Any, dict[str, Array]]:
+        """What a call returns, and the gradients by the weights. Each class says what it takes."""
+        raise NotImplementedError
+
+    def requires_grad_(self: SomeModel, requires_grad: bool = True, *, only: str | Sequence[str] | None = None) -> SomeModel:
+        """Freeze weights (False), or let them be trained again (True): all, or those whose names match a shell-style pattern
+        or one of several. Frozen weights get no gradient and cost no work."""
+        is_meant = tracing.selection(only)
+        names = {name for name in self.expected_parameters() if is_meant(name)}
+        if not names:
+            raise InputError(f"only: no weight of this model is called {only!r}")
+        checks.flag("requires_grad", requires_grad, True)
+        self.frozen = self.frozen - names if requires_grad else self.frozen | names
+        return self
+
+    def trainable_names(self) -> list[str]:
+        """The names of the weights that are not frozen."""
+        return [name for name in self.expected_parameters() if name not in self.frozen]
+
+    def collect(self, gradients: Gradients, others: Mapping[str, str]) -> dict[str, Array]:
+        """The gradient by every weight that is not frozen, in the model's order: 0 where the loss does not reach. `others` are
+        gradients by something else, `{name in the result: name among the gradients}`."""
+        found = {}
+        for name in self.trainable_names():
+            found[name] = gradients.sums[name] if name in gradients.sums else np.zeros_like(self.weights[name])
+        return found | {ours: gradients.sums[name] for ours, name in others.items() if name in gradients.sums}
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Keep only what lies between the layers, and compute each layer again when its gradients are due.
+
+        It takes much less memory and more time; the gradients are the same.
+        """
+        self.config.gradient_checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what the gradients need, as usual."""
+        self.config.gradient_checkpointing = False
+
     # ------------------------------------------------------------------------------------------------ changing the model
 
     def get_input_embeddings(self) -> Array:
@@ -210,9 +252,12 @@ class PreTrainedModel:
 
     # ----------------------------------------------------------------------------------------------- the tree of modules
 
-    def module(self, rng: Rng = None) -> Module:
-        """The root of the tree of modules; with a generator, dropout happens in whatever it computes."""
-        return Module(self.weights, self.config, self.functions, rng=rng)
+    def module(self, rng: Rng = None, *, record: Record | None = None, gradients: Gradients | None = None) -> Module:
+        """The root of the tree of modules; with a generator, dropout happens in whatever it computes.
+
+        A backward pass needs a record of the forward pass and a place for the gradients.
+        """
+        return Module(self.weights, self.config, self.functions, rng=rng, record=record, gradients=gradients)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Every module that has weights, with its path; the model's own is ""."""

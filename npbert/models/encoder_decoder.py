@@ -10,22 +10,23 @@ intermediates of a call have the same prefixes.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from npbert import checks, ops, tracing
+from npbert import checks, ops
+from npbert.backward import Gradients
 from npbert.bert.parameters import linear_parameters
 from npbert.errors import InputError, InputTypeError, listed
 from npbert.models import fitting
 from npbert.models.base import PreTrainedModel
-from npbert.models.bert import BertLMHeadModel, BertModel
-from npbert.models.encoder_decoder_config import PROJECTION, EncoderDecoderConfig, errors_of_part
+from npbert.models.bert import BertModel
+from npbert.models.encoder_decoder_config import PROJECTION, EncoderDecoderConfig
+from npbert.models.encoder_decoder_pass import OPTIONS, backward_pass, begin_pass, shift_tokens_right
 from npbert.models.generating import generate
-from npbert.models.outputs import ModelOutput, Seq2SeqLMOutput
+from npbert.models.heads import BertLMHeadModel
+from npbert.models.inputs import check_output_gradients
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, Weights, initialize
 
@@ -172,6 +173,11 @@ class EncoderDecoderModel(PreTrainedModel):
         tied = self.tied()
         return {name: parameter for name, parameter in every.items() if name not in tied}
 
+    def trainable_names(self) -> list[str]:
+        """The names of the weights that are not frozen, in the whole or in the part that they belong to."""
+        frozen = {f"{name}.{weight}" for name in PARTS for weight in getattr(self, name).frozen}
+        return [name for name in super().trainable_names() if name not in frozen]
+
     def get_encoder(self) -> BertModel:
         """The part that reads."""
         return self.encoder
@@ -228,69 +234,58 @@ class EncoderDecoderModel(PreTrainedModel):
         what it has written so far: shifted to the right, behind `decoder_start_token_id`. The encoder further takes
         `token_type_ids`, `position_ids` and `head_mask`, the decoder the same with `decoder_` in front.
         """
-        checks.known(type(self).__name__, others, (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE), "rng"))
-        options: dict[str, Any] = {
-            "output_attentions": output_attentions,
-            "output_hidden_states": output_hidden_states,
-            "rng": rng,
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+            "encoder_outputs": encoder_outputs,
+            "past_key_values": past_key_values,
+            "inputs_embeds": inputs_embeds,
+            "decoder_inputs_embeds": decoder_inputs_embeds,
+            "labels": labels,
+            "use_cache": use_cache,
         }
-        m = self.module(rng)
+        options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states, "rng": rng}
+        done = begin_pass(self, given | others, options)
+        return done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple()
 
-        hidden, of_encoder = None, None
-        if encoder_outputs is not None:
-            hidden, of_encoder = _hidden_of(encoder_outputs)
-        elif input_ids is not None or inputs_embeds is not None or past_key_values is None:
-            arguments = {name: value for name, value in others.items() if name in _MORE}
-            with _within("encoder"):
-                of_encoder = self.encoder(
-                    input_ids, attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **arguments, **options
-                )
-            hidden = m.keep("encoder", of_encoder.last_hidden_state)  # [B, E, D of the encoder]
-        if hidden is not None and PROJECTION in m:
-            hidden = m.linear(PROJECTION, checks.numbers("encoder_outputs", hidden, self.decoder.dtype))  # [B, E, D]
+    # --------------------------------------------------------------------------------------------------------- gradients
 
-        wanted = None if labels is None else checks.integers("labels", labels, 2)  # [B, S]
-        if decoder_input_ids is None and decoder_inputs_embeds is None:
-            if wanted is None:
-                raise InputError("decoder_input_ids: the decoder has nothing to begin with, nor labels to learn from")
-            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(wanted)
-            if decoder_attention_mask is None:
-                decoder_attention_mask = decoder_input_ids != self.config.pad_token_id
-        arguments = {name.removeprefix("decoder_"): value for name, value in others.items() if name.startswith("decoder_")}
-        with _within("decoder"):
-            of_decoder = self.decoder(
-                decoder_input_ids,
-                decoder_attention_mask,
-                inputs_embeds=decoder_inputs_embeds,
-                encoder_hidden_states=hidden,
-                encoder_attention_mask=attention_mask,
-                past_key_values=past_key_values,
-                use_cache=use_cache,
-                return_dict=True,
-                **arguments,
-                **options,
-            )
-        of_decoder.logits = m.keep("decoder", of_decoder.logits)  # [B, S, V]
-        loss = None
-        if wanted is not None:
-            wanted = checks.labels("labels", wanted, self.config.decoder.vocab_size, of_decoder.logits.shape[:2])
-            loss = ops.cross_entropy(of_decoder.logits, wanted)
+    def gradients(
+        self,
+        input_ids: Any = None,
+        *,
+        output_gradients: Mapping[str, Any] | None = None,
+        inputs_gradients: bool = False,
+        return_dict: bool | None = None,
+        **arguments: Any,
+    ) -> tuple[Any, dict[str, Array]]:
+        """What a call returns, and the gradient of its loss by every weight that is not frozen, under the weight's name.
 
-        if not checks.flag("return_dict", return_dict, self.config.return_dict):
-            first = () if loss is None else (loss,)
-            last = of_encoder.as_plain_tuple() if isinstance(of_encoder, ModelOutput) else tuple(of_encoder or ())
-            return (*first, *of_decoder.as_plain_tuple(), *last)
-        read = of_encoder if isinstance(of_encoder, ModelOutput) else _named_tuple(of_encoder)
-        return Seq2SeqLMOutput(
-            loss,
-            of_decoder.logits,
-            of_decoder.past_key_values,
-            of_decoder.hidden_states,
-            of_decoder.attentions,
-            of_decoder.cross_attentions,
-            getattr(read, "last_hidden_state", None),
-            getattr(read, "hidden_states", None),
-            getattr(read, "attentions", None),
+        As in the other models; `output_gradients` may give the gradient by `logits`. `inputs_gradients=True` adds those by
+        `inputs_embeds` and `decoder_inputs_embeds`.
+        """
+        gradients = Gradients(self.trainable_names(), self.tied())
+        embeds = {
+            "inputs_embeds": "encoder.embeddings.inputs_embeds",
+            "decoder_inputs_embeds": "decoder.bert.embeddings.inputs_embeds",
+        }
+        if checks.flag("inputs_gradients", inputs_gradients, False):
+            for name in embeds.values():
+                gradients.want(name)
+        options = {name: arguments.pop(name, None) for name in OPTIONS}
+        done = begin_pass(self, {"input_ids": input_ids, **arguments}, options, gradients)
+        if done.labels is not None and output_gradients is None:
+            dlogits = ops.cross_entropy_backward(done.logits, done.labels)
+        elif done.labels is None and output_gradients is not None:
+            dlogits = check_output_gradients(output_gradients, {"logits": done.logits}, ("logits",))["logits"]
+        else:
+            raise InputError(f"gradients: takes labels or output_gradients, got {'both' if output_gradients else 'neither'}")
+        backward_pass(self, done, dlogits)
+        return (
+            done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple(),
+            self.collect(gradients, embeds),
         )
 
     def prepare_decoder_input_ids_from_labels(self, labels: Any) -> Array:
@@ -301,55 +296,5 @@ class EncoderDecoderModel(PreTrainedModel):
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
-        """Write token by token: see `npbert.generation.generate`."""
+        """Write token by token: see `npbert.generate`."""
         return generate(self, input_ids, **options)
-
-
-def shift_tokens_right(labels: Any, pad_token_id: int, decoder_start_token_id: int) -> Array:
-    """Each row one place to the right, behind the start token; the last label goes, and where none counted stands padding."""
-    x = checks.integers("labels", labels, 2)  # [B, S]
-    shifted = np.concatenate([np.full_like(x[:, :1], decoder_start_token_id), x[:, :-1]], axis=1)
-    return np.where(shifted == checks.IGNORED, pad_token_id, shifted)
-
-
-_ARGUMENTS = (
-    "input_ids",
-    "attention_mask",
-    "decoder_input_ids",
-    "decoder_attention_mask",
-    "encoder_outputs",
-    "past_key_values",
-    "inputs_embeds",
-    "decoder_inputs_embeds",
-    "labels",
-    "use_cache",
-    "output_attentions",
-    "output_hidden_states",
-    "return_dict",
-)
-_MORE = ("token_type_ids", "position_ids", "head_mask")
-
-
-def _hidden_of(encoder_outputs: Any) -> tuple[Array, Any]:
-    """The hidden states in what was given for the encoder's result."""
-    if isinstance(encoder_outputs, ModelOutput):
-        return encoder_outputs["last_hidden_state"], encoder_outputs
-    if isinstance(encoder_outputs, tuple | list) and encoder_outputs:
-        return checks.as_array("encoder_outputs[0]", encoder_outputs[0]), tuple(encoder_outputs)
-    raise InputTypeError(
-        f"encoder_outputs: takes a result of the encoder, or a tuple that begins with its hidden states; got "
-        f"{type(encoder_outputs).__name__}"
-    )
-
-
-def _named_tuple(encoder_outputs: tuple[Any, ...] | None) -> Any:
-    """A tuple's members under the names that their places mean."""
-    names = ("last_hidden_state", "hidden_states", "attentions")
-    return SimpleNamespace(**dict(zip(names, encoder_outputs or (), strict=False)))
-
-
-@contextmanager
-def _within(part: str) -> Iterator[None]:
-    """A part's names and errors begin with the part's own name."""
-    with tracing.under(part), errors_of_part(part):
-        yield

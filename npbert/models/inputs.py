@@ -6,14 +6,14 @@ id from the end of a table, stretch a mask that is too short and cut 1.7 down to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import DTypeLike
 
 from npbert import checks
 from npbert.bert.config import BertConfig
-from npbert.errors import InputError, warn
+from npbert.errors import InputError, InputTypeError, shown, warn
 from npbert.types import Array
 
 
@@ -135,3 +135,17 @@ def _warn_of_padding(config: BertConfig, input_ids: Array, attention_mask: objec
 
 def _parts(value: object) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, Sequence) else type(value).__name__
+
+
+def check_output_gradients(given: Any, output: Mapping[str, Any], names: Sequence[str]) -> dict[str, Array]:
+    """Gradients by outputs: for each of some outputs an array of its shape."""
+    if not isinstance(given, Mapping) or not given:
+        raise InputTypeError(f"output_gradients: takes a mapping from names of outputs to arrays, got {shown(given)}")
+    found = {}
+    for name, value in given.items():
+        if name not in names or name not in output:
+            there = [name for name in names if name in output]
+            raise InputError(f"output_gradients: takes gradients by {' or '.join(there)}, got {shown(name)}")
+        x = output[name]
+        found[name] = checks.with_shape(f"output_gradients[{name!r}]", checks.numbers(name, value, x.dtype), x.shape)
+    return found

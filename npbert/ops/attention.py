@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from npbert.ops.linear import embedding
+from npbert.ops.linear import embedding, embedding_backward
 from npbert.types import Array
 
 
@@ -32,16 +32,32 @@ def attention_scores(query: Array, key: Array) -> Array:
     return query @ transposed  # [B, N, S, T]
 
 
-def relative_distances(distance_table: Array, query_length: int, key_length: int) -> Array:
-    """`E[l, r] = distance_table[l - r + M - 1]`: one vector for each distance between a query and a key.
+def attention_scores_backward(dscores: Array, query: Array, key: Array) -> tuple[Array, Array]:
+    """The gradients by the query, `dscores k`, and by the key, `dscores^T q`."""
+    return dscores @ key, np.ascontiguousarray(dscores.swapaxes(2, 3)) @ query  # [B, N, S, H], [B, N, T, H]
+
+
+def distance_ids(num_rows: int, query_length: int, key_length: int) -> Array:
+    """Which row of a distance table each query and key look up, `l - r + M - 1`: `[S, T]`.
 
     The table `[2M - 1, H]` runs from distance -(M-1) to M-1. The queries are the last of the keys: with P = T - S cached
     keys before them they stand at positions P .. T-1.
     """
     queries = np.arange(key_length - query_length, key_length)  # [S]
     keys = np.arange(key_length)  # [T]
-    longest = (len(distance_table) + 1) // 2  # M
-    return embedding(queries[:, None] - keys + longest - 1, distance_table)  # [S, T, H]
+    longest = (num_rows + 1) // 2  # M
+    return queries[:, None] - keys + longest - 1  # [S, T]
+
+
+def relative_distances(distance_table: Array, query_length: int, key_length: int) -> Array:
+    """`E[l, r] = distance_table[l - r + M - 1]`: one vector for each distance between a query and a key."""
+    return embedding(distance_ids(len(distance_table), query_length, key_length), distance_table)  # [S, T, H]
+
+
+def relative_distances_backward(ddistances: Array, num_rows: int) -> Array:
+    """The gradient by the distance table, `[2M - 1, H]`: all pairs at the same distance add up."""
+    query_length, key_length, _ = ddistances.shape
+    return embedding_backward(ddistances, distance_ids(num_rows, query_length, key_length), num_rows)
 
 
 def relative_query_scores(query: Array, distances: Array) -> Array:
@@ -49,9 +65,21 @@ def relative_query_scores(query: Array, distances: Array) -> Array:
     return np.einsum("bhld,lrd->bhlr", query, distances, optimize=True)  # [B, N, S, T]
 
 
+def relative_query_scores_backward(dscores: Array, query: Array, distances: Array) -> tuple[Array, Array]:
+    """The gradients by the query `[B, N, S, H]` and by the distances `[S, T, H]`, which all sequences and heads share."""
+    dquery = np.einsum("bhlr,lrd->bhld", dscores, distances, optimize=True)
+    return dquery, np.einsum("bhlr,bhld->lrd", dscores, query, optimize=True)
+
+
 def relative_key_scores(key: Array, distances: Array) -> Array:
     """What a key says about its distance to each query (Huang et al.)."""
     return np.einsum("bhrd,lrd->bhlr", key, distances, optimize=True)  # [B, N, S, T]
+
+
+def relative_key_scores_backward(dscores: Array, key: Array, distances: Array) -> tuple[Array, Array]:
+    """The gradients by the key `[B, N, T, H]` and by the distances `[S, T, H]`."""
+    dkey = np.einsum("bhlr,lrd->bhrd", dscores, distances, optimize=True)
+    return dkey, np.einsum("bhlr,bhrd->lrd", dscores, key, optimize=True)
 
 
 def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None) -> Array:
@@ -62,12 +90,28 @@ def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None) -> 
     return scores  # [B, N, S, T]
 
 
+def scale_and_mask_backward(dy: Array, head_size: int) -> Array:
+    """The gradient by the scores: `dy / sqrt(H)`. What is added to the scores has no influence on it."""
+    return dy / math.sqrt(head_size)  # [B, N, S, T]
+
+
 def softmax(x: Array) -> Array:
     """`exp(x) / sum(exp(x))` over the last axis. The row's largest value is taken off first, so that exp never overflows."""
     y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]; initial: T may be 0
     np.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)
     return y
+
+
+def softmax_backward(dy: Array, y: Array) -> Array:
+    """The gradient by x, from the result y: `y * (dy - sum(dy * y))` over the last axis.
+
+    y_i = exp(x_i) / sum changes by y_i (1 - y_i) with its own x_i and by -y_i y_j with every other x_j. Multiplied with dy
+    and summed, y_i dy_i stays, less y_i times what all outputs of the row ask for together.
+    """
+    dx = dy * y  # [..., T]
+    dx -= y * dx.sum(axis=-1, keepdims=True)
+    return dx
 
 
 def log_softmax(x: Array) -> Array:
@@ -99,3 +143,31 @@ def scaled_dot_product_attention(
     scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask))
     probs = keep(":probs", change_probs(softmax(scores)))  # [B, N, S, T]
     return probs @ value, probs
+
+
+def scaled_dot_product_attention_backward(
+    dcontext: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    softmaxed: Array,
+    probs: Array,
+    *,
+    change_probs_backward: Callable[[Array], Array] = lambda dprobs: dprobs,
+    relative_scores_backward: Callable[[Array], tuple[Array, Array]] | None = None,
+    keep: Callable[[str, Array], Array] = lambda name, x: x,
+) -> tuple[Array, Array, Array]:
+    """The gradients by query, key and value: the steps of `scaled_dot_product_attention` in reverse.
+
+    `softmaxed` are the probabilities as softmax made them, `probs` those that weighed the values. The two functions are the
+    gradients of their namesakes; `relative_scores_backward` returns what the distances add to the gradients by query and key.
+    """
+    dvalue = np.ascontiguousarray(probs.swapaxes(2, 3)) @ dcontext  # [B, N, T, H]
+    dprobs = keep(":probs", attention_scores(dcontext, value))  # [B, N, S, T]
+    dmasked = keep(":masked_scores", softmax_backward(change_probs_backward(dprobs), softmaxed))
+    dscores = keep(":scores", scale_and_mask_backward(dmasked, query.shape[-1]))
+    dquery, dkey = attention_scores_backward(dscores, query, key)
+    if relative_scores_backward is not None:
+        by_query, by_key = relative_scores_backward(keep(":relative_scores", dscores))
+        dquery, dkey = dquery + by_query, dkey + by_key
+    return dquery, dkey, dvalue

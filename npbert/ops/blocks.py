@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from npbert.types import Array
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -39,27 +40,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process inherits the pool but not its threads
 
 
-def in_blocks(function: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Evaluate an elementwise function block by block: the same numbers, sooner and in less memory."""
+def in_blocks(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Evaluate an elementwise function of arrays of one shape block by block: the same numbers, sooner and in less memory."""
 
     @functools.wraps(function)
-    def evaluate(x: NDArray[Any]) -> NDArray[Any]:
-        if x.size <= BLOCK:
-            return function(x)
-        flat = x.reshape(-1)
-        first = function(flat[:BLOCK])
-        result = np.empty(flat.shape, first.dtype)
+    def evaluate(*arrays: Array) -> Array:
+        if arrays[0].size <= BLOCK:
+            return function(*arrays)
+        flat = [x.reshape(-1) for x in arrays]
+        first = function(*(x[:BLOCK] for x in flat))
+        result = np.empty(flat[0].shape, first.dtype)
         result[:BLOCK] = first
 
         def run(start: int) -> None:
-            result[start : start + BLOCK] = function(flat[start : start + BLOCK])
+            result[start : start + BLOCK] = function(*(x[start : start + BLOCK] for x in flat))
 
-        starts = range(BLOCK, flat.size, BLOCK)
+        starts = range(BLOCK, flat[0].size, BLOCK)
         if _cores() == 1:
             for start in starts:
                 run(start)
         else:
             list(_threads().map(run, starts))  # list: an error in a block is raised here
-        return result.reshape(x.shape)
+        return result.reshape(arrays[0].shape)
 
     return evaluate

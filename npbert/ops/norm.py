@@ -1,4 +1,4 @@
-"""Normalization."""
+"""Layer normalization (Ba et al. 2016), and its gradient."""
 
 from __future__ import annotations
 
@@ -19,3 +19,28 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-12) -> A
     y *= weight
     y += bias
     return y
+
+
+def layer_norm_backward(dy: Array, x: Array, weight: Array, *, eps: float = 1e-12) -> tuple[Array, Array, Array]:
+    """The gradients by x, by the weight and by the bias.
+
+    With n = (x - mean) / s, s = sqrt(variance + eps) and g = dy * weight, the gradient by n,
+
+        dx = (g - mean(g) - n * mean(g * n)) / s
+
+    x acts on n in three ways: directly; through the mean, which every element shares (second term); and through s, since the
+    derivative of s by x_j is n_j / D, so that all n change in proportion to themselves (third term). The gradient by the
+    weight is the sum of dy * n over all positions, the one by the bias the sum of dy.
+    """
+    n = x - x.mean(axis=-1, keepdims=True)  # [..., D]
+    s = np.sqrt(np.square(n).mean(axis=-1, keepdims=True) + eps)  # [..., 1]
+    n /= s
+    dx = dy * weight  # [..., D], g
+    mean_g = dx.mean(axis=-1, keepdims=True)  # [..., 1]
+    mean_gn = np.einsum("...d,...d->...", dx, n)[..., None] / n.dtype.type(n.shape[-1])  # [..., 1]
+    dx -= mean_g
+    dx -= n * mean_gn
+    dx /= s
+    n *= dy
+    size = x.shape[-1]
+    return dx, n.reshape(-1, size).sum(axis=0), dy.reshape(-1, size).sum(axis=0)

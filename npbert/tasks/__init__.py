@@ -4,18 +4,19 @@
     fill_mask(model, tokenizer, "Paris is the [MASK] of France.")        # [{"score", "token", "token_str", "sequence"}, ...]
     pipeline("fill-mask", model="bert-base-uncased")("Paris is the [MASK] of France.")
 
-Arguments and answers are those of the reference's pipelines. Every function takes one text, a list (the answer is a list) or an
-iterator (so is the answer: it reads, computes and yields in windows, and a million texts run in constant memory). An error
-names the text it is about: "inputs[17]: ...".
+Arguments and answers are those of the reference's pipelines. Every function takes one text, a list of texts (the answer is a
+list) or an iterator of texts (the answer is an iterator, and a million texts run in constant memory). An error names its text:
+"inputs[17]: ...".
 """
 
 from npbert.tasks.answering import question_answering
 from npbert.tasks.classification import next_sentence, text_classification
-from npbert.tasks.embedding import Pooling, embed, feature_extraction, pool, pooling_of, read_pooling, similarity
+from npbert.tasks.embedding import embed, feature_extraction, similarity
 from npbert.tasks.entities import token_classification
 from npbert.tasks.generating import text_generation
 from npbert.tasks.masking import fill_mask, mask_tokens
 from npbert.tasks.pipelines import TASKS, Pipeline, pipeline, sentence_similarity
+from npbert.tasks.pooling import Pooling, pool, pooling_of, read_pooling
 
 __all__ = [
     "TASKS",

@@ -2,54 +2,34 @@
 
 Every task is three functions around the model: `encode` makes rows of token ids from an item, one or, for a long text, several;
 `read` takes from the model's output what the task needs of each row; `finish` makes the answer to an item from what was read.
-What lies between them is here.
+`answer_all` does what lies between them.
 
 A window holds a few hundred items at most, so a stream of a million texts runs in constant memory.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from npbert.errors import InputError, InputTypeError, NpbertError
+from npbert.checks import whole_number
+from npbert.errors import InputError, NpbertError
+from npbert.tasks.inputs import Answer, Item, answer_in_kind
+from npbert.tasks.progress import progress_bar
+from npbert.tasks.rows import Encode, TokenRow
+from npbert.types import Array
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
-
     from npbert.models.base import PreTrainedModel
-    from npbert.text.tokenizer import BatchEncoding, BertTokenizer
+    from npbert.text.tokenizer import BertTokenizer
 
 WINDOW_ITEMS = 512
 WINDOW_CHARACTERS = 2**20
 TOKENS_PER_BATCH = 2048  # enough that the products are large; the attention of 4 rows of 512 tokens stays near 50 MB
-BAR_AFTER_SECONDS = 2.0
 
 Read = TypeVar("Read")
-Answer = TypeVar("Answer")
-
-
-class Item(NamedTuple):
-    """Something to answer, and what error messages call it."""
-
-    name: str
-    value: Any
-
-
-@dataclasses.dataclass
-class Row:
-    """What the model is called with for one text, or for one piece of a long one."""
-
-    inputs: dict[str, list[int]]
-    encoding: Encoding  # which characters each token came from
-
-    def __len__(self) -> int:
-        return len(self.inputs["input_ids"])
 
 
 class Batch(NamedTuple):
@@ -58,102 +38,9 @@ class Batch(NamedTuple):
     arguments: dict[str, Any]  # input_ids, attention_mask and, where the tokenizer has them, token_type_ids
     lengths: list[int]
 
-
-Encode: TypeAlias = Callable[[Sequence[Item]], "list[list[Row]]"]
-
-
-# ------------------------------------------------------------------------------------------------------------ checking
-
-
-def check_text(name: str, value: object) -> str:
-    """The value, if it is text that can be encoded."""
-    if not isinstance(value, str):
-        raise InputTypeError(f"{name}: takes a string, got {type(value).__name__} {_short(value)}")
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{name}: holds a lone surrogate, {value[error.start]!r} at index {error.start}, which is no character"
-            ) from None
-    return value
-
-
-def check_count(name: str, value: object, least: int = 1) -> int:
-    """The value, if it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputTypeError(f"{name}: takes a whole number, got {_short(value)}")
-    if value < least:
-        raise InputError(f"{name}: takes {least} or more, got {value}")
-    return int(value)
-
-
-def check_model(task: str, model: object, *names: str) -> None:
-    """Refuse a model without the head that the task reads. By name, so that subclasses pass."""
-    if not any(kind.__name__ in names for kind in type(model).__mro__):
-        raise InputTypeError(f"model: {task} takes a {' or '.join(names)}, got {type(model).__name__}")
-
-
-def text_or_pair(name: str, value: object) -> str | tuple[str, str]:
-    """A text, or two: `{"text": ..., "text_pair": ...}` or `(text, text_pair)`. An empty second text counts as none."""
-    if isinstance(value, Mapping):
-        if "text" not in value or not value.keys() <= {"text", "text_pair"}:
-            raise InputError(f'{name}: a pair is {{"text": ..., "text_pair": ...}}, got the keys {sorted(map(str, value))}')
-        value = (value["text"], value["text_pair"]) if value.get("text_pair") is not None else value["text"]
-    if isinstance(value, tuple):
-        if len(value) != 2:
-            raise InputError(f"{name}: a pair has two texts, got {len(value)}")
-        first, second = (check_text(f"{name}[{place}]", text) for place, text in enumerate(value))
-        return (first, second) if second else first
-    return check_text(name, value)
-
-
-def longest_row(model: PreTrainedModel, tokenizer: BertTokenizer) -> int:
-    """How many tokens the model takes, by its positions and by what its tokenizer says."""
-    return min(model.config.max_position_embeddings, tokenizer.model_max_length)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-# ------------------------------------------------------------------------------------------------------------ encoding
-
-
-def rows_of(tokenizer: BertTokenizer, encoding: BatchEncoding) -> list[Row]:
-    """The rows of what the tokenizer answered, with the inputs that the tokenizer says the model takes."""
-    names = [name for name in tokenizer.model_input_names if name in encoding]
-    encodings = encoding.encodings or []
-    return [Row({name: encoding[name][number] for name in names}, encodings[number]) for number in range(len(encodings))]
-
-
-TOKENIZER_OPTIONS = ("truncation", "max_length", "padding", "add_special_tokens")
-
-
-def encode_texts(model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any] | None = None) -> Encode:
-    """An `encode` that makes one row of each text or pair, with some of the tokenizer's options.
-
-    None is an option's default. `truncation` cuts to what the model takes where `max_length` does not say. `padding=True`
-    pads a text to its own length: it is taken, since the reference takes it, and there is nothing to do.
-    """
-    given = {name: value for name, value in (options or {}).items() if value is not None}
-    for name in given:
-        if name not in TOKENIZER_OPTIONS:
-            raise InputTypeError(f"unknown argument {name!r}; of the tokenizer's are taken {', '.join(TOKENIZER_OPTIONS)}")
-    if given.get("padding") in (True, "longest", "do_not_pad"):
-        del given["padding"]
-    if given.get("truncation", False) not in (False, "do_not_truncate") or given.get("padding") == "max_length":
-        given.setdefault("max_length", longest_row(model, tokenizer))
-
-    def encode(items: Sequence[Item]) -> list[list[Row]]:
-        texts = [text_or_pair(*item) for item in items]
-        return [[row] for row in rows_of(tokenizer, tokenizer(texts, verbose=False, **given))]
-
-    return encode
-
-
-# ------------------------------------------------------------------------------------------------------------- running
+    def without_padding(self, output: Array) -> list[Array]:
+        """The rows of an output `[B, S, ...]`, each cut to its own length."""
+        return [row[:length] for row, length in zip(output, self.lengths, strict=True)]
 
 
 def answer_all(
@@ -164,56 +51,48 @@ def answer_all(
     is_one: bool,
     encode: Encode,
     read: Callable[[Any, Batch], Sequence[Read]],
-    finish: Callable[[Item, list[Row], list[Read]], Answer],
+    finish: Callable[[Item, list[TokenRow], list[Read]], Answer],
     batch_size: int | None = None,
     tokens_per_batch: int = TOKENS_PER_BATCH,
-    name: str = "inputs",
     hint: str = "truncation=True reads the beginning",
 ) -> Any:
-    """Answer one input with its answer, a collection with a list of answers, an iterator (a generator, a file) with another.
+    """The answer to one input, the list of answers to a collection, or an iterator of answers to an iterator.
 
-    `batch_size` is the most rows in one call of the model; None lets their length decide.
+    `batch_size` is the most rows in one call of the model; None lets their length decide. `hint` says in an error how to
+    have a text read that is too long.
     """
     if batch_size is not None:
-        check_count("batch_size", batch_size)
+        whole_number("batch_size", batch_size, least=1)
 
-    def rows_for(items: Sequence[Item]) -> list[list[Row]]:
+    def encode_checked(items: Sequence[Item]) -> list[list[TokenRow]]:
         rows = encode(items)
         _check_lengths(model, items, rows, hint)
         return rows
 
-    def answer(items: Sequence[Item], rows: list[list[Row]], bar: Bar) -> Iterator[Answer]:
-        flat = [row for of_item in rows for row in of_item]
-        bar.expect(len(items), len(flat))
-        results = iter(_run(model, tokenizer, flat, read, batch_size, tokens_per_batch, bar))
+    def answer_window(items: Sequence[Item], rows: list[list[TokenRow]], bar: Any) -> Iterator[Answer]:
+        all_rows = [row for of_item in rows for row in of_item]
+        results = iter(_run(model, tokenizer, all_rows, read, batch_size, tokens_per_batch, bar))
         for item, of_item in zip(items, rows, strict=True):
             yield finish(item, of_item, [next(results) for _ in of_item])
 
-    def stream(items: Iterable[Item], total: int | None) -> Iterator[Answer]:
-        with Bar(total) as bar:
+    def answer(items: Iterable[Item], total: int | None) -> Iterator[Answer]:
+        items_read = rows_read = 0
+        with progress_bar(total) as bar:
             for window in _windows(items, batch_size):
                 try:
-                    rows = rows_for(window)
+                    rows = encode_checked(window)
                 except NpbertError:
-                    if total is None:  # a stream hands out what it has up to the item that cannot be answered
+                    if total is None:  # a stream yields its answers up to the item that is wrong
                         for item in window:
-                            yield from answer([item], rows_for([item]), bar)
+                            yield from answer_window([item], encode_checked([item]), bar)
                     raise
-                yield from answer(window, rows, bar)
+                items_read += len(window)
+                rows_read += sum(map(len, rows))
+                if total is not None:
+                    bar.total = round(rows_read / items_read * total)  # exact when all are read, before that an estimate
+                yield from answer_window(window, rows, bar)
 
-    return deliver(stream, inputs, is_one=is_one, name=name)
-
-
-def deliver(
-    stream: Callable[[Iterable[Item], int | None], Iterator[Answer]], inputs: Any, *, is_one: bool, name: str = "inputs"
-) -> Any:
-    """Call `stream(items, how many)` and hand its answers on as the inputs came: one, a list, or an iterator."""
-    if is_one:
-        return next(stream([Item(name, inputs)], 1))
-    if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping):
-        raise InputTypeError(f"{name}: takes one item, a list or an iterator, got {type(inputs).__name__} {_short(inputs)}")
-    items = (Item(f"{name}[{number}]", value) for number, value in enumerate(inputs))
-    return list(stream(items, len(inputs))) if isinstance(inputs, Sized) else stream(items, None)
+    return answer_in_kind(answer, inputs, is_one=is_one)
 
 
 def _windows(items: Iterable[Item], batch_size: int | None) -> Iterator[list[Item]]:
@@ -239,7 +118,7 @@ def _characters(value: object) -> int:
     return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
-def _check_lengths(model: PreTrainedModel, items: Sequence[Item], rows: Sequence[Sequence[Row]], hint: str) -> None:
+def _check_lengths(model: PreTrainedModel, items: Sequence[Item], rows: Sequence[Sequence[TokenRow]], hint: str) -> None:
     longest = model.config.max_position_embeddings
     for item, of_item in zip(items, rows, strict=True):
         length = max(map(len, of_item), default=0)
@@ -250,17 +129,18 @@ def _check_lengths(model: PreTrainedModel, items: Sequence[Item], rows: Sequence
 def _run(
     model: PreTrainedModel,
     tokenizer: BertTokenizer,
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     read: Callable[[Any, Batch], Sequence[Read]],
     batch_size: int | None,
     tokens_per_batch: int,
-    bar: Bar,
+    bar: Any,
 ) -> list[Read]:
+    """What `read` takes from the model's output for each row."""
     results: dict[int, Read] = {}
     for numbers in _batches([len(row) for row in rows], batch_size, tokens_per_batch):
         batch = _pad([rows[number] for number in numbers], tokenizer.pad_token_id or 0)
         results.update(zip(numbers, read(model(**batch.arguments), batch), strict=True))
-        bar.advance(len(numbers))
+        bar.update(len(numbers))
     return [results[number] for number in range(len(rows))]
 
 
@@ -283,7 +163,7 @@ def _batches(lengths: Sequence[int], batch_size: int | None, tokens: int) -> Ite
         yield batch
 
 
-def _pad(rows: Sequence[Row], pad_id: int) -> Batch:
+def _pad(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     """Rows as arrays, padded at the end whatever the tokenizer's side: there it moves no token to another position."""
     lengths = [len(row) for row in rows]
     fills = {name: pad_id if name == "input_ids" else 0 for name in rows[0].inputs}
@@ -294,51 +174,3 @@ def _pad(rows: Sequence[Row], pad_id: int) -> Batch:
         for name, values in row.inputs.items():
             arrays[name][number, : len(row)] = values
     return Batch(arrays, lengths)
-
-
-# ------------------------------------------------------------------------------------------------------------ progress
-
-
-class Bar:
-    """A progress bar on standard error, once work has taken a while, where somebody is there to see it.
-
-    It counts rows, because one long text can be thousands of them. How many there will be is known exactly when all texts
-    are encoded and estimated from the texts so far before that. A stream has no end to count towards, and what it yields may
-    go to the same screen: there the bar shows only if standard output goes elsewhere.
-    """
-
-    def __init__(self, total: int | None) -> None:
-        self._total_items = total
-        self._items = self._rows = self._done = 0
-        self._start = time.monotonic()
-        self._bar: Any = None
-        self._visible = sys.stderr is not None and sys.stderr.isatty()
-        if total is None and sys.stdout is not None and sys.stdout.isatty():
-            self._visible = False
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def expect(self, items: int, rows: int) -> None:
-        """So many more items were encoded to so many rows."""
-        self._items += items
-        self._rows += rows
-        if self._bar is not None:
-            self._bar.total = self._expected()
-
-    def _expected(self) -> int | None:
-        return None if self._total_items is None else round(self._rows / self._items * self._total_items)
-
-    def advance(self, rows: int) -> None:
-        """The model has seen so many more rows."""
-        self._done += rows
-        if self._bar is not None:
-            self._bar.update(rows)
-        elif self._visible and time.monotonic() - self._start > BAR_AFTER_SECONDS:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self._expected(), initial=self._done, unit="row", leave=False, file=sys.stderr)

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from npbert import ops
-from npbert.errors import InputError, InputTypeError
-from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, encode_texts, text_or_pair
+from npbert.checks import choice, whole_number
+from npbert.errors import InputTypeError
+from npbert.tasks.batches import Batch, answer_all
+from npbert.tasks.inputs import Item, check_model, text_or_pair
+from npbert.tasks.rows import TokenRow, encode_texts
 from npbert.types import Array
 
 if TYPE_CHECKING:
@@ -35,16 +38,17 @@ def text_classification(
 ) -> Any:
     """The label of a text, or of a pair `{"text": ..., "text_pair": ...}`: `{"label", "score"}`.
 
-    With `top_k` the answer is a list of the `top_k` best labels, best first, or of all labels where it is None.
-    `function_to_apply` makes scores of the logits: "softmax" (one label holds), "sigmoid" (each may hold) or "none" (they are
-    numbers to report). None asks the configuration: none for regression, sigmoid for several labels or a single one, else
-    softmax. `truncation`, `max_length`, `padding` and `add_special_tokens` go to the tokenizer.
+    With `top_k` the answer is a list of the `top_k` best labels, best first; with `top_k=None`, of all labels.
+    `function_to_apply` turns logits into scores: "softmax" (exactly one label is right), "sigmoid" (each label may be right) or
+    "none" (the logits are the scores). None asks the configuration: "none" for regression, "sigmoid" for a model with one label
+    or where several labels may be right, else "softmax". `truncation`, `max_length`, `padding` and `add_special_tokens` go to
+    the tokenizer.
 
     As in the reference, without `top_k` a text alone (no pair) has its answer in a list.
     """
     check_model("text-classification", model, "BertForSequenceClassification")
     if top_k != "best" and top_k is not None:
-        check_count("top_k", top_k)
+        whole_number("top_k", top_k, least=1)
     function = FUNCTIONS[_function_name(model.config, function_to_apply)]
     options = {
         "truncation": truncation,
@@ -53,13 +57,13 @@ def text_classification(
         "add_special_tokens": add_special_tokens,
     }
 
-    def finish(item: Item, rows: list[Row], logits: list[Array]) -> Any:
+    def finish(item: Item, rows: list[TokenRow], logits: list[Array]) -> Any:
         scores = function(logits[0])  # [num_labels]
         if top_k == "best":
             best = int(scores.argmax())
             return {"label": model.config.id2label[best], "score": float(scores[best])}
-        order = sorted(range(len(scores)), key=lambda label: scores[label], reverse=True)
-        return [{"label": model.config.id2label[label], "score": float(scores[label])} for label in order[:top_k]]
+        order = ops.top_k(scores, len(scores))[:top_k].tolist()  # all are ranked, so of equal ones the first comes first
+        return [{"label": model.config.id2label[label], "score": float(scores[label])} for label in order]
 
     answer = answer_all(
         model,
@@ -76,9 +80,7 @@ def text_classification(
 
 def _function_name(config: BertConfig, given: str | None) -> str:
     if given is not None:
-        if not isinstance(given, str) or given.lower() not in FUNCTIONS:
-            raise InputError(f"function_to_apply: takes {', '.join(FUNCTIONS)} or None, got {given!r}")
-        return given.lower()
+        return choice("function_to_apply", given.lower() if isinstance(given, str) else given, tuple(FUNCTIONS))
     if config.problem_type == "regression":
         return "none"
     if config.problem_type == "multi_label_classification" or config.num_labels == 1:
@@ -102,10 +104,10 @@ def next_sentence(
     check_model("next-sentence", model, "BertForNextSentencePrediction", "BertForPreTraining")
     encode_any = encode_texts(model, tokenizer, {"truncation": truncation, "max_length": max_length})
 
-    def encode(items: Sequence[Item]) -> list[list[Row]]:
+    def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
         for item in items:
             if not isinstance(text_or_pair(*item), tuple):
-                raise InputTypeError(f"{item.name}: takes two texts, got one; an empty text is none")
+                raise InputTypeError(f"{item.name}: takes two texts, got one; an empty text does not count")
         return encode_any(items)
 
     def read(out: Any, batch: Batch) -> list[Array]:

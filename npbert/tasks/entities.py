@@ -1,7 +1,7 @@
 """A label for every token, and how tokens become words and words become entities.
 
-Labels follow the inside-outside-beginning scheme of Ramshaw & Marcus 1995: "B-PER" begins a person, "I-PER" goes on with one,
-"O" is nothing of interest. A label without such a prefix counts as "I-".
+Labels follow the inside-outside-beginning scheme of Ramshaw & Marcus 1995: "B-PER" begins a person, "I-PER" continues one, and
+"O" is outside of every entity. A label without such a prefix counts as "I-".
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from npbert import ops
-from npbert.errors import InputError, InputTypeError, warn
-from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, longest_row, rows_of
+from npbert.checks import choice, text_list, unicode_text, whole_number
+from npbert.errors import InputError, InputTypeError, shown, warn
+from npbert.tasks.batches import Batch, answer_all
+from npbert.tasks.inputs import Item, check_model
+from npbert.tasks.rows import TokenRow, longest_row, token_rows
 from npbert.types import Array
 
 if TYPE_CHECKING:
@@ -24,14 +27,14 @@ STRATEGIES = ("none", "simple", "first", "average", "max")
 
 
 class Piece(NamedTuple):
-    """A token of a text, special ones apart."""
+    """A token of a text that is not a special one."""
 
     word: str
     scores: Array  # [num_labels]
     place: int  # in the row
     start: int
     end: int
-    continues: bool  # the word that the token before began
+    continues_word: bool  # the token before is part of the same word
 
 
 class Labelled(NamedTuple):
@@ -61,30 +64,30 @@ def token_classification(
     `aggregation_strategy`:
 
     - "none": tokens, `{"entity", "score", "index", "word", "start", "end"}`
-    - "simple": neighbours with the same label, `{"entity_group", "score", "word", "start", "end"}`; a "B-" begins a new one
+    - "simple": neighbours with the same label, `{"entity_group", "score", "word", "start", "end"}`; a "B-" begins a new entity
     - "first", "average", "max": the same over whole words. A word has the label of its first piece, of its pieces' mean
-      scores, or of its surest piece
+      scores, or of its piece with the best score
 
-    Labels in `ignore_labels` are left out. A text that the model cannot read at once is cut, with a warning; with `stride` it
-    is read in pieces that overlap by so many tokens, and of entities that overlap the longest stays, of equally long ones the
-    surest. With `is_split_into_words` a text is a list of words, and characters count in those words joined by `delimiter`.
+    Labels in `ignore_labels` are left out. A text too long for the model is cut, with a warning; with `stride` it is read in
+    pieces that overlap by `stride` tokens. Of entities that overlap the longest stays, and of equally long ones the one with
+    the best score. With `is_split_into_words` a text is a list of words, and characters are counted in these words joined by
+    `delimiter`.
     """
     check_model("token-classification", model, "BertForTokenClassification")
     strategy = aggregation_strategy.lower() if isinstance(aggregation_strategy, str) else aggregation_strategy
-    if strategy not in STRATEGIES:
-        raise InputError(f"aggregation_strategy: takes {', '.join(STRATEGIES)}, got {aggregation_strategy!r}")
+    strategy = choice("aggregation_strategy", strategy, STRATEGIES)
     if isinstance(ignore_labels, str) or not isinstance(ignore_labels, Sequence):
-        raise InputTypeError(f"ignore_labels: takes a list of labels, got {ignore_labels!r}")
+        raise InputTypeError(f"ignore_labels: takes a list of labels, got {shown(ignore_labels)}")
     longest = longest_row(model, tokenizer)
     room = longest - tokenizer.num_special_tokens_to_add()
     if stride is not None:
-        if check_count("stride", stride, 0) >= room:
+        if whole_number("stride", stride) >= room:
             raise InputError(f"stride: takes 0 to {room - 1}, less than the {room} tokens that the model reads at once")
         if strategy == "none":
             raise InputError('stride: pieces of a text are joined by their entities, so aggregation_strategy cannot be "none"')
 
-    def encode(items: Sequence[Item]) -> list[list[Row]]:
-        texts = [_check_words(*item) if is_split_into_words else check_text(*item) for item in items]
+    def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
+        texts = [_words(*item) if is_split_into_words else unicode_text(*item) for item in items]
         encoding = tokenizer(
             texts,
             is_split_into_words=is_split_into_words,
@@ -93,44 +96,40 @@ def token_classification(
             stride=stride or 0,
             return_overflowing_tokens=True,
         )
-        rows: list[list[Row]] = [[] for _ in items]
-        for number, row in zip(encoding["overflow_to_sample_mapping"], rows_of(tokenizer, encoding), strict=True):
+        rows: list[list[TokenRow]] = [[] for _ in items]
+        for number, row in zip(encoding["overflow_to_sample_mapping"], token_rows(tokenizer, encoding), strict=True):
             rows[number].append(row)
         if stride is None:
             for item, pieces in zip(items, rows, strict=True):
                 if len(pieces) > 1:
-                    cut = f"{item.name}: only its first {longest} tokens are read; stride= reads all of it, in pieces"
-                    warn(cut)
+                    warn(f"{item.name}: only its first {longest} tokens are read; stride= reads all of it, in pieces")
             rows = [pieces[:1] for pieces in rows]
         return rows
 
     def read(out: Any, batch: Batch) -> list[Array]:
-        return [ops.softmax(logits[:length]) for logits, length in zip(out.logits, batch.lengths, strict=True)]
+        return [ops.softmax(logits) for logits in batch.without_padding(out.logits)]  # each [S, num_labels]
 
-    def finish(item: Item, rows: list[Row], scores: list[Array]) -> list[dict[str, Any]]:
+    def finish(item: Item, rows: list[TokenRow], scores: list[Array]) -> list[dict[str, Any]]:
         text, shifts = _join(item.value, delimiter) if is_split_into_words else (item.value, None)
         found: list[dict[str, Any]] = []
-        for row, of_row in zip(rows, scores, strict=True):
-            pieces = _pieces(tokenizer, row, of_row, text, shifts)
+        for row, row_scores in zip(rows, scores, strict=True):
+            pieces = _pieces(tokenizer, row, row_scores, text, shifts)
             labels = model.config.id2label
             found += _tokens(pieces, labels) if strategy == "none" else _entities(tokenizer, pieces, labels, strategy)
         found = [one for one in found if one.get("entity", one.get("entity_group")) not in ignore_labels]
         return _without_overlaps(found) if len(rows) > 1 else found
 
-    one = list if is_split_into_words and not _is_batch_of_words(inputs) else str
-    return answer_all(
-        model, tokenizer, inputs, is_one=isinstance(inputs, one), encode=encode, read=read, finish=finish, batch_size=batch_size
-    )
+    type_of_one = list if is_split_into_words and not _is_batch_of_words(inputs) else str
+    is_one = isinstance(inputs, type_of_one)
+    return answer_all(model, tokenizer, inputs, is_one=is_one, encode=encode, read=read, finish=finish, batch_size=batch_size)
 
 
 def _is_batch_of_words(inputs: object) -> bool:
     return isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], list | tuple)
 
 
-def _check_words(name: str, words: object) -> list[str]:
-    if not isinstance(words, list | tuple):
-        raise InputTypeError(f"{name}: takes a list of words with is_split_into_words, got {type(words).__name__}")
-    return [check_text(f"{name}[{number}]", word) for number, word in enumerate(words)]
+def _words(name: str, value: object) -> list[str]:
+    return text_list(name, value, "a list of words, because is_split_into_words=True")
 
 
 def _join(words: Sequence[str], delimiter: str) -> tuple[str, list[int]]:
@@ -141,7 +140,7 @@ def _join(words: Sequence[str], delimiter: str) -> tuple[str, list[int]]:
     return delimiter.join(words), starts[:-1]
 
 
-def _pieces(tokenizer: BertTokenizer, row: Row, scores: Array, text: str, shifts: list[int] | None) -> list[Piece]:
+def _pieces(tokenizer: BertTokenizer, row: TokenRow, scores: Array, text: str, shifts: list[int] | None) -> list[Piece]:
     encoding = row.encoding
     pieces = []
     for index, (token, (start, end)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
@@ -150,10 +149,10 @@ def _pieces(tokenizer: BertTokenizer, row: Row, scores: Array, text: str, shifts
         word_number = encoding.word_ids[index]
         if shifts is not None and word_number is not None:
             start, end = start + shifts[word_number], end + shifts[word_number]
-        # A piece that goes on with a word carries "##", so it is longer than what it stands for. Unknown words are whole.
+        # A piece inside a word carries "##", so it is longer than the characters that it stands for. Unknown words are whole.
         is_unknown = encoding.ids[index] == tokenizer.unk_token_id
-        continues = not is_unknown and len(token) != end - start
-        pieces.append(Piece(text[start:end] if is_unknown else token, scores[index], index, start, end, continues))
+        continues_word = not is_unknown and len(token) != end - start
+        pieces.append(Piece(text[start:end] if is_unknown else token, scores[index], index, start, end, continues_word))
     return pieces
 
 
@@ -178,7 +177,7 @@ def _entities(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: dict[in
     """Runs of neighbours with the same label."""
     words: list[list[Piece]] = []
     for piece in pieces:
-        if words and piece.continues and strategy != "simple":
+        if words and piece.continues_word and strategy != "simple":
             words[-1].append(piece)
         else:
             words.append([piece])
@@ -221,7 +220,7 @@ def _split_label(label: str) -> tuple[bool, str]:
 
 
 def _without_overlaps(entities: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of entities that begin inside one before them, which two pieces of a text may see differently, the better one."""
+    """The better one of two entities where one begins inside the other: two pieces of a text may see different entities."""
     kept: list[dict[str, Any]] = []
     for entity in sorted(entities, key=lambda entity: entity["start"]):
         if kept and kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:

@@ -1,4 +1,4 @@
-"""Text that goes on from a prompt: a thin layer of words around `npbert.generation`."""
+"""Continuing a text: `npbert.generation` with text in and out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npbert.checks import unicode_text
 from npbert.errors import InputError
-from npbert.tasks.batches import Bar, Item, check_model, check_text, deliver
+from npbert.tasks.inputs import Item, answer_in_kind, check_model
+from npbert.tasks.progress import progress_bar
 
 if TYPE_CHECKING:
-    from npbert.models.bert import BertLMHeadModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.heads import BertLMHeadModel
     from npbert.text.tokenizer import BertTokenizer
 
 NEW_TOKENS = 256
@@ -35,13 +37,13 @@ def text_generation(
 ) -> Any:
     """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
 
-    A `BertLMHeadModel` goes on from the prompt, which stands before the new text unless `return_full_text` is False; an
+    A `BertLMHeadModel` continues the prompt, and the prompt is part of the answer unless `return_full_text` is False; an
     `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
     `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
 
-    Everything else is for `npbert.generation.generate`. Where neither a call nor the checkpoint says how, up to 256 tokens, as
-    many as the model has positions for, are drawn from `rng` at temperature 0.7 (`do_sample=False` draws nothing), or by an
-    `EncoderDecoderModel` found with 4 beams.
+    `generate_kwargs` are the arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to 256
+    tokens are written, or as many as the model has positions for: drawn from `rng` at temperature 0.7 (`do_sample=False` takes
+    the likeliest), or by an `EncoderDecoderModel` found with 4 beams.
     """
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.generating import generate
@@ -56,13 +58,13 @@ def text_generation(
     def decode(tokens: Any) -> str:
         return tokenizer.decode(tokens, skip_special_tokens, clean_up_tokenization_spaces)
 
-    def one(item: Item) -> list[dict[str, Any]]:
-        prompt = check_text(*item)
+    def continue_prompt(item: Item) -> list[dict[str, Any]]:
+        prompt = unicode_text(*item)
         ids = tokenizer([prompt], add_special_tokens=add_special_tokens, return_tensors="np", verbose=False)["input_ids"]
         if not ids.size:
-            raise InputError(f"{item.name}: holds no token to go on from")
+            raise InputError(f"{item.name}: has no token to continue from")
         if ids.shape[1] + (not reads_first) > longest:
-            raise InputError(f"{item.name}: {ids.shape[1]} tokens leave nothing of the {longest} that the model takes")
+            raise InputError(f"{item.name}: {ids.shape[1]} tokens leave no room in the {longest} that the model takes")
         given = dict(options)
         if not length_is_said:
             given["max_new_tokens"] = min(NEW_TOKENS, positions - (0 if reads_first else ids.shape[1]))
@@ -75,19 +77,18 @@ def text_generation(
         known = len(decode(ids[0]))
         return [{"generated_text": (prompt if return_full_text else "") + decode(tokens)[known:]} for tokens in sequences]
 
-    def stream(items: Iterable[Item], total: int | None) -> Iterator[list[dict[str, Any]]]:
-        with Bar(total) as bar:
+    def answer(items: Iterable[Item], total: int | None) -> Iterator[list[dict[str, Any]]]:
+        with progress_bar(total) as bar:
             for item in items:
-                bar.expect(items=1, rows=1)
-                answer = one(item)
-                bar.advance(1)
-                yield answer
+                texts = continue_prompt(item)
+                bar.update(1)
+                yield texts
 
-    return deliver(stream, inputs, is_one=isinstance(inputs, str))
+    return answer_in_kind(answer, inputs, is_one=isinstance(inputs, str))
 
 
 def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:
-    """What is given and, where nobody says how, how to search; and whether anybody says how long a text may be."""
+    """The options of a call, completed with how to search; and whether the call or the checkpoint says how long texts get."""
     from npbert.generation import GenerationConfig
     from npbert.models.generating import settings_of
 

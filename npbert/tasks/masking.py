@@ -1,4 +1,4 @@
-"""The masked language model's task: what stands behind `[MASK]`? And how texts are masked to train one."""
+"""The task of a masked language model: which word belongs where `[MASK]` is? And how texts are masked to train one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from npbert import ops
-from npbert.checks import IGNORED, integers
-from npbert.errors import InputError, InputTypeError, warn
-from npbert.tasks.batches import Batch, Item, Row, answer_all, check_count, check_model, check_text, encode_texts
+from npbert import checks, ops
+from npbert.errors import InputError, InputTypeError, shown, warn
+from npbert.tasks.batches import Batch, answer_all
+from npbert.tasks.inputs import Item, check_model
+from npbert.tasks.rows import TokenRow, encode_texts
 from npbert.types import Array
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def fill_mask(
 ) -> Any:
     """The likeliest words for the mask of a text: `[{"score", "token", "token_str", "sequence"}, ...]`, best first.
 
-    A text with several masks has one such list for each, every mask guessed as if the others stayed masked. Scores are
-    probabilities over the whole vocabulary, also where `targets` says which words are of interest. `top_k` None means 5.
+    For a text with several masks there is one such list for each mask, and each is guessed while the others stay masked. Scores
+    are probabilities over the whole vocabulary, also when `targets` lists the only words to consider. `top_k` None means 5.
 
     As in the reference, a list with a single text is answered like the text alone.
     """
@@ -49,7 +50,7 @@ def fill_mask(
     mask_id = tokenizer.mask_token_id
     if mask_id is None:
         raise InputError("tokenizer: fill-mask needs a mask token, and the tokenizer has none")
-    top_k = 5 if top_k is None else check_count("top_k", top_k)
+    top_k = 5 if top_k is None else checks.whole_number("top_k", top_k, least=1)
     wanted = None if targets is None else _target_ids(tokenizer, targets)
     if wanted is None and top_k > model.config.vocab_size:
         raise InputError(f"top_k: takes 1 to {model.config.vocab_size}, the size of the vocabulary, got {top_k}")
@@ -58,13 +59,13 @@ def fill_mask(
 
     encode_any = encode_texts(model, tokenizer, tokenizer_kwargs)
 
-    def encode(items: Sequence[Item]) -> list[list[Row]]:
+    def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
         for item in items:
-            check_text(*item)
+            checks.unicode_text(*item)
         rows = encode_any(items)
         for item, (row,) in zip(items, rows, strict=True):
             if mask_id not in row.inputs["input_ids"]:
-                raise InputError(f"{item.name}: there is no {tokenizer.mask_token} in {_beginning(item.value)!r}")
+                raise InputError(f"{item.name}: there is no {tokenizer.mask_token} in {shown(item.value)}")
         return rows
 
     def read(out: Any, batch: Batch) -> list[Guesses]:
@@ -72,8 +73,8 @@ def fill_mask(
         is_mask = batch.arguments["input_ids"] == mask_id  # [B, S]
         return [_guess(*row, top_k, wanted) for row in zip(logits, is_mask, strict=True)]
 
-    def finish(item: Item, rows: list[Row], guesses: list[Guesses]) -> Any:
-        return _propositions(tokenizer, np.array(rows[0].inputs["input_ids"]), guesses[0])
+    def finish(item: Item, rows: list[TokenRow], guesses: list[Guesses]) -> Any:
+        return _guessed_words(tokenizer, np.array(rows[0].inputs["input_ids"]), guesses[0])
 
     answer = answer_all(
         model,
@@ -95,57 +96,49 @@ def _guess(logits: Array, is_mask: Array, top_k: int, wanted: Array | None) -> G
     scores = ops.softmax(logits[places])  # [masks, V]
     if wanted is not None:
         scores = scores[:, wanted]  # [masks, targets]
-    top_k = min(top_k, scores.shape[1])
-    best = ops.top_k(scores, top_k)  # [masks, top_k]
+    best = ops.top_k(scores, min(top_k, scores.shape[1]))  # [masks, top_k]
     return Guesses(places, best if wanted is None else wanted[best], np.take_along_axis(scores, best, axis=1))
 
 
-def _propositions(tokenizer: BertTokenizer, ids: Array, guesses: Guesses) -> Any:
+def _guessed_words(tokenizer: BertTokenizer, ids: Array, guesses: Guesses) -> Any:
     is_single = len(guesses.places) == 1
     answers = []
     for place, tokens, scores in zip(*guesses, strict=True):
-        of_mask = []
+        guessed = []
         for token, score in zip(tokens.tolist(), scores.tolist(), strict=True):
             filled = ids.copy()
             filled[place] = token
-            of_mask.append(
+            guessed.append(
                 {
                     "score": score,
                     "token": token,
                     "token_str": tokenizer.decode([token]),
-                    # The other masks are special tokens: to leave those out would hide where they are.
+                    # With several masks the special tokens stay, because the other masks are among them.
                     "sequence": tokenizer.decode(filled[filled != tokenizer.pad_token_id], skip_special_tokens=is_single),
                 }
             )
-        answers.append(of_mask)
+        answers.append(guessed)
     return answers[0] if is_single else answers
 
 
 def _target_ids(tokenizer: BertTokenizer, targets: str | Sequence[str]) -> Array:
-    """The ids of the targets, each once. One that is no word of the vocabulary stands for its first piece, with a warning."""
-    targets = [targets] if isinstance(targets, str) else targets
-    if not isinstance(targets, list | tuple):
-        raise InputTypeError(f"targets: takes a word or a list of words, got {type(targets).__name__}")
+    """The ids of the targets, each once. A word that the vocabulary lacks is replaced by its first piece, with a warning."""
     vocab = tokenizer.get_vocab()
-    ids: set[int] = set()
-    for number, target in enumerate(targets):
-        token = vocab.get(check_text(f"targets[{number}]", target))
+    found: set[int] = set()
+    for target in checks.one_or_more_texts("targets", targets):
+        token = vocab.get(target)
         if token is None:
             pieces = tokenizer(target, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
             if not pieces:
-                warn(f"targets: {target!r} holds no word, it is left out")
+                warn(f"targets: {shown(target)} holds no word, it is left out")
                 continue
             token = pieces[0]
             piece = tokenizer.convert_ids_to_tokens(token)
-            warn(f"targets: {target!r} is not in the vocabulary, {piece!r} stands in for it")
-        ids.add(token)
-    if not ids:
-        raise InputError("targets: takes at least one word")
-    return np.array(sorted(ids))
-
-
-def _beginning(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+            warn(f"targets: {shown(target)} is not in the vocabulary, {piece!r} takes its place")
+        found.add(token)
+    if not found:
+        raise InputError("targets: takes one word or more")
+    return np.array(sorted(found))
 
 
 class MaskedTokens(NamedTuple):
@@ -156,23 +149,21 @@ class MaskedTokens(NamedTuple):
 
 
 def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generator, probability: float = 0.15) -> MaskedTokens:
-    """Mask tokens as BERT was trained with (Devlin et al. 2018, A.1), and label them.
+    """Mask tokens as BERT's authors did to train it (Devlin et al. 2018, A.1), and label them.
 
-    Each token is chosen with the given probability, none that is special or padding. Of the chosen, 80% become `[MASK]`, 10%
-    a random token and 10% stay as they are. `labels` holds the chosen tokens as they were and -100, which no loss counts,
-    everywhere else. Ids may be `[S]` or `[B, S]`.
+    Each token is chosen with the given probability, but never a special token or padding. Of the chosen, 80% become `[MASK]`,
+    10% a random token and 10% stay as they are. `labels` holds the chosen tokens as they were, and everywhere else -100, which
+    no loss counts. Ids may be `[S]` or `[B, S]`.
     """
-    ids = integers("input_ids", input_ids, (1, 2))
+    tokens = checks.integers("input_ids", input_ids, (1, 2))
     if not isinstance(rng, np.random.Generator):
-        raise InputTypeError(f"rng: takes a numpy.random.Generator, got {type(rng).__name__}")
-    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
-        raise InputError(f"probability: takes a number from 0 to 1, got {probability!r}")
+        raise InputTypeError(f"rng: takes a numpy.random.Generator, got {shown(rng)}")
+    checks.number("probability", probability, least=0, most=1)
     if tokenizer.mask_token_id is None:
         raise InputError("tokenizer: masking needs a mask token, and the tokenizer has none")
-    if ids.size and not 0 <= ids.min() <= ids.max() < len(tokenizer):
-        raise InputError(f"input_ids: got {ids.min()} to {ids.max()}, the tokenizer has 0 to {len(tokenizer) - 1}")
-    chosen = (rng.random(ids.shape) < probability) & ~np.isin(ids, tokenizer.all_special_ids)
-    fate = rng.random(ids.shape)
-    masked = np.where(chosen & (fate < 0.8), tokenizer.mask_token_id, ids)
-    masked = np.where(chosen & (fate >= 0.9), rng.integers(0, len(tokenizer), ids.shape), masked)
-    return MaskedTokens(masked, np.where(chosen, ids, IGNORED))
+    tokens = checks.ids("input_ids", tokens, len(tokenizer), rank=tokens.ndim)
+    chosen = (rng.random(tokens.shape) < probability) & ~np.isin(tokens, tokenizer.all_special_ids)
+    fate = rng.random(tokens.shape)
+    masked = np.where(chosen & (fate < 0.8), tokenizer.mask_token_id, tokens)
+    masked = np.where(chosen & (fate >= 0.9), rng.integers(0, len(tokenizer), tokens.shape), masked)
+    return MaskedTokens(masked, np.where(chosen, tokens, checks.IGNORED))

@@ -1,4 +1,4 @@
-"""Tasks by their names: a model, its tokenizer and settings, ready to be called with texts."""
+"""Tasks by their names: a model, its tokenizer and options, ready to be called with texts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from npbert.checks import choice, known, text_list, unicode_text
 from npbert.errors import InputError, InputTypeError
 from npbert.tasks.answering import question_answering
-from npbert.tasks.batches import Item, check_text, deliver
 from npbert.tasks.classification import next_sentence, text_classification
-from npbert.tasks.embedding import embed, feature_extraction, pooling_of, similarity
+from npbert.tasks.embedding import embed, feature_extraction, similarity
 from npbert.tasks.entities import token_classification
 from npbert.tasks.generating import text_generation
+from npbert.tasks.inputs import Item, answer_in_kind, entries
 from npbert.tasks.masking import fill_mask
+from npbert.tasks.pooling import pooling_of
+from npbert.types import StrPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,26 +30,23 @@ class Task(NamedTuple):
     """What a task's name stands for."""
 
     function: Callable[..., Any]
-    model: str  # the class that a checkpoint is loaded as
+    model_class: str  # what a checkpoint is loaded as
 
 
 def sentence_similarity(model: PreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None) -> Any:
-    """How alike a sentence is to others, `{"source_sentence": ..., "sentences": [...]}`: a cosine for each of the others."""
+    """How alike a sentence and others are, `{"source_sentence": ..., "sentences": [...]}`: a cosine for each of the others."""
 
-    def one(item: Item) -> list[float]:
-        value = item.value
-        if not isinstance(value, Mapping) or value.keys() != {"source_sentence", "sentences"}:
-            raise InputTypeError(f'{item.name}: takes {{"source_sentence": ..., "sentences": [...]}}')
-        source = check_text(f"{item.name}['source_sentence']", value["source_sentence"])
-        if not isinstance(value["sentences"], list | tuple):
-            raise InputTypeError(f"{item.name}['sentences']: takes a list of strings")
-        cosines: list[float] = similarity(model, tokenizer, source, list(value["sentences"]), batch_size=batch_size).tolist()
+    def compare(item: Item) -> list[float]:
+        source, sentences = entries(item.name, item.value, "source_sentence", "sentences")
+        source = unicode_text(f"{item.name}['source_sentence']", source)
+        sentences = text_list(f"{item.name}['sentences']", sentences)
+        cosines: list[float] = similarity(model, tokenizer, source, sentences, batch_size=batch_size).tolist()
         return cosines
 
-    def stream(items: Iterable[Item], total: int | None) -> Iterator[list[float]]:
-        return map(one, items)
+    def answer(items: Iterable[Item], total: int | None) -> Iterator[list[float]]:
+        return map(compare, items)
 
-    return deliver(stream, inputs, is_one=isinstance(inputs, Mapping))
+    return answer_in_kind(answer, inputs, is_one=isinstance(inputs, Mapping))
 
 
 TASKS = {
@@ -65,9 +65,9 @@ TASKS = {
 
 
 class Pipeline:
-    """A task with its model, its tokenizer and its settings. Call it with texts; see the task's function for what it takes.
+    """A task with its model, its tokenizer and its options. Call it with texts; see the task's function for what it takes.
 
-    What a call names wins over what the pipeline was made with.
+    The options of a call win over those that the pipeline was made with.
     """
 
     def __init__(self, task: str, model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
@@ -90,11 +90,8 @@ class Pipeline:
     def _check_names(self, options: Mapping[str, Any]) -> None:
         parameters = inspect.signature(self._function).parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return  # generation knows what it takes
-        taken = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-        for name in options:
-            if name not in taken:
-                raise InputTypeError(f"{self.task}: unknown argument {name!r}; it takes {', '.join(taken)}")
+            return  # text generation checks its own
+        known(self.task, options, [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY])
 
     def __repr__(self) -> str:
         return f"Pipeline({self.task!r}, {type(self.model).__name__})"
@@ -102,8 +99,8 @@ class Pipeline:
 
 def pipeline(
     task: str,
-    model: PreTrainedModel | str | os.PathLike[str] | None = None,
-    tokenizer: BertTokenizer | str | os.PathLike[str] | None = None,
+    model: PreTrainedModel | StrPath | None = None,
+    tokenizer: BertTokenizer | StrPath | None = None,
     *,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -115,17 +112,16 @@ def pipeline(
         classify = npbert.pipeline("text-classification", model="my/checkpoint", top_k=None)
         classify(["one text", "another"])
 
-    `options` are the arguments of the task's function. `revision`, `token` and `model_kwargs` go to `from_pretrained`.
+    `options` are arguments of the task's function. `revision`, `token` and `model_kwargs` go to `from_pretrained`.
     """
-    if task not in TASKS:
-        raise InputError(f"task: takes {', '.join(TASKS)}, got {task!r}")
+    choice("task", task, tuple(TASKS))
     where: dict[str, Any] = {name: value for name, value in (("revision", revision), ("token", token)) if value is not None}
     if model is None:
-        raise InputError(f"model: {task} needs a {TASKS[task].model}, or the path or hub id of a checkpoint for it")
+        raise InputError(f"model: {task} needs a {TASKS[task].model_class}, or the path or hub id of a checkpoint for it")
     if tokenizer is None:
-        tokenizer = model if isinstance(model, str | os.PathLike) else getattr(model, "name_or_path", "")
+        tokenizer = os.fspath(model) if isinstance(model, str | os.PathLike) else str(getattr(model, "name_or_path", ""))
         if not tokenizer:
-            raise InputError("tokenizer: the model came from no checkpoint that would have one; pass a BertTokenizer")
+            raise InputError("tokenizer: the model was not loaded from a checkpoint that has one; pass a BertTokenizer")
     loaded = _load(task, model, {**where, **(model_kwargs or {})}) if isinstance(model, str | os.PathLike) else model
     if isinstance(tokenizer, str | os.PathLike):
         from npbert.text.tokenizer import BertTokenizer as Tokenizer
@@ -134,16 +130,16 @@ def pipeline(
     return Pipeline(task, loaded, tokenizer, options)
 
 
-def _load(task: str, path_or_id: str | os.PathLike[str], options: Mapping[str, Any]) -> Any:
-    from npbert.checkpoints.hub import find_config, read_json
+def _load(task: str, path_or_id: StrPath, options: Mapping[str, Any]) -> Any:
+    from npbert import checkpoints
     from npbert.models.auto import MODELS
 
-    where = {name: options[name] for name in ("revision", "cache_dir", "local_files_only", "token") if name in options}
-    if task == "text-generation" and read_json(find_config(path_or_id, **where)).get("model_type") == "encoder-decoder":
+    where = {name: options[name] for name in checkpoints.LOCATION_OPTIONS if name in options}
+    if task == "text-generation" and checkpoints.find(path_or_id, **where).fields.get("model_type") == "encoder-decoder":
         from npbert.models.encoder_decoder import EncoderDecoderModel
 
         return EncoderDecoderModel.from_pretrained(path_or_id, **options)
-    model = MODELS[TASKS[task].model].from_pretrained(path_or_id, **options)
+    model = MODELS[TASKS[task].model_class].from_pretrained(path_or_id, **options)
     if task in ("embed", "sentence-similarity"):
-        pooling_of(model, **where)  # now, while it is known where the checkpoint's files are
+        pooling_of(model, **where)  # read now, because `where` is not known later
     return model

@@ -1,1 +1,1 @@
-"""What the tokenizer is made of: its vocabulary, its files, the meaning of its options, its answers."""
+"""The tokenizer and its parts. Begin with tokenizer.py."""

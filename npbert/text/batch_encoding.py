@@ -1,4 +1,4 @@
-"""What a tokenizer answers: rows of ids and masks, and for each token where in the text it came from."""
+"""What a tokenizer returns: rows of ids and masks, and for each token where in the text it came from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenSpan(NamedTuple):
 
 
 class BatchEncoding(UserDict[str, Any]):
-    """What a tokenizer answers: a dictionary of model inputs that also knows which token came from which characters.
+    """What a tokenizer returns: a dictionary of model inputs that also knows which token came from which characters.
 
     `model(**encoding)` works, `encoding["input_ids"]` and `encoding.input_ids` are the same, `encoding[0]` is the first row's
     `tokenizers.Encoding`. The methods between tokens, words and characters take `(index)` for the first row or
@@ -46,7 +46,7 @@ class BatchEncoding(UserDict[str, Any]):
         return self._rows()[key]
 
     def __getattr__(self, name: str) -> Any:
-        # Copying and unpickling look for methods before `data` is there: going on would ask for it for ever.
+        # Copying and unpickling look for methods before `data` is set: looking it up here would never end.
         if name != "data" and name in self.__dict__.get("data", ()):
             return self.data[name]
         raise AttributeError(
@@ -55,7 +55,7 @@ class BatchEncoding(UserDict[str, Any]):
 
     def _rows(self) -> list[Encoding]:
         if self.encodings is None:
-            raise InputError("this BatchEncoding does not know where its tokens came from: pad() made it, or somebody by hand")
+            raise InputError("this BatchEncoding does not know where its tokens came from: it was made from ids")
         return self.encodings
 
     def _row_and_index(self, row_or_index: int, index: int | None) -> tuple[Encoding, int]:
@@ -67,7 +67,7 @@ class BatchEncoding(UserDict[str, Any]):
         return row, token + len(row.ids) if token < 0 else token
 
     def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of a row, `[CLS]`, `[SEP]` and `[PAD]` among them."""
+        """The tokens of a row, with `[CLS]`, `[SEP]` and `[PAD]`."""
         return list(self._rows()[batch_index].tokens)
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
@@ -86,7 +86,7 @@ class BatchEncoding(UserDict[str, Any]):
     def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         """The number of the word that the token is a piece of; None for special tokens."""
         row, token = self._row_and_token(batch_or_token_index, token_index)
-        # The library answers (sequence, word) for a pair's second text, where the reference hands on whatever comes.
+        # For a pair's second text the library returns (sequence, word), and the reference returns that too.
         answer: Any = row.token_to_word(token)
         return answer
 

@@ -1,33 +1,33 @@
 """The files that a tokenizer is read from and written to.
 
 tokenizer.json             all that the Rust library needs: vocabulary, the four steps, added tokens
-vocab.txt                  the vocabulary alone, one token a line; the library is then set up as BERT's own code was
+vocab.txt                  the vocabulary alone, one token a line; the library is then set up to do what BERT's own code did
 tokenizer_config.json      the settings of the class around the library, and special and added tokens
 special_tokens_map.json    special tokens, and
 added_tokens.json          added ones, of checkpoints from before tokenizer_config.json held them
-config.json                the model's: which arrays it takes, where nothing else says it
+config.json                the model's: says which arrays the model takes, if tokenizer_config.json does not
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from npbert.checkpoints.hub import read_json
+from npbert.checkpoints.reading import read_json_object
 from npbert.checkpoints.writing import replacing
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, warn
-from npbert.text import checks
+from npbert.checks import boolean, known, unicode_text
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown, warn
+from npbert.text.settings import MODEL_INPUT_NAMES, SETTINGS, SPECIAL_TOKEN_NAMES, TOKEN_SETTINGS, special_token, token_list
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
-MODEL_INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
-
-# Entries of a tokenizer_config.json that speak of files or classes, not of how text is cut.
+# Entries of a tokenizer_config.json about files and classes, not about how text is cut.
 _NOT_SETTINGS = (
     *("tokenizer_class", "vocab_file", "tokenizer_file", "special_tokens_map_file", "added_tokens_decoder", "name_or_path"),
     *("init_inputs", "auto_map", "processor_class", "device_map", "extra_special_tokens"),
@@ -37,19 +37,23 @@ _NOT_SETTINGS = (
 _SAME_ALGORITHM = ("BertTokenizer", "DistilBertTokenizer", "PreTrainedTokenizer")
 
 
+# What an object of a file may say of an added token, besides its content.
+_TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+
 class Source(NamedTuple):
-    """All that a tokenizer is made from: one of two files, and what stands in the others."""
+    """All that a tokenizer is made from: one of two files, and what the others say."""
 
     vocab_file: StrPath | None
     tokenizer_file: StrPath | None
-    settings: Mapping[str, Any]  # those of the constructor, and others that are only handed on
+    settings: Mapping[str, Any]  # those of the constructor, and others that `save_pretrained` writes back unread
     added_tokens: Mapping[int, AddedToken]
-    tokens_of_file_win: bool = False  # whether the flags that tokenizer.json gives a token count, not those in added_tokens
+    tokens_of_file_win: bool = False  # the flags that tokenizer.json gives a token count, not those in added_tokens
     name_or_path: str = ""
 
 
 def read_source(path_or_id: StrPath, find: Callable[[str], Path | None], overrides: Mapping[str, Any]) -> Source:
-    """Read a checkpoint's files. `find` answers where a file of the checkpoint is; `overrides` win over the settings."""
+    """Read a checkpoint's files. `find` says where a file of the checkpoint is; `overrides` win over the settings."""
     config_file = find("tokenizer_config.json")
     named = Path(path_or_id) if os.path.isfile(path_or_id) else None
     tokenizer_file = vocab_file = None
@@ -63,86 +67,52 @@ def read_source(path_or_id: StrPath, find: Callable[[str], Path | None], overrid
     if tokenizer_file is None and vocab_file is None:
         raise MissingFileError(f"{os.fspath(path_or_id)}: there is no tokenizer: looked for tokenizer.json and vocab.txt")
 
-    config = {} if config_file is None else read_json(config_file)
-    with checks.naming(config_file or path_or_id):
+    config = {} if config_file is None else read_json_object(config_file)
+    with blaming(config_file or path_or_id):
         settings = _settings_of(config)
         added_tokens = _added_tokens_decoder(config.get("added_tokens_decoder", {}))
-    listed = "added_tokens_decoder" in config
-    if not listed:
+    lists_added_tokens = "added_tokens_decoder" in config
+    if not lists_added_tokens:
         added_tokens = _legacy_tokens(settings, overrides, find("special_tokens_map.json"), find("added_tokens.json"))
     if "model_input_names" not in settings:
         settings["model_input_names"] = _input_names_of(config.get("tokenizer_class"), find)
     settings.update(overrides)
-    file_wins = tokenizer_file is not None and not listed
+    file_wins = tokenizer_file is not None and not lists_added_tokens
     return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, os.fspath(path_or_id))
 
 
-# --- tokenizer.json and vocab.txt -------------------------------------------------------------------------------------
-
-
-def from_tokenizer_json(path: StrPath) -> Tokenizer:
-    """The library's tokenizer, as the file has it."""
-    from tokenizers import Tokenizer, models
-
-    if not os.path.isfile(path):
-        raise MissingFileError(f"{path}: no such tokenizer file")
-    with checks.library_errors(FileError, f"{path}: not a tokenizer.json"):
-        backend = Tokenizer.from_file(os.fspath(path))
-    if not isinstance(backend.model, models.WordPiece):
-        raise FileError(f"{path}: BertTokenizer takes a WordPiece model, got {type(backend.model).__name__}")
-    return backend
-
-
-def load_vocab(path: StrPath) -> dict[str, int]:
-    """Read a `vocab.txt`: one token a line, UTF-8, the line's number (from 0) is the token's id.
-
-    A token that stands on two lines has the later line's id, and the earlier id stands for nothing, as in the reference.
-    """
+@contextmanager
+def blaming(path: StrPath) -> Iterator[None]:
+    """Report a wrong value as an error of the file at `path`, where the value is from."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return {line.rstrip("\n"): number for number, line in enumerate(file)}
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path}: a vocabulary is UTF-8 text, one token a line: {error}") from error
-    except OSError as error:
-        raise MissingFileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
-
-
-def from_vocab(path: StrPath, unk_token: str) -> Tokenizer:
-    """The library's tokenizer with a vocabulary, lower-casing, still without a frame."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-
-    vocab = load_vocab(path)
-    with checks.library_errors(FileError, f"{path}: not a WordPiece vocabulary"):
-        backend = Tokenizer(models.WordPiece(vocab, unk_token=unk_token))
-    backend.normalizer = normalizers.BertNormalizer()
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    return backend
+        yield
+    except FileError:
+        raise
+    except (InputError, InputTypeError) as error:
+        raise FileError(f"{path}: {error}") from error
 
 
 # --- tokenizer_config.json and its predecessors -----------------------------------------------------------------------
 
 
-def _added_token(entry: Any, *, special: bool | None = None) -> Any:
-    """A token as JSON has it, a text or {"content": "[E]", "lstrip": false, ...}; the second becomes an `AddedToken`."""
-    return _added_token_of(entry, special) if isinstance(entry, dict) else entry
-
-
-def _added_token_of(entry: Any, special: bool | None = None) -> AddedToken:
-    """The `AddedToken` of an object in JSON."""
+def _added_token(entry: Any, *, special: bool | None = None) -> AddedToken:
+    """The `AddedToken` of an object in JSON: {"content": "[E]", "lstrip": false, ...}."""
     from tokenizers import AddedToken
 
     if not isinstance(entry, dict) or not isinstance(entry.get("content"), str) or not entry["content"]:
-        raise InputTypeError(f"an added token is an object with the text 'content', got {checks.short(entry)}")
-    checks.refuse_surrogates("content", [entry["content"]])
-    flags = {name: value for name, value in entry.items() if name not in ("content", "__type")}
+        raise InputTypeError(f"an added token: takes an object with the text 'content', got {shown(entry)}")
+    content = unicode_text("content", entry["content"])
+    name = f"added token {shown(content)}"
+    flags = {flag: value for flag, value in entry.items() if flag not in ("content", "__type")}
     if special is not None:
         flags["special"] = special
-    for name, value in flags.items():
-        if name not in ("single_word", "lstrip", "rstrip", "normalized", "special") or not isinstance(value, bool):
-            content = entry["content"]
-            raise InputTypeError(f"added token {content!r}: {name!r} is {checks.short(value)}, taken are true and false")
-    return AddedToken(entry["content"], **flags)
+    known(name, flags, _TOKEN_FLAGS)
+    return AddedToken(content, **{flag: boolean(f"{name}: {flag}", value) for flag, value in flags.items()})
+
+
+def _text_or_added_token(entry: Any, *, special: bool | None = None) -> Any:
+    """A token of a file, which is a text or an object."""
+    return _added_token(entry, special=special) if isinstance(entry, dict) else entry
 
 
 def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,16 +120,19 @@ def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in config.items() if name not in _NOT_SETTINGS}
     if "max_len" in settings:
         settings.setdefault("model_max_length", settings.pop("max_len"))
-    for name in checks.TOKEN_SETTINGS:
-        if (value := settings.get(name)) is not None:
-            settings[name] = [_added_token(entry) for entry in value] if isinstance(value, list) else _added_token(value)
+    for name in TOKEN_SETTINGS:
+        value = settings.get(name)
+        if isinstance(value, list):
+            settings[name] = [_text_or_added_token(entry) for entry in value]
+        elif value is not None:
+            settings[name] = _text_or_added_token(value)
     extra = config.get("extra_special_tokens") or {}
     if not isinstance(extra, dict):
-        raise InputTypeError(f"extra_special_tokens is an object, got {checks.short(extra)}")
+        raise InputTypeError(f"extra_special_tokens: takes an object, got {shown(extra)}")
     if extra:
-        known = settings.get("additional_special_tokens") or []
-        settings["additional_special_tokens"] = [*known, *map(_added_token, extra.values())]
-    for name, check in checks.SETTINGS.items():
+        additional = settings.get("additional_special_tokens") or []
+        settings["additional_special_tokens"] = [*additional, *map(_text_or_added_token, extra.values())]
+    for name, check in SETTINGS.items():
         if name in settings:
             settings[name] = check(name, settings[name])
     return settings
@@ -168,12 +141,12 @@ def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def _added_tokens_decoder(entries: Any) -> dict[int, AddedToken]:
     """Id to token, from {"103": {"content": "[MASK]", ...}, ...}."""
     if not isinstance(entries, dict):
-        raise InputTypeError(f"added_tokens_decoder is an object, got {checks.short(entries)}")
+        raise InputTypeError(f"added_tokens_decoder: takes an object, got {shown(entries)}")
     decoder = {}
     for number, entry in entries.items():
         if not number.isascii() or not number.isdecimal() or len(number) > 10:
-            raise InputError(f"added_tokens_decoder has token ids as names, got {checks.short(number)}")
-        decoder[int(number)] = _added_token_of(entry)
+            raise InputError(f"added_tokens_decoder: takes token ids as names, got {shown(number)}")
+        decoder[int(number)] = _added_token(entry)
     return decoder
 
 
@@ -187,34 +160,34 @@ def _legacy_tokens(
     from tokenizers import AddedToken
 
     if special_tokens_map is not None:
-        for name, value in read_json(special_tokens_map).items():
-            with checks.naming(special_tokens_map):
-                if name in checks.SPECIAL_TOKEN_NAMES and not overrides.get(name):
-                    settings[name] = checks.token(name, _added_token(value, special=True))
+        for name, value in read_json_object(special_tokens_map).items():
+            with blaming(special_tokens_map):
+                if name in SPECIAL_TOKEN_NAMES and not overrides.get(name):
+                    settings[name] = special_token(name, _text_or_added_token(value, special=True))
                 elif name == "additional_special_tokens" and not overrides.get(name):
-                    known = list(settings.get(name) or [])
-                    more = [_added_token(entry, special=True) for entry in value or []]
-                    settings[name] = checks.tokens(name, known + [entry for entry in more if entry not in known])
+                    earlier = list(settings.get(name) or [])
+                    more = [_text_or_added_token(entry, special=True) for entry in value or []]
+                    settings[name] = token_list(name, earlier + [entry for entry in more if entry not in earlier])
     decoder: dict[int, AddedToken] = {}
     if added_tokens is not None:
-        specials = {str(settings[name]) for name in checks.SPECIAL_TOKEN_NAMES if settings.get(name) is not None}
+        specials = {str(settings[name]) for name in SPECIAL_TOKEN_NAMES if settings.get(name) is not None}
         specials.update(str(entry) for entry in settings.get("additional_special_tokens") or [])
-        for content, number in read_json(added_tokens).items():
+        for content, number in read_json_object(added_tokens).items():
             if not content or not isinstance(number, int) or isinstance(number, bool) or number < 0:
-                raise FileError(f"{added_tokens}: a token and its id are taken, got {content!r}: {checks.short(number)}")
+                raise FileError(f"{added_tokens}: takes tokens with their ids, got {shown(content)}: {shown(number)}")
             special = content in specials
-            with checks.naming(added_tokens):
-                checks.refuse_surrogates("a token", [content])
+            with blaming(added_tokens):
+                unicode_text("a token", content)
             decoder[number] = AddedToken(content, normalized=not special, special=special)
     return decoder
 
 
 def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None]) -> list[str]:
-    """Which arrays the checkpoint's model takes: DistilBERT has no token types."""
+    """Which arrays the checkpoint's model takes: all but the token types for DistilBERT."""
     name = tokenizer_class.removesuffix("Fast") if isinstance(tokenizer_class, str) else None
     if name is None:
         config_file = find("config.json")
-        config = {} if config_file is None else read_json(config_file)
+        config = {} if config_file is None else read_json_object(config_file)
         name = "DistilBertTokenizer" if config.get("model_type") == "distilbert" else "BertTokenizer"
     if name not in _SAME_ALGORITHM:
         warn(f"the checkpoint's tokenizer is a {name}, not a BertTokenizer: it may cut text in another way")
@@ -228,7 +201,7 @@ def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None]) ->
 def write_files(
     directory: Path, backend: Tokenizer, settings: Mapping[str, Any], special_tokens: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Write the four files that a tokenizer is made from, and answer their paths. `special_tokens`: as `AddedToken` or text."""
+    """Write the four files that a tokenizer is made from, and return their paths. `special_tokens`: as `AddedToken` or text."""
     config = {
         **settings,
         "tokenizer_class": "BertTokenizer",
@@ -242,7 +215,7 @@ def write_files(
         "tokenizer.json": backend.to_str(pretty=True),
     }
     if directory.exists() and not directory.is_dir():
-        raise InputError(f"save_directory is a directory, but {directory} is a file")
+        raise InputError(f"save_directory: takes a directory, but {directory} is a file")
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
         with replacing(directory / name) as file:
@@ -259,7 +232,7 @@ def _token_as_json(token: Any) -> Any:
         return [_token_as_json(part) for part in token]
     if isinstance(token, str):
         return token
-    return {name: value for name, value in _flags(token).items() if name != "special"}  # special is what the file says of all
+    return {name: value for name, value in _flags(token).items() if name != "special"}  # every token of this file is special
 
 
 def _to_json(value: Any) -> str:
@@ -267,12 +240,14 @@ def _to_json(value: Any) -> str:
 
 
 def _vocab_text(vocab: Mapping[str, int]) -> str:
-    """The vocabulary as lines. An id without a token gets the last token's line again: of two equal lines the later counts."""
+    """The vocabulary as lines. For an id without a token the last token's line stands: of two equal lines the later counts."""
     by_id = {number: token for token, number in vocab.items()}
     for token in by_id.values():
         if "\n" in token or "\r" in token:
             raise InputError(f"the token {token!r} has a line break in it and cannot stand in a vocab.txt")
     last = max(by_id)
     if last > 4 * len(by_id) + 1000:
-        raise InputError(f"the vocabulary has {len(by_id)} tokens with ids up to {last}: a vocab.txt would be mostly gaps")
+        raise InputError(
+            f"the vocabulary has {len(by_id)} tokens with ids up to {last}: most lines of a vocab.txt would be gaps"
+        )
     return "".join(by_id.get(number, by_id[last]) + "\n" for number in range(last + 1))

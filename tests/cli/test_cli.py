@@ -20,7 +20,7 @@ import pytest
 
 import npbert
 from npbert.cli import VERBS, main
-from npbert.cli.common import shown, table
+from npbert.cli.printing import printable, table
 
 from ..builders import build, tiny
 
@@ -243,7 +243,7 @@ def test_golden_export_takes_ids(capsys: pytest.CaptureFixture[str], checkpoints
     ids.write_text("[[2, 5, 7], [2, 6, 3]]")
     assert run(capsys, "golden", "export", checkpoints["BertModel"], "--ids", str(ids), "-o", pack)[0] == 0
     np.testing.assert_array_equal(npbert.golden.read_pack(pack).inputs["input_ids"], [[2, 5, 7], [2, 6, 3]])
-    ids.write_text("[[2, 5], [2]]")
+    ids.write_text("[[2, 5], 2]")
     status, _, err = run(capsys, "golden", "export", checkpoints["BertModel"], "--ids", str(ids), "-o", pack)
     assert status == 2
     assert str(ids) in err
@@ -282,7 +282,7 @@ def test_bad_usage_is_one_line_and_status_2(
 def test_a_head_that_the_checkpoint_lacks_is_an_error(capsys: pytest.CaptureFixture[str], checkpoints: dict[str, str]) -> None:
     status, _, err = run(capsys, "classify", "--model", checkpoints["BertModel"], "x")
     assert status == 2
-    assert "no checkpoint with a classifier of texts" in err
+    assert "not a checkpoint with a classifier of texts" in err
     assert "classifier.weight" in err
 
 
@@ -366,9 +366,9 @@ def test_tables_align() -> None:
 def test_a_text_cannot_break_a_table_or_steer_a_terminal(
     capsys: pytest.CaptureFixture[str], checkpoints: dict[str, str]
 ) -> None:
-    assert shown("a\x1b[2J\n\u202eb\u2028\ud800") == r"a\x1b[2J\n\u202eb\u2028\ud800"
+    assert printable("a\x1b[2J\n\u202eb\u2028\ud800") == r"a\x1b[2J\n\u202eb\u2028\ud800"
     family = "\U0001f469\u200d\U0001f467 d\u00e9j\u00e0 \\ \u05e9\u00a0\u3000"
-    assert shown(family) == family
+    assert printable(family) == family
     for name, arguments in {
         "BertModel": ("similarity", "the cat"),
         "BertForSequenceClassification": ("classify",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,21 @@ def test_ids(checkpoint: str, tmp_path: Path, ids: str, rows: list[list[int]]) -
 
 
 @pytest.mark.parametrize(
-    "ids", ["3", "null", '{"a": 1}', '"text"', '["a"]', "[1.0]", "[true]", "[[1], 2]", "[[1, 2], [3]]", "[[[1]]]", f"[{2**64}]"]
+    "ids", ["3", "null", '{"a": 1}', '"text"', '["a"]', "[1.0]", "[true]", "[[1], 2]", "[[[1]]]", f"[{2**64}]"]
 )
 def test_what_are_no_ids(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], ids: str) -> None:
     assert export(checkpoint, tmp_path, ids) == 2
     error = capsys.readouterr().err
-    assert error == f"npbert: {tmp_path / 'ids.json'}: takes one list of token ids, or several of the same length\n"
+    assert error == f"npbert: {tmp_path / 'ids.json'}: takes one list of token ids, or several\n"
+
+
+def test_shorter_rows_are_padded(tmp_path: Path) -> None:
+    build("BertModel", tiny(pad_token_id=9), dtype=np.float32).save_pretrained(tmp_path / "model")
+    assert export(str(tmp_path / "model"), tmp_path, "[[2, 5, 7], [3], [9, 4]]") == 0
+    inputs = golden.read_pack(tmp_path / "pack").inputs
+    np.testing.assert_array_equal(inputs["input_ids"], [[2, 5, 7], [3, 9, 9], [9, 4, 9]])
+    np.testing.assert_array_equal(inputs["attention_mask"], [[1, 1, 1], [1, 0, 0], [1, 1, 0]])
+    assert export(str(tmp_path / "model"), tmp_path, "[[2], []]") == 2
 
 
 @pytest.mark.parametrize(
@@ -71,3 +81,84 @@ def test_weights_that_are_missing_can_be_named(checkpoint: str, tmp_path: Path, 
     assert "--model" in capsys.readouterr().err
     assert main([*diagnose, "--model", checkpoint]) == 0
     assert "pooler-tanh-missing" in capsys.readouterr().out
+
+
+@pytest.fixture
+def pack(checkpoint: str, tmp_path: Path) -> str:
+    assert export(checkpoint, tmp_path, "[[2, 5, 7], [7, 3]]", "--weights") == 0
+    return str(tmp_path / "pack")
+
+
+def own_names(pack: str) -> dict[str, np.ndarray]:
+    """Some values under the names and in the layouts of somebody else."""
+    values = golden.read_pack(pack)
+    dump = {}
+    for layer in range(2):
+        there = f"encoder.layer.{layer}"
+        dump[f"blocks.{layer}.q"] = values[f"{there}.attention.self.query"].swapaxes(0, 1)
+        dump[f"blocks.{layer}.norm"] = values[f"{there}.attention.output.LayerNorm"].reshape(-1, 12)
+    return dump
+
+
+def test_from_unknown_names_by_a_map_to_a_comparison(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port, names = str(tmp_path / "port.npz"), tmp_path / "names.json"
+    np.savez(port, **own_names(pack))
+    assert main(["golden", "compare", pack, port]) == 2
+    assert "npbert golden map" in capsys.readouterr().err
+    assert main(["golden", "map", pack, port]) == 0
+    names.write_text(capsys.readouterr().out)
+    assert json.loads(names.read_text()).keys() == {"blocks.*.q", "blocks.*.norm"}
+    assert main(["golden", "compare", pack, port, "--map", str(names)]) == 0
+    out = capsys.readouterr().out
+    assert "ok: 4 tensors" in out
+    assert "read as [S, B, N*H]: encoder.layer.0.attention.self.query" in out
+
+
+def test_unused_names_are_accepted_when_asked(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = str(tmp_path / "port.npz")
+    np.savez(port, pooler=golden.read_pack(pack)["pooler"], **own_names(pack))
+    assert main(["golden", "compare", pack, port]) == 2
+    error = capsys.readouterr().err
+    assert "4 of the 5 arrays" in error
+    assert "--allow-unused" in error
+    assert "--map" in error
+    assert "allow_unused=" not in error
+    assert main(["golden", "compare", pack, port, "--allow-unused"]) == 0
+
+
+def test_one_misshapen_tensor_is_a_row(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = golden.read_pack(pack)
+    port = str(tmp_path / "port.npz")
+    np.savez(port, pooler=values["pooler"], encoder=np.zeros((5, 5)))
+    assert main(["golden", "compare", pack, port]) == 1
+    out = capsys.readouterr().out
+    assert "BAD encoder" in out
+    assert "takes shape [2, 3, 12], got [5, 5]" in out
+    assert "1 of 2 tensors are right" in out
+    np.savez(port, encoder=np.zeros((5, 5)))
+    assert main(["golden", "compare", pack, port]) == 2
+
+
+def test_advice_is_the_commands(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = str(tmp_path / "port.npz")
+    packs = Path(__file__).parent / "packs"
+    assert main(["golden", "compare", str(packs / "encoder.safetensors"), str(packs / "encoder.bfloat16.safetensors")]) == 1
+    assert capsys.readouterr().out.startswith("right as bfloat16, not as float32: compare with --precision bfloat16\n")
+    np.savez(port, pooler=golden.read_pack(pack)["pooler"])
+    assert main(["golden", "compare", pack, port, "--precision", "fp8"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("npbert: --precision: takes float32")
+    assert "bf16" in error
+
+
+def test_names(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["golden", "names", checkpoint]) == 0
+    out = capsys.readouterr().out
+    assert "encoder.layer.1.attention.self:query              [B, 3, S, 4]" in out
+    assert "still not scaled" in out
+
+
+def test_a_map_for_a_model(checkpoint: str, pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "port.npz", **own_names(pack))
+    assert main(["golden", "map", checkpoint, str(tmp_path / "port.npz")]) == 0
+    assert json.loads(capsys.readouterr().out)["blocks.*.q"] == "encoder.layer.*.attention.self.query"

@@ -115,6 +115,127 @@ def test_a_wrong_input_is_the_first_divergence(pack: golden.Pack) -> None:
     assert [row.ok for row in report.rows] == [True, False]
 
 
+def test_ids_of_padding_are_no_difference(pack: golden.Pack) -> None:
+    ids = pack.inputs["input_ids"].copy()
+    ids[1, 4:] = 30
+    assert golden.compare(pack, {"input_ids": ids}).ok
+    ids[1, 3] = 30
+    assert golden.compare(pack, {"input_ids": ids}).first_divergence == "input:input_ids"
+    assert not golden.compare(pack, {"attention_mask": np.ones((2, 6))}).ok
+
+
+def test_an_additive_mask_is_the_same_mask(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    mask = np.where(pack.inputs["attention_mask"] == 1, 0.0, -1e9)[:, None, None]  # [B, 1, 1, S]
+    assert golden.compare(pack, {"attention_mask": mask}).ok
+    assert not golden.compare(pack, {"attention_mask": mask[::-1]}).ok
+    square = np.broadcast_to(mask, (2, 1, 6, 6))  # is another thing of the same name
+    report = golden.compare(pack, {"attention_mask": square, "bert.pooler": port["bert.pooler"]})
+    assert report.ok
+    assert report.not_in_pack == ["attention_mask"]
+    assert not golden.compare(pack, {"input:attention_mask": square, "bert.pooler": port["bert.pooler"]}).ok
+    with pytest.raises(InputError, match=r"attention_mask takes shape \[2, 6\]"):
+        golden.compare(pack, {"attention_mask": square})
+
+
+@pytest.mark.parametrize("prefix", ["model.", "bert.", "model.bert.", "module."])
+def test_prefixes_are_seen_through(tmp_path: Path, pack: golden.Pack, port: dict[str, np.ndarray], prefix: str) -> None:
+    bare = {f"{prefix}{name.removeprefix('bert.')}": x for name, x in port.items() if name.startswith("bert.e")}
+    report = golden.compare(pack, bare)
+    assert report.ok
+    assert len(report.rows) == len(bare)
+    base = build("BertModel", tiny(), dtype=np.float32)
+    golden.export(base, {"input_ids": ids(base.config, 1, 3)}, tmp_path / "pack")
+    values = golden.read_pack(tmp_path / "pack")
+    report = golden.compare(values, {f"{prefix}{name}": x for name, x in values.items() if name.startswith("e")})
+    assert report.ok
+    assert not report.not_in_pack
+
+
+def test_a_name_as_it_stands_goes_before_one_that_is_seen_through(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    report = golden.compare(pack, {"model.bert.pooler": port["bert.pooler"] + 1, "bert.pooler": port["bert.pooler"]})
+    assert report.ok
+    assert report.not_in_pack == ["model.bert.pooler"]
+
+
+# ------------------------------------------------------------------------------------------------- what most of a dump is used
+
+
+def test_a_dump_that_is_hardly_used_is_an_error(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    dump = {f"blocks.{name}": x for name, x in port.items()} | {"bert.pooler": port["bert.pooler"]}
+    with pytest.raises(InputError, match=r"67 of the 68 arrays in the mapping have names that no pack has.*allow_unused"):
+        golden.compare(pack, dump)
+    assert golden.compare(pack, dump, allow_unused=True).ok
+
+
+def test_a_small_pack_uses_little_of_a_whole_dump(tmp_path: Path) -> None:
+    """The names are right; this pack just does not hold them."""
+    model = build("BertModel", tiny(), dtype=np.float32)
+    inputs = {"input_ids": ids(model.config, 1, 3)}
+    for name, only in (("whole", None), ("small", "pooler")):
+        golden.export(model, inputs, tmp_path / name, only=only)
+    assert golden.compare(tmp_path / "small", golden.read_pack(tmp_path / "whole")).ok
+
+
+# ------------------------------------------------------------------------------------------------------- what rows say together
+
+
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_another_precision_that_fits_is_on_the_first_line(name: str, precision: str) -> None:
+    report = golden.compare(PACKS / f"{name}.safetensors", PACKS / f"{name}.{precision}.safetensors")
+    assert not report.ok
+    assert (report.other_precision, report.shows_precision) == (precision, True)
+    assert str(report).splitlines()[0] == f"right as {precision}, not as float32: compare with precision={precision!r}"
+
+
+def test_a_small_mistake_is_not_another_precision(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    """A mistake in the last layer, as small as bfloat16's errors: all before it is far more exact than bfloat16 is."""
+    rng = np.random.default_rng(0)
+    late = list(port)[list(port).index("bert.encoder.layer.1.intermediate.dense") :]
+    for name in late:
+        port[name] += rng.normal(0, pack.tolerances[name]["bfloat16"].rms / 4, port[name].shape).astype(np.float32)
+    report = golden.compare(pack, port)
+    assert report.first_divergence == "bert.encoder.layer.1.intermediate.dense"
+    assert report.other_precision is None
+    alone = golden.compare(pack, {"output:logits": port["output:logits"], "bert": port["bert"]})
+    assert not alone.shows_precision
+    assert str(alone).startswith("wrong as float32, but no further off than ")
+
+
+def test_the_dump_and_not_the_computation(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    port[f"{SELF}:scores"] = port[f"{SELF}:scores"] / 2
+    port["bert.encoder.layer.0"] = port["bert.encoder.layer.1"]  # the next one's result under this name
+    report = golden.compare(pack, port)
+    assert not report.ok
+    assert report.dump_at_fault == [f"{SELF}:scores", "bert.encoder.layer.0"]
+    assert str(report).startswith(f"the dump, not the computation: {SELF}:scores, bert.encoder.layer.0 differ, but what is")
+
+
+def test_a_computation_at_fault_is_not_blamed_on_the_dump(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    keys = ("bert.encoder.layer.0.attention.self.key", f"{SELF}:key", f"{SELF}:scores", f"{SELF}:masked_scores")
+    for name in keys:  # a bias that is missing from the keys: softmax does not see it
+        port[name] = port[name] + 1
+    assert not golden.compare(pack, port).dump_at_fault
+    port = {name: pack[name].copy() for name in pack}
+    port["bert.pooler"] += 1  # `bert` comes after it, and is not computed from it
+    small = "bert.encoder.layer.0.attention.output.dense"
+    port[small] += np.float32(20 * pack.tolerances[small]["float32"].rms)  # so little may be lost on the way
+    report = golden.compare(pack, port)
+    assert not report.ok
+    assert not report.dump_at_fault
+
+
+def test_a_nan_is_named_at_its_first_place(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    port["bert.encoder.layer.0.output.dense"][1, 2:, 7] = np.nan  # tokens 4 and 5 are padding
+    port["bert.pooler"][0, 1] = np.nan
+    text = " ".join(str(golden.compare(pack, port)).split())
+    assert "NaN: 2 of the 120 elements of bert.encoder.layer.0.output.dense that count, at [1, 2, 7]" in text
+    assert f"(text 1, token 2, counted from 0, id {pack.inputs['input_ids'][1, 2]})" in text
+    port = {name: pack[name].copy() for name in pack}
+    port["bert.pooler"][0, 1] = np.inf
+    assert "NaN:" not in str(golden.compare(pack, port))
+
+
 # ------------------------------------------------------------------------------------------------------------------ the mask
 
 
@@ -262,7 +383,7 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
     with pytest.raises(MissingFileError):
         golden.compare(tmp_path / "nowhere.safetensors", port)
     with pytest.raises(InputError, match="precision"):
-        golden.compare(pack, port, precision="int8")
+        golden.compare(pack, port, precision="fp8")
     (tmp_path / "port.txt").write_text("no")
     with pytest.raises(InputError, match=r"\.npz"):
         golden.compare(pack, tmp_path / "port.txt")
@@ -307,7 +428,9 @@ def test_the_table_keeps_to_what_matters(pack: golden.Pack, port: dict[str, np.n
     bad = names.index("bert.encoder.layer.0.intermediate.dense")
     for name in names[bad : bad + 10]:
         port[name] = port[name] + 1
-    lines = str(golden.compare(pack, port)).splitlines()
+    first, _, table = str(golden.compare(pack, port)).partition("\n\n")
+    assert first.startswith("the dump, not the computation: bert.encoder.layer.0.intermediate.dense,")  # layer 1 is right
+    lines = table.splitlines()
     assert lines[1].split() == ["...", str(bad - 3), "more", "are", "ok"]
     assert [line.split()[1] for line in lines[2:9]] == names[bad - 3 : bad + 4]
     assert [line.split()[0] for line in lines[2:9]] == ["ok"] * 3 + ["BAD"] * 4

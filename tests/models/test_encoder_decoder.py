@@ -15,8 +15,9 @@ from safetensors.numpy import load_file
 
 import npbert
 from npbert import BertLMHeadModel, BertModel
-from npbert.models.encoder_decoder import EncoderDecoderModel, shift_tokens_right
+from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
+from npbert.models.encoder_decoder_pass import shift_tokens_right
 from npbert.models.outputs import Seq2SeqLMOutput
 from npbert.tracing import observe
 

@@ -18,7 +18,7 @@ import pytest
 
 import npbert
 from npbert import BertConfig, NpbertError
-from npbert.checkpoints import distilbert, safetensors
+from npbert.checkpoints import names, safetensors
 from npbert.models.auto import architecture_of
 from npbert.models.converting import convert
 
@@ -395,7 +395,7 @@ def test_distilbert_runs_through_the_same_pass_and_is_saved_as_itself(tmp_path: 
         "hidden_dim": 21,
         "max_position_embeddings": 17,
     }
-    config = BertConfig(**distilbert.config_from_distilbert(fields))
+    config = BertConfig(**names.fields_from_distilbert(fields))
     model = npbert.BertForSequenceClassification(config, rng=rng)
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["DistilBertForSequenceClassification"]

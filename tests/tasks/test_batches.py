@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npbert import InputError, InputTypeError, tasks
-from npbert.tasks import batches
+from npbert.tasks import batches, inputs, progress
 
 from . import cases
 
@@ -106,9 +106,9 @@ def test_with_batches_of_one_nothing_waits_for_the_next_text() -> None:
 
 def test_long_texts_close_a_window_early() -> None:
     text = "word " * (batches.WINDOW_CHARACTERS // 8)  # 5/8 of a window
-    windows = list(batches._windows([batches.Item("", {"text": text, "text_pair": text})] * 3, None))
+    windows = list(batches._windows([inputs.Item("", {"text": text, "text_pair": text})] * 3, None))
     assert [len(window) for window in windows] == [1, 1, 1]
-    assert [len(window) for window in batches._windows([batches.Item("", text)] * 4, None)] == [2, 2]
+    assert [len(window) for window in batches._windows([inputs.Item("", text)] * 4, None)] == [2, 2]
 
 
 def test_a_line_of_a_million_characters_is_read() -> None:
@@ -151,7 +151,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("seen", [True, False])
 def test_long_work_shows_progress_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
-    monkeypatch.setattr(batches, "BAR_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0)
     monkeypatch.setattr(sys, "stderr", Terminal() if seen else io.StringIO())
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     model, tokenizer = cases.model("base"), cases.tokenizer()
@@ -162,15 +162,42 @@ def test_long_work_shows_progress_on_a_terminal_alone(monkeypatch: pytest.Monkey
     assert sys.stdout.getvalue() == ""
 
 
+def test_rows_are_counted_and_their_number_is_known_once_all_texts_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[Any] = []
+
+    class Bar:
+        """Keeps what a bar is told."""
+
+        def __init__(self, total: int | None) -> None:
+            self.total, self.counted = total, 0
+            bars.append(self)
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
+            pass
+
+        def update(self, rows: int) -> None:
+            self.counted += rows
+
+    monkeypatch.setattr(batches, "progress_bar", Bar)
+    long = "Ada Lovelace lived in London. " * 60
+    tasks.token_classification(
+        cases.model("names"), cases.tokenizer(), ["short", long], aggregation_strategy="simple", stride=4
+    )
+    assert bars[0].total == bars[0].counted > 2
+
+
 def test_writing_shows_progress_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "BAR_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     tasks.text_generation(cases.model("writer"), cases.tokenizer(), ["a", "b"], do_sample=False, max_new_tokens=1)
     assert "/2" in sys.stderr.getvalue()
 
 
 def test_a_stream_shows_progress_only_if_its_answers_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "BAR_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0)
     model, tokenizer = cases.model("base"), cases.tokenizer()
     shown = []
     for answers_on_screen in (True, False):

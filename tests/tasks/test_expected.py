@@ -125,7 +125,7 @@ def test_a_target_that_is_no_word_is_replaced_by_the_same_piece() -> None:
     from . import live
 
     case = cases.Case("fill-mask", "masked", "It is [MASK].", {"targets": ["unbelievably", "zzqq", "good"]})
-    with pytest.warns(UserWarning, match=r"stands in for it"):
+    with pytest.warns(UserWarning, match=r"takes its place"):
         assert_same(ours(case), live.answer(case))
 
 

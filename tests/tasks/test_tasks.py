@@ -135,7 +135,7 @@ DENSE = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformer
         ({"modules.json": [POOL, TRANSFORMER]}, "modules.json: .* in this order, got Pooling, Transformer"),
         ({"modules.json": {"type": "x"}}, "modules.json: takes a list of modules"),
         ({"modules.json": [{"idx": 0}]}, "modules.json: takes a list of modules"),
-        ({"modules.json": [TRANSFORMER, POOL]}, "1_Pooling/config.json: the modules name a pooling"),
+        ({"modules.json": [TRANSFORMER, POOL]}, "1_Pooling/config.json: modules.json names a pooling"),
         (
             {"1_Pooling/config.json": {"pooling_mode_lasttoken": True}},
             "1_Pooling/config.json: asks for the pooling 'lasttoken'",
@@ -145,7 +145,7 @@ DENSE = {"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformer
             "asks for the pooling 'weightedmean'",
         ),
         ({"1_Pooling/config.json": {"pooling_mode": "lasttoken"}}, "asks for the pooling 'lasttoken'"),
-        ({"1_Pooling/config.json": {}, "sentence_bert_config.json": {"max_seq_length": "9"}}, "max_seq_length takes a whole"),
+        ({"1_Pooling/config.json": {}, "sentence_bert_config.json": {"max_seq_length": "9"}}, "max_seq_length: takes a whole"),
         (
             {"1_Pooling/config.json": {}, "config_sentence_transformers.json": {"default_prompt_name": "q", "prompts": {}}},
             "there is no prompt 'q'",
@@ -304,11 +304,11 @@ def test_masking_keeps_shapes_and_leaves_its_argument_alone() -> None:
     [
         ({"input_ids": [[1.5]]}, "^input_ids: takes whole numbers"),
         ({"input_ids": [[[1]]]}, "^input_ids: takes 1 or 2 dimensions"),
-        ({"input_ids": [30522]}, "^input_ids: got 30522 to 30522"),
-        ({"input_ids": [-1]}, "^input_ids: got -1"),
+        ({"input_ids": [30522]}, "^input_ids: 30522 is out of range, it takes 0 to 30521"),
+        ({"input_ids": [-1]}, "^input_ids: -1 is out of range"),
         ({"rng": 0}, "^rng: takes a numpy.random.Generator"),
-        ({"probability": 1.5}, "^probability: takes a number from 0 to 1"),
-        ({"probability": True}, "^probability: takes a number from 0 to 1"),
+        ({"probability": 1.5}, "^probability: takes a finite number from 0 to 1"),
+        ({"probability": True}, "^probability: takes a number, got True"),
     ],
 )
 def test_masking_checks_its_arguments(arguments: dict[str, Any], message: str) -> None:

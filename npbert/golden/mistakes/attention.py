@@ -1,85 +1,58 @@
-"""Mistakes in attention: the scale, queries, keys and values mixed up, the axis of softmax, the split into heads."""
+"""Mistakes in attention: the scale, the operands of the scores and of the context, softmax. Masks and heads have their own files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from npbert import ops
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue, ReplaceWeights
+from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue
 from npbert.golden.mistakes.scores import scaled_scores, usual_fills
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
-    """Every way to get attention wrong, masks aside."""
+    """Every way to get attention wrong, masks and heads aside."""
     yield from _scales(config)
-    yield from _queries_and_keys()
-    yield from _keys_and_values()
+    for mistake, explanation, values in OPERANDS:
+        yield Hypothesis(mistake, f"{explanation}.", SELF_MODULES, values)
     yield from _softmax_axes(config)
-    yield from _heads()
+    for mistake, explanation, function in SOFTMAX:
+        yield Hypothesis(mistake, f"{explanation}.", SELF_MODULES, {".dropout": _of_scores(function)})
 
 
-# ------------------------------------------------------------------------------------------------------------------- scores
+# -------------------------------------------------------------------------------------------------------------------- scale
 
 
 def _scales(config: BertConfig) -> Iterator[Hypothesis]:
-    def divided_by(divisor: float) -> dict[str, ReplaceValue]:
-        return {":masked_scores": lambda site: site.value - scaled_scores(site) + scaled_scores(site, divisor)}
-
-    yield Hypothesis(
-        "scores-not-scaled",
-        f"The scores are not scaled: divide them by sqrt(head size) = sqrt({config.head_size}) before the mask and softmax.",
-        SELF_MODULES,
-        divided_by(1),
-    )
-    yield Hypothesis(
-        "scaled-by-hidden-size",
-        f"The scores are divided by sqrt(hidden size): divide by the root of the size of one head, sqrt({config.head_size}).",
-        SELF_MODULES,
-        divided_by(math.sqrt(config.hidden_size)),
-    )
-
-
-def _queries_and_keys() -> Iterator[Hypothesis]:
-    mistake = "query-key-swapped"
-    explanation = "Queries and keys are swapped: scores are query @ key.T, with a row for each query."
-
-    def transposed(site: Site) -> Array | None:
-        query, key = site[":query"], site[":key"]
-        return ops.attention_scores(key, query) if query.shape == key.shape else None
-
-    names = (".query", ".key")
-    yield Hypothesis(mistake, explanation, SELF_MODULES, weights=_exchanged(*names), shows_in=names)
-    yield Hypothesis(mistake, explanation, SELF_MODULES, {":query": _split(".key"), ":key": _split(".query")})
-    yield Hypothesis(mistake, explanation, SELF_MODULES, {":scores": transposed})
+    head, heads, width = config.head_size, config.num_attention_heads, config.hidden_size
+    right = f"divide by the root of the size of one head, sqrt({head})"
+    divisors = [
+        ("scores-not-scaled", f"not scaled: divide them by sqrt(head size) = sqrt({head}) before the mask and softmax", 1.0),
+        ("scaled-by-hidden-size", f"divided by sqrt(hidden size): {right}", math.sqrt(width)),
+        ("wrong-scale", f"divided by the head size {head}, without its root, or twice by the root: {right}", head),
+        ("wrong-scale", f"divided by the hidden size {width}: {right}", width),
+        ("wrong-scale", f"divided by the root of the number of heads, sqrt({heads}): {right}", math.sqrt(heads)),
+        ("wrong-scale", f"divided by the number of heads, {heads}: {right}", heads),
+        ("wrong-scale", f"multiplied by sqrt({head}): {right}", 1 / math.sqrt(head)),
+        ("wrong-scale", f"divided by sqrt(2 * {head}): {right}", math.sqrt(2 * head)),
+        ("wrong-scale", f"divided by head size ** 0.25, once instead of twice: {right}", head**0.25),
+        ("wrong-scale", f"negated: {right}", -math.sqrt(head)),
+    ]
+    for mistake, what, divisor in divisors:
+        if not math.isclose(divisor, math.sqrt(head)):
+            yield Hypothesis(mistake, f"The scores are {what}.", SELF_MODULES, {":masked_scores": _divided_by(divisor)})
 
 
-def _keys_and_values() -> Iterator[Hypothesis]:
-    mistake = "key-value-swapped"
-    explanation = "Keys and values are swapped: the queries are compared with the keys, the probabilities weigh the values."
-    names = (".key", ".value")
-    yield Hypothesis(mistake, explanation, SELF_MODULES, weights=_exchanged(*names), shows_in=names)
-    yield Hypothesis(mistake, explanation, SELF_MODULES, {":key": _split(".value"), ":value": _split(".key")})
-    used_the_other_way: dict[str, ReplaceValue] = {
-        ":scores": lambda site: ops.attention_scores(site[":query"], site[":value"]),
-        "": lambda site: ops.merge_heads(site[":probs"] @ site[":key"]),
-    }
-    yield Hypothesis(mistake, explanation, SELF_MODULES, used_the_other_way)
+def _divided_by(divisor: float) -> ReplaceValue:
+    return lambda site: site.value - scaled_scores(site) + scaled_scores(site, divisor)
 
 
-def _exchanged(one: str, other: str) -> ReplaceWeights:
-    """The weights of two linear maps, each under the other's name."""
-
-    def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        pairs = [(one, other), (other, one)]
-        return {f"{module}{a}.{part}": arrays[f"{module}{b}.{part}"] for a, b in pairs for part in ("weight", "bias")}
-
-    return weights
+# ----------------------------------------------------------------------------------------------------------------- operands
 
 
 def _split(name: str) -> ReplaceValue:
@@ -90,6 +63,58 @@ def _split(name: str) -> ReplaceValue:
         return x if x.shape == site.value.shape else None
 
     return split
+
+
+def _scores_of(query: str, key: str) -> ReplaceValue:
+    def scores(site: Site) -> Array | None:
+        x, y = site[query], site[key]
+        return ops.attention_scores(x, y) if x.shape[2] == site.value.shape[2] and y.shape[2] == site.value.shape[3] else None
+
+    return scores
+
+
+def _context_of(value: str, *, turned: bool = False) -> ReplaceValue:
+    def context(site: Site) -> Array | None:
+        probs = site[":probs"].swapaxes(2, 3) if turned else site[":probs"]
+        x = site[value]
+        return ops.merge_heads(probs @ x) if probs.shape[2:] == (site.value.shape[1], x.shape[2]) else None
+
+    return context
+
+
+def _value_alone(site: Site) -> Array | None:
+    x = ops.merge_heads(site[":value"])
+    return x if x.shape == site.value.shape else None
+
+
+def _value_added(site: Site) -> Array | None:
+    x = _value_alone(site)
+    return None if x is None else site.value + x
+
+
+QUERY_KEY = "Queries and keys are swapped: scores are query @ key.T, with a row for each query"
+KEY_VALUE = "Keys and values are swapped: the queries are compared with the keys, the probabilities weigh the values"
+
+OPERANDS: list[tuple[str, str, dict[str, ReplaceValue]]] = [
+    ("query-key-swapped", QUERY_KEY, {":query": _split(".key"), ":key": _split(".query")}),
+    ("query-key-swapped", QUERY_KEY, {":scores": _scores_of(":key", ":query")}),
+    ("key-value-swapped", KEY_VALUE, {":key": _split(".value"), ":value": _split(".key")}),
+    ("key-value-swapped", KEY_VALUE, {":scores": _scores_of(":query", ":value"), "": _context_of(":key")}),
+    ("scores-from-elsewhere", "The scores are query @ query.T: they are query @ key.T", {":scores": _scores_of(":query", ":query")}),
+    ("scores-from-elsewhere", "The scores are key @ key.T: they are query @ key.T", {":scores": _scores_of(":key", ":key")}),
+    ("scores-from-elsewhere", "The scores are query @ value.T: they are query @ key.T", {":scores": _scores_of(":query", ":value")}),
+    ("scores-from-elsewhere", "The scores are value @ key.T: they are query @ key.T", {":scores": _scores_of(":value", ":key")}),
+    ("context-from-elsewhere", "The probabilities weigh the keys: they weigh the values", {"": _context_of(":key")}),
+    ("context-from-elsewhere", "The probabilities weigh the queries: they weigh the values", {"": _context_of(":query")}),
+    ("context-from-elsewhere", "The values are handed on as they are: the probabilities weigh them", {"": _value_alone}),
+    ("context-from-elsewhere", "The values are added to the context: only probs @ value is handed on", {"": _value_added}),
+    ("probs-transposed", "The probabilities are transposed: the context is probs @ value, with a row of probs for each query",
+     {"": _context_of(":value", turned=True)}),
+]  # fmt: skip
+"""A line here is all that another choice of operands needs."""
+
+
+# ------------------------------------------------------------------------------------------------------------------ softmax
 
 
 def _softmax_axes(config: BertConfig) -> Iterator[Hypothesis]:
@@ -112,34 +137,34 @@ def _softmax_axes(config: BertConfig) -> Iterator[Hypothesis]:
             )
 
 
-# -------------------------------------------------------------------------------------------------------------------- heads
+def _powers(x: Array, base: float = math.e) -> Array:
+    return base ** (x - x.max(axis=-1, keepdims=True))
 
 
-def _heads() -> Iterator[Hypothesis]:
-    split = {f":{part}": _split_without_transpose(f".{part}") for part in ("query", "key", "value")}
-    mistake = "heads-not-transposed"
-    explanation = "The heads are split by a reshape alone: [B, S, D] becomes [B, S, N, H], then transpose to [B, N, S, H]."
-    yield Hypothesis(mistake, explanation, SELF_MODULES, split)
-    yield Hypothesis(mistake, explanation, SELF_MODULES, {**split, "": _merged_without_transpose})
-    for name, value in split.items():
-        yield Hypothesis(mistake, explanation, SELF_MODULES, {name: value})
-    yield Hypothesis(
-        "heads-not-merged",
-        "The heads are merged by a reshape alone: transpose [B, N, S, H] to [B, S, N, H], then reshape to [B, S, D].",
-        SELF_MODULES,
-        {"": _merged_without_transpose},
-    )
+def _divided(x: Array) -> Array:
+    return x / x.sum(axis=-1, keepdims=True)
 
 
-def _split_without_transpose(name: str) -> ReplaceValue:
-    def split(site: Site) -> Array:
-        x = site[name]
-        batch, heads, length, size = site.value.shape
-        new = x.reshape(batch, heads, x.shape[1], size)
-        return np.concatenate([site.value[:, :, : length - x.shape[1]], new], axis=2)  # cached keys come first
-
-    return split
+def _with_one_more(x: Array) -> Array:
+    largest = x.max(axis=-1, keepdims=True)
+    return _powers(x) / (_powers(x).sum(axis=-1, keepdims=True) + np.exp(-largest))
 
 
-def _merged_without_transpose(site: Site) -> Array:
-    return (site[":probs"] @ site[":value"]).reshape(site.value.shape)
+SOFTMAX: list[tuple[str, str, Callable[[Array], Array]]] = [
+    ("softmax-missing", "Softmax is left out: exp of the scores, divided by their sum over the keys", lambda x: x),
+    ("softmax-not-divided", "Softmax does not divide by the sum over the keys", _powers),
+    ("softmax-not-divided", "Softmax does not divide by the sum over the keys, nor take the largest score off", np.exp),
+    ("softmax-wrong-base", "Softmax takes powers of 2: take those of e", lambda x: _divided(_powers(x, 2))),
+    ("softmax-wrong-base", "Softmax takes powers of 10: take those of e", lambda x: _divided(_powers(x, 10))),
+    ("softmax-plus-one", "Softmax adds 1 to the sum of the powers: divide by the sum alone", _with_one_more),
+    ("softmax-replaced", "Each score goes through a sigmoid: take softmax over the keys", ops.sigmoid),
+    ("softmax-replaced", "Softmax is taken twice", lambda x: ops.softmax(ops.softmax(x))),
+    ("softmax-replaced", "The logarithm of softmax is taken: take softmax itself", ops.log_softmax),
+    ("wrong-scale", "The scores are halved before softmax", lambda x: ops.softmax(x / 2)),
+    ("wrong-scale", "The scores are doubled before softmax", lambda x: ops.softmax(x * 2)),
+]
+"""A line here is all that another function needs."""
+
+
+def _of_scores(function: Callable[[Array], Array]) -> ReplaceValue:
+    return lambda site: function(site[":masked_scores"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, OUTPUT_MODULES, SELF_MODULES, Hypothesis, ReplaceValue
+from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, OUTPUT_MODULES, SELF_MODULES, Hypothesis
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
@@ -16,30 +16,24 @@ EXPLANATION = "Dropout is on: elements are zero at random and the others scaled 
 
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
-    """Every place of dropout."""
-    for modules, values in (
-        (EMBEDDINGS_MODULES, {".dropout": _dropped_as_in(".dropout", "")}),
-        (SELF_MODULES, {".dropout": _dropped_as_in(".dropout", ":probs")}),
-        (OUTPUT_MODULES, {".dropout": _dropped_as_in(".dropout")}),
-        (OUTPUT_MODULES, {":residual": _dropped_before_the_residual}),
-    ):
-        yield Hypothesis("dropout-left-on", EXPLANATION, modules, values)
+    """All places of dropout at once, or those of one kind."""
+    modules = f"{EMBEDDINGS_MODULES}|{SELF_MODULES}|{OUTPUT_MODULES}"
+    values = {".dropout": _dropped_as_dumped, ":residual": _dropped_before_the_residual}
+    yield Hypothesis("dropout-left-on", EXPLANATION, modules, values)
 
 
-def _dropped_as_in(*names: str) -> ReplaceValue:
-    """The value with the zeros of the first of these values that the port dumped."""
-
-    def value(site: Site) -> Array | None:
-        dumped = next((x for name in names if (x := site.dumped(site.module + name)) is not None), None)
-        return None if dumped is None else _dropped(site.value, dumped)
-
-    return value
+def _dropped_as_dumped(site: Site) -> Array | None:
+    """The value with the zeros that the port dumped, under this name or that of the next value, which is the same."""
+    dumped = site.dumped(f"{site.module}.dropout")
+    if dumped is None and not site.module.endswith("output"):
+        dumped = site.dumped(f"{site.module}:probs" if site.module.endswith("self") else site.module)
+    return None if dumped is None else _dropped(site.value, dumped)
 
 
 def _dropped_before_the_residual(site: Site) -> Array | None:
     """`:residual` with the zeros that the port's own holds, once what came into the block is taken away from it."""
     dumped = site.dumped(f"{site.module}:residual")
-    if dumped is None:
+    if dumped is None or site.dumped(f"{site.module}.dropout") is not None:
         return None
     came_in = site.value - site[".dropout"]
     rest = dumped - came_in

@@ -1,7 +1,8 @@
-"""Mistakes in the sum of the embeddings: token types, positions, LayerNorm."""
+"""Mistakes in the embeddings: which rows are looked up, how they are added, LayerNorm."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,73 +12,172 @@ from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, Hypothesis, Re
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
+WORDS, TYPES, POSITIONS = ".word_embeddings", ".token_type_embeddings", ".position_embeddings"
+
+Change = Callable[[Array], Array]
+
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every way to get the embeddings wrong."""
-    yield from _token_types()
-    yield from _positions()
-    yield Hypothesis(
-        "embeddings-layernorm-missing",
-        "The sum of the embeddings goes on as it is: apply embeddings.LayerNorm to it.",
-        EMBEDDINGS_MODULES,
-        {".LayerNorm": lambda site: site[":sum"]},
-    )
+    yield from _token_types(config)
+    yield from _lookups(config)
+    yield from _sums(config)
+    yield _in("embeddings-layernorm-missing", "The sum of the embeddings goes on as it is: apply embeddings.LayerNorm to it",
+              ".LayerNorm", lambda site: site[":sum"])  # fmt: skip
+    yield _in("norm-before-positions", "The positions are added after LayerNorm: it is taken of the whole sum", ".LayerNorm",
+              _positions_after_norm)  # fmt: skip
+
+
+def _in(mistake: str, explanation: str, name: str, value: ReplaceValue) -> Hypothesis:
+    return Hypothesis(mistake, f"{explanation}.", EMBEDDINGS_MODULES, {name: value})
 
 
 def _zeros(site: Site) -> Array:
     return np.zeros_like(site.value)
 
 
-def _token_types() -> Iterator[Hypothesis]:
-    yield Hypothesis(
-        "token-types-missing",
-        "The token type embeddings are not added: add the row of token_type_embeddings that token_type_ids names "
-        "(row 0 where none are given).",
-        EMBEDDINGS_MODULES,
-        {".token_type_embeddings": _zeros},
-    )
-
-    def first_row(site: Site) -> Array:
-        return np.broadcast_to(site.weight(".token_type_embeddings.weight")[0], site.value.shape)
-
-    yield Hypothesis(
-        "token-types-missing",
-        "Every token is taken to be of type 0: look token_type_ids up instead.",
-        EMBEDDINGS_MODULES,
-        {".token_type_embeddings": first_row},
-    )
+# ---------------------------------------------------------------------------------------------------------------- the tables
 
 
-def _positions() -> Iterator[Hypothesis]:
-    for shift in (1, 2, -1):
-        yield Hypothesis(
-            "positions-shifted",
-            f"The positions are off by {shift}: BERT counts from 0 and knows no offset for padding.",
-            EMBEDDINGS_MODULES,
-            {".position_embeddings": _looked_up(lambda ids, shift=shift: ids + shift)},  # type: ignore[misc]
-        )
-    yield Hypothesis(
-        "positions-shifted",
-        "Every token is given position 0: count 0, 1, 2, ... along the sequence.",
-        EMBEDDINGS_MODULES,
-        {".position_embeddings": _looked_up(np.zeros_like)},
-    )
-    yield Hypothesis(
-        "positions-shifted",
-        "The position embeddings are not added: add row 0, 1, 2, ... of position_embeddings along the sequence.",
-        EMBEDDINGS_MODULES,
-        {".position_embeddings": _zeros},
-    )
+def _token_types(config: BertConfig) -> Iterator[Hypothesis]:
+    yield _in("token-types-missing", "The token type embeddings are not added: add the row of token_type_embeddings that "
+              "token_type_ids names (row 0 where none are given)", TYPES, _zeros)  # fmt: skip
+    for row in range(config.type_vocab_size):
+        yield _in("token-types-missing", f"Every token is taken to be of type {row}: look token_type_ids up instead", TYPES,
+                  _looked_up(TYPES, "token_type_ids", lambda ids, row=row: np.full_like(ids, row)))  # type: ignore[misc]  # fmt: skip
+    yield _in("token-types-swapped", "The token types are the other way round: 0 is the first text, 1 the second", TYPES,
+              _looked_up(TYPES, "token_type_ids", lambda ids: ids.max(initial=0) - ids))  # fmt: skip
+    yield _in("token-types-swapped", "The token types of the texts are in reverse order", TYPES,
+              _looked_up(TYPES, "token_type_ids", lambda ids: ids[::-1]))  # fmt: skip
 
 
-def _looked_up(change: Callable[[Array], Array]) -> ReplaceValue:
-    """The position embeddings of other positions, where the table has them."""
+COUNTED = "BERT counts from 0 and knows no offset for padding"
+
+LOOKUPS: list[tuple[str, str, str, Change]] = [
+    *[("positions-shifted", f"The positions are off by {shift}: {COUNTED}", POSITIONS, lambda ids, shift=shift: ids + shift)
+      for shift in (1, 2, -1, 3, 4)],  # type: ignore[misc]
+    ("positions-shifted", "Every token is given position 0: count 0, 1, 2, ... along the sequence", POSITIONS, np.zeros_like),
+    ("positions-reversed", "The positions count backwards: count 0, 1, 2, ... along the sequence", POSITIONS, lambda ids: ids[:, ::-1]),
+    ("ids-differ", "The token ids are shifted by one to the right", WORDS, lambda ids: np.roll(ids, 1, axis=1)),
+    ("ids-differ", "The token ids are shifted by one to the left", WORDS, lambda ids: np.roll(ids, -1, axis=1)),
+    ("ids-differ", "The token ids are in reverse order", WORDS, lambda ids: ids[:, ::-1]),
+    ("ids-differ", "The texts are in reverse order", WORDS, lambda ids: ids[::-1]),
+    ("ids-differ", "The first text is read in the place of all", WORDS, lambda ids: np.broadcast_to(ids[:1], ids.shape)),
+    ("ids-differ", "The token ids are one too small", WORDS, lambda ids: np.maximum(ids - 1, 0)),
+    ("ids-differ", "The token ids are one too large", WORDS, lambda ids: ids + 1),
+]  # fmt: skip
+"""A line here is all that another way to look rows up needs."""
+
+
+def _lookups(config: BertConfig) -> Iterator[Hypothesis]:
+    for mistake, explanation, name, change in LOOKUPS:
+        argument = "input_ids" if name == WORDS else "position_ids"
+        yield _in(mistake, explanation, name, _looked_up(name, argument, change))
+    yield _in("positions-missing", "The position embeddings are not added: add row 0, 1, 2, ... of position_embeddings along "
+              "the sequence", POSITIONS, _zeros)  # fmt: skip
+    yield _in("positions-sinusoidal", "The positions are sines and cosines: look them up in position_embeddings", POSITIONS,
+              _sinusoids(interleaved=True))  # fmt: skip
+    yield _in("positions-sinusoidal", "The positions are sines, then cosines: look them up in position_embeddings", POSITIONS,
+              _sinusoids(interleaved=False))  # fmt: skip
+    yield _in("ids-differ", "The port reads other token ids than the pack's input_ids", WORDS, _rows_that_the_port_holds)
+    root = math.sqrt(config.hidden_size)
+    for factor, what in (
+        (root, f"multiplied by sqrt({config.hidden_size})"),
+        (1 / root, f"divided by sqrt({config.hidden_size})"),
+    ):
+        yield _in("embeddings-scaled", f"The word embeddings are {what}: BERT adds them as they are", WORDS,
+                  lambda site, factor=factor: site.value * factor)  # type: ignore[misc]  # fmt: skip
+
+
+def _looked_up(name: str, argument: str, change: Change) -> ReplaceValue:
+    """The rows of other ids, where the table has them."""
 
     def look_up(site: Site) -> Array | None:
-        table = site.weights[f"{site.module}.position_embeddings.weight"]
-        ids = change(site.context.position_ids)
-        if ids.min(initial=0) < 0 or ids.max(initial=0) >= len(table):
+        table = site.weights[f"{site.module}{name}.weight"]
+        given = site.context.ids(argument)
+        ids = None if given is None else change(given)
+        if ids is None or ids.min(initial=0) < 0 or ids.max(initial=0) >= len(table):
             return None
-        return table[ids].astype(site.value.dtype)
+        rows = table[ids].astype(site.value.dtype)
+        return rows if rows.shape == site.value.shape else None
 
     return look_up
+
+
+def _sinusoids(*, interleaved: bool) -> ReplaceValue:
+    def value(site: Site) -> Array | None:
+        width = site.value.shape[-1]
+        even = np.arange(0, width, 2)
+        angles = site.context.position_ids[..., None] / 10000 ** (even / width)  # [1 or B, S, D / 2]
+        sines, cosines = np.sin(angles), np.cos(angles)[..., : width // 2]
+        if not interleaved:
+            return np.concatenate([sines, cosines], axis=-1)
+        rows = np.empty(site.value.shape)
+        rows[..., 0::2], rows[..., 1::2] = sines, cosines
+        return rows
+
+    return value
+
+
+def _rows_that_the_port_holds(site: Site) -> Array | None:
+    """The rows of the table that the port dumped as its word embeddings, if all of them are rows of the table."""
+    dumped, ids = site.dumped(site.module + WORDS), site.context.ids("input_ids")
+    if dumped is None or ids is None or dumped.shape != site.value.shape:
+        return None
+    table = site.weights[f"{site.module}{WORDS}.weight"]
+    differs = np.argwhere(np.abs(dumped - site.value).max(axis=-1) > 0)
+    rows, found = site.value.copy(), []
+    for b, s in differs:
+        row = int(np.abs(table[:, :4] - dumped[b, s, :4]).sum(axis=1).argmin())
+        rows[b, s] = table[row]
+        found.append(f"[{b}, {s}] is {row} instead of {ids[b, s]}")
+    if found and np.allclose(rows, dumped, rtol=1e-2, atol=1e-6):
+        site.notes.append(f"Token {', '.join(found[:4])}{' and more' if len(found) > 4 else ''}.")
+        return rows
+    return None
+
+
+# -------------------------------------------------------------------------------------------------------------------- the sum
+
+
+def _sums(config: BertConfig) -> Iterator[Hypothesis]:
+    root = math.sqrt(config.hidden_size)
+    rows: list[tuple[str, str, float, float, float]] = [
+        ("token-types-missing", "The token type embeddings are not added", 1, 0, 1),
+        ("positions-missing", "The position embeddings are not added", 1, 1, 0),
+        ("words-missing", "The word embeddings are not added", 0, 1, 1),
+        ("words-doubled", "The word embeddings are added twice", 2, 1, 1),
+        ("token-types-doubled", "The token type embeddings are added twice", 1, 2, 1),
+        ("positions-doubled", "The position embeddings are added twice", 1, 1, 2),
+        ("positions-subtracted", "The position embeddings are subtracted", 1, 1, -1),
+        ("embeddings-scaled", f"The word embeddings are multiplied by sqrt({config.hidden_size})", root, 1, 1),
+        ("embeddings-scaled", f"The words and types are multiplied by sqrt({config.hidden_size})", root, root, 1),
+        ("embeddings-scaled", f"The sum of the embeddings is multiplied by sqrt({config.hidden_size})", root, root, root),
+        ("embeddings-scaled", "The three embeddings are averaged", 1 / 3, 1 / 3, 1 / 3),
+    ]
+    for mistake, explanation, *factors in rows:
+        says = f"{explanation}: LayerNorm is taken of word + token type + position embeddings"
+        yield _in(mistake, says, ":sum", _weighted_sum(factors))
+
+    def multiplied(site: Site) -> Array | None:
+        return (site.value - site[POSITIONS]) * site[POSITIONS] if POSITIONS in site else None
+
+    yield _in("positions-multiplied", "The sum is multiplied by the position embeddings: add them", ":sum", multiplied)
+
+
+def _weighted_sum(factors: list[float]) -> ReplaceValue:
+    def value(site: Site) -> Array | None:
+        names = [name for name, factor in zip((WORDS, TYPES, POSITIONS), factors, strict=True) if factor != 1]
+        if any(name not in site for name in names):
+            return None
+        wrong = site.value.copy()
+        for name, factor in zip((WORDS, TYPES, POSITIONS), factors, strict=True):
+            if name in site:
+                wrong += (factor - 1) * site[name]
+        return wrong
+
+    return value
+
+
+def _positions_after_norm(site: Site) -> Array | None:
+    return site.norm(site[":sum"] - site[POSITIONS]) + site[POSITIONS] if POSITIONS in site else None

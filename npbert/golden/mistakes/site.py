@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from npbert import ops
 from npbert.bert.config import BertConfig
+from npbert.golden.mistakes import places
 from npbert.golden.models import PartCall
 from npbert.golden.positions import Positions
 from npbert.ops import masks
@@ -33,7 +34,16 @@ class PartContext:
         position_ids = call.inputs.get("position_ids")
         if position_ids is None:
             position_ids = np.arange(keys - positions.query.shape[1], keys)[None]
+        self._inputs = call.inputs
         self.position_ids = position_ids.reshape(-1, position_ids.shape[-1])  # [1 or B, S]
+
+    def ids(self, argument: str) -> Array | None:
+        """The ids of an argument, `[1 or B, S]`; token types are 0 where none are given."""
+        if argument == "position_ids":
+            return self.position_ids
+        given: Array | None = self._inputs.get(argument)
+        words = self._inputs.get("input_ids")
+        return np.zeros_like(words) if given is None and argument == "token_type_ids" and words is not None else given
 
     def padding(self, module: str) -> Array:
         """Which keys are real for the attention in `module`: truth values `[B, 1, 1 or S, T]`."""
@@ -53,6 +63,10 @@ class Site:
     weights: Mapping[str, Array]
     values: Mapping[str, Array]  # the values so far, under their full names
     dumped: Callable[[str], Array | None]  # what the port dumped under a full name
+    truth: Callable[[str], Array | None]  # what the pack holds under a full name, before the first tensor that differs
+    counts: Callable[[str], Array]  # which elements of a value count, by its full name
+    notes: list[str]  # what a mistake found out, for its explanation
+    name: str = ""  # the full name of the value that is computed now
     value: Array = field(default_factory=lambda: np.empty(0))  # the value as npbert computed it
     originals: dict[str, Array] = field(default_factory=dict)  # values that were replaced, as npbert had computed them
 
@@ -61,6 +75,20 @@ class Site:
 
     def __contains__(self, name: str) -> bool:
         return self.module + name in self.values
+
+    def at(self, place: str) -> Array | None:
+        """The value at a place, which `npbert.golden.mistakes.places` explains; None where there is none yet."""
+        for name in places.names(place, self.module):
+            if name in self.values:
+                return self.values[name]
+            known = self.truth(name)
+            if known is not None:
+                return known
+        return None
+
+    def inside(self, module: str) -> Site:
+        """The same moment of the pass, seen from another module."""
+        return replace(self, module=module)
 
     @property
     def config(self) -> BertConfig:

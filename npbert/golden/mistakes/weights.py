@@ -1,8 +1,9 @@
-"""Wrong weights: transposed, without a bias, of another layer."""
+"""Wrong weights: transposed, left out, another of the same shape, of another layer, cut into heads another way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -11,13 +12,112 @@ from npbert.golden.mistakes.hypothesis import LAYER_MODULES, SELF_MODULES, Hypot
 from npbert.types import Array
 
 GROUPS = (rf"{SELF_MODULES}\..+", rf"(?!{SELF_MODULES}\.).+", rf"{LAYER_MODULES}\.(?:intermediate|output)\..+")
+ATTENTION_MODULES = rf"{LAYER_MODULES}\.(?:cross)?attention"
+
+SQUARE = ("self.query", "self.key", "self.value", "output.dense")
+"""The linear maps from D to D in an attention, in the order in which they are computed."""
+
+SWAPPED = {
+    ("self.query", "self.key"): ("query-key-swapped", "Queries and keys are swapped: scores are query @ key.T, with a row for "
+                                 "each query"),
+    ("self.key", "self.value"): ("key-value-swapped", "Keys and values are swapped: the queries are compared with the keys, the "
+                                 "probabilities weigh the values"),
+    ("self.query", "self.value"): ("query-value-swapped", "Queries and values are swapped: the queries are compared with the "
+                                   "keys, the probabilities weigh the values"),
+}  # fmt: skip
+
+PARTS = {("weight", "bias"): "weight and bias", ("weight",): "weight", ("bias",): "bias"}
 
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every way to get weights wrong."""
+    yield from _exchanges()
+    yield from _norms()
     yield from _transposed_weights()
     yield from _missing_biases()
     yield from _layers(config.num_hidden_layers)
+    yield from _single_weights(config.num_hidden_layers)
+
+
+def reading(modules: str, sources: Mapping[str, str], parts: tuple[str, ...] = ("weight", "bias")) -> dict[str, object]:
+    """The fields of a hypothesis in which the parts of a module (keys) have the weights of others (values)."""
+
+    def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        pairs = {f"{module}.{own}.{part}": f"{module}.{source}.{part}" for own, source in sources.items() for part in parts}
+        return _taken(arrays, pairs)
+
+    return {"modules": modules, "weights": weights, "shows_in": tuple(f".{own}" for own in sources)}
+
+
+def _taken(arrays: Mapping[str, Array], pairs: Mapping[str, str]) -> dict[str, Array]:
+    """Weights under the names of others, if all are there and of the same shape."""
+    if any(name not in arrays for pair in pairs.items() for name in pair):
+        return {}
+    if any(arrays[own].shape != arrays[source].shape for own, source in pairs.items()):
+        return {}
+    return {own: arrays[source] for own, source in pairs.items()}
+
+
+def _exchanges() -> Iterator[Hypothesis]:
+    """The square maps of an attention in another order, and one of them in the place of another."""
+    for one, other in combinations(SQUARE, 2):
+        mistake, explanation = SWAPPED.get((one, other), ("weights-swapped", f"The weights of {one} and {other} are exchanged"))
+        for parts, what in PARTS.items():
+            says = explanation if len(parts) == 2 else f"The {what} of {one} and the {what} of {other} are exchanged"
+            yield Hypothesis(mistake, f"{says}.", **reading(ATTENTION_MODULES, {one: other, other: one}, parts))  # type: ignore[arg-type]
+    query, key, value, _ = SQUARE
+    for sources in ((key, value, query), (value, query, key)):
+        told = ", ".join(f"{own} has those of {source}" for own, source in zip(SQUARE, sources, strict=False))
+        explanation = f"The weights of query, key and value are rotated: {told.replace('self.', '')}."
+        yield Hypothesis("qkv-rotated", explanation, **reading(ATTENTION_MODULES, dict(zip(SQUARE, sources, strict=False))))  # type: ignore[arg-type]
+    for own, source in permutations(SQUARE, 2):
+        for parts, what in PARTS.items():
+            explanation = f"<module>.{own} has the {what} of <module>.{source}."
+            yield Hypothesis("weight-from-elsewhere", explanation, **reading(ATTENTION_MODULES, {own: source}, parts))  # type: ignore[arg-type]
+    for source in SQUARE[:3]:
+        says = f"Query, key and value all have the weights of {source}."
+        yield Hypothesis(
+            "weight-from-elsewhere",
+            says,
+            **reading(ATTENTION_MODULES, {own: source for own in SQUARE[:3] if own != source}),  # type: ignore[arg-type]
+        )
+
+
+def _norms() -> Iterator[Hypothesis]:
+    one, other = "attention.output.LayerNorm", "output.LayerNorm"
+    for parts, what in PARTS.items():
+        yield Hypothesis(
+            "norms-swapped",
+            f"The {what} of {one} and of {other} are exchanged.",
+            **reading(LAYER_MODULES, {one: other, other: one}, parts),  # type: ignore[arg-type]
+        )
+        for own, source in ((one, other), (other, one)):
+            yield Hypothesis(
+                "norms-swapped",
+                f"<module>.{own} has the {what} of <module>.{source}.",
+                **reading(LAYER_MODULES, {own: source}, parts),  # type: ignore[arg-type]
+            )
+
+    def of_embeddings(own: tuple[str, ...]) -> ReplaceWeights:
+        def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+            source = f"{module.partition('encoder.layer.')[0]}embeddings.LayerNorm"
+            return _taken(
+                arrays, {f"{module}.{name}.{part}": f"{source}.{part}" for name in own for part in ("weight", "bias")}
+            )
+
+        return weights
+
+    for names in ((one,), (other,), (one, other)):
+        yield Hypothesis(
+            "norms-swapped",
+            f"{' and '.join(names)} of a layer have the weights of <base>.embeddings.LayerNorm.",
+            LAYER_MODULES,
+            weights=of_embeddings(names),
+            shows_in=tuple(f".{name}" for name in names),
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ transposed, left out
 
 
 def _transposed_weights() -> Iterator[Hypothesis]:
@@ -25,6 +125,14 @@ def _transposed_weights() -> Iterator[Hypothesis]:
     for read, works_on_squares in ((_out_in_as_in_out, True), (_in_out_as_out_in, False)):
         weights = _transposed(read, works_on_squares)
         yield Hypothesis("weight-transposed", explanation, r".+", weights=weights, shows_in=("",), groups=GROUPS)
+
+    def only_squares(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        weight = arrays.get(f"{module}.weight")
+        is_square = weight is not None and weight.ndim == 2 and weight.shape[0] == weight.shape[1]
+        return {f"{module}.weight": weight.T} if weight is not None and is_square else {}
+
+    says = "All square weights are transposed: weights are stored as [out, in] and applied as x @ weight.T."
+    yield Hypothesis("weight-transposed", says, r".+", weights=only_squares, shows_in=("",))
 
 
 def _out_in_as_in_out(weight: Array) -> Array:
@@ -52,8 +160,8 @@ def _transposed(read: Callable[[Array], Array], works_on_squares: bool) -> Repla
 
 def _missing_biases() -> Iterator[Hypothesis]:
     explanation = "A bias is not added: every linear map and every LayerNorm of BERT has one."
-    yield Hypothesis("bias-missing", explanation, r".+", weights=_without_bias(rank=2), shows_in=("",), groups=GROUPS)
-    yield Hypothesis("bias-missing", explanation, r".+", weights=_without_bias(rank=1), shows_in=("",))
+    yield Hypothesis("bias-missing", explanation, r".+", weights=_bias(2, 0), shows_in=("",), groups=GROUPS)
+    yield Hypothesis("bias-missing", explanation, r".+", weights=_bias(1, 0), shows_in=("",))
     yield Hypothesis(
         "bias-missing",
         "The bias over the vocabulary is not added: the decoder has cls.predictions.bias.",
@@ -61,26 +169,26 @@ def _missing_biases() -> Iterator[Hypothesis]:
         weights=lambda module, arrays: {f"{module}.bias": np.zeros_like(arrays[f"{module}.bias"])},
         shows_in=(".decoder",),
     )
+    for factor, what in ((2, "added twice"), (-1, "subtracted")):
+        explanation = f"The bias of <module> is {what}."
+        yield Hypothesis("bias-doubled", explanation, r".+", weights=_bias(2, factor), shows_in=("",), groups=GROUPS)
 
 
-def _without_bias(rank: int) -> ReplaceWeights:
-    """Of modules whose weight has this rank: 2 for linear maps, 1 for LayerNorm."""
+def _bias(rank: int, factor: float) -> ReplaceWeights:
+    """The bias times a factor, of modules whose weight has this rank: 2 for linear maps, 1 for LayerNorm."""
 
     def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         weight, bias = arrays.get(f"{module}.weight"), arrays.get(f"{module}.bias")
-        return {} if weight is None or bias is None or weight.ndim != rank else {f"{module}.bias": np.zeros_like(bias)}
+        return {} if weight is None or bias is None or weight.ndim != rank else {f"{module}.bias": bias * factor}
 
     return weights
 
 
+# ------------------------------------------------------------------------------------------------------------ other layers
+
+
 def _layers(depth: int) -> Iterator[Hypothesis]:
-    choices: list[tuple[str, Callable[[int], int]]] = [
-        ("of the next layer", lambda index: index + 1),
-        ("of the layer before", lambda index: index - 1),
-        ("of the layers in reverse order", lambda index: depth - 1 - index),
-    ]
-    choices += [(f"of layer {source}", lambda index, source=source: source) for source in range(depth)]  # type: ignore[misc]
-    for what, source_of in choices:
+    for what, source_of in _other_layers(depth):
         yield Hypothesis(
             "wrong-layer-weights",
             f"The weights {what} are used here: layer i reads encoder.layer.i.",
@@ -91,16 +199,38 @@ def _layers(depth: int) -> Iterator[Hypothesis]:
         )
 
 
-def _of_layer(source_of: Callable[[int], int], depth: int) -> ReplaceWeights:
-    """All weights of another layer, where there is one and its shapes are the same."""
+def _other_layers(depth: int) -> list[tuple[str, Callable[[int], int]]]:
+    choices: list[tuple[str, Callable[[int], int]]] = [
+        ("of the next layer", lambda index: index + 1),
+        ("of the layer before", lambda index: index - 1),
+        ("of the layers in reverse order", lambda index: depth - 1 - index),
+    ]
+    return choices + [(f"of layer {source}", lambda index, source=source: source) for source in range(depth)]  # type: ignore[misc]
+
+
+def _single_weights(depth: int) -> Iterator[Hypothesis]:
+    """One module of a layer with the weights of the same module in another layer."""
+    for inside in (*(f"attention.{name}" for name in SQUARE), "attention.output.LayerNorm", "intermediate.dense", "output.dense",
+                   "output.LayerNorm"):  # fmt: skip
+        for what, source_of in _other_layers(depth):
+            yield Hypothesis(
+                "wrong-layer-weights",
+                f"<module>.{inside} has the weights {what}.",
+                LAYER_MODULES,
+                weights=_of_layer(source_of, depth, inside),
+                shows_in=(f".{inside}",),
+            )
+
+
+def _of_layer(source_of: Callable[[int], int], depth: int, inside: str = "") -> ReplaceWeights:
+    """All weights of another layer, or those of one module in it, where there is one and its shapes are the same."""
 
     def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         start, _, index = module.rpartition(".")
         source = source_of(int(index))
         if not 0 <= source < depth or source == int(index):
             return {}
-        inside = [name for name in arrays if name.startswith(f"{module}.")]
-        replaced = {name: arrays[f"{start}.{source}{name[len(module) :]}"] for name in inside}
-        return replaced if all(array.shape == arrays[name].shape for name, array in replaced.items()) else {}
+        own = f"{module}.{inside}." if inside else f"{module}."
+        return _taken(arrays, {name: f"{start}.{source}{name[len(module) :]}" for name in arrays if name.startswith(own)})
 
     return weights

@@ -1,0 +1,107 @@
+"""What the rows of a comparison say together: another precision fits, or the dump is at fault and not the computation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from npbert.golden.layers import layer_of, layer_that_reads
+from npbert.golden.pack import Pack
+from npbert.golden.precision import EPSILON, round_to
+from npbert.golden.report import Row
+from npbert.golden.tolerance import Tolerance
+from npbert.types import Array
+
+SHARE_OF_ITS_OWN = 1 / 100
+"""A port that computes in a precision is off by this share of what is allowed in it at least, in every tensor of the layers: by
+a fortieth where one element is far larger than all others, which a bound has to allow for; elsewhere by a tenth and more."""
+
+FAR_OFF = 1000.0
+"""In tolerances. An error so large would show in all that is computed from the tensor."""
+
+DEEP = 1 << 20
+"""More layers than any model has."""
+
+
+def is_within(bounds: Tolerance, max_abs: float, rms: float) -> bool:
+    """Whether both errors are allowed."""
+    return max_abs <= bounds.max_abs and rms <= bounds.rms
+
+
+def tolerance_of(pack: Pack, name: str, precision: str) -> Tolerance:
+    """What a port may be off by. Of the inputs whole numbers must be equal, others may be rounded."""
+    if name not in pack.input_arrays:
+        return pack.tolerances[name][precision]
+    truth = pack.input_arrays[name]
+    if truth.dtype.kind != "f" or not truth.size:
+        return Tolerance(0.0, 0.0)
+    bound = EPSILON[precision] * float(np.abs(truth).max())
+    return Tolerance(bound, bound)
+
+
+class OtherPrecision(NamedTuple):
+    """A precision that a whole dump fits, where it does not fit the one that was asked for."""
+
+    name: str
+    is_shown: bool  # whether the numbers show that it is this precision, and not a mistake as small as its errors
+
+
+def other_precision(
+    pack: Pack, rows: Sequence[Row], precision: str, values: Callable[[], Iterable[Array]]
+) -> OtherPrecision | None:
+    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least."""
+    if all(row.ok for row in rows):
+        return None
+    known = [other for other in EPSILON if all(other in pack.tolerances[name] for name in pack)]  # to the npbert that wrote it
+    fitting = [other for other in known if other != precision and _fits(pack, rows, other)]
+    fitting.sort(key=lambda other: sum(tolerance_of(pack, row.name, other).rms for row in rows))
+    for other in fitting:
+        if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
+            return OtherPrecision(other, is_shown=True)
+    imprecise = next((other for other in fitting if _is_as_imprecise(pack, rows, other)), None)
+    return None if imprecise is None else OtherPrecision(imprecise, is_shown=_begins_with_products(rows))
+
+
+def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
+    return all(is_within(tolerance_of(pack, row.name, precision), row.max_abs, row.rms) for row in rows)
+
+
+def _is_short(precision: str) -> bool:
+    """Whether values in this precision are kept in a format shorter than float32."""
+    third = np.full(1, 1 / 3, np.float32)
+    return not np.array_equal(round_to(third, precision), third)
+
+
+def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
+    """Whether every tensor is about as far off as the precision makes it. A port that is far more exact in some of them
+    computes more exactly, and made a mistake."""
+    in_layers = [row for row in rows if layer_of(row.name, -1) >= 0 and row.compared]
+    computed = in_layers or [row for row in rows if row.name not in pack.input_arrays and row.compared]
+    return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
+
+
+def _begins_with_products(rows: Sequence[Row]) -> bool:
+    """Whether the first products of the first layer are off already: before them hardly a mistake can be made."""
+    return any(not row.ok and re.search(r"\blayer\.0\.attention\.self[.:](query|key|value)$", row.name) for row in rows)
+
+
+def dump_at_fault(rows: Sequence[Row]) -> list[str]:
+    """The tensors that are far off while what is computed from them is right: they were not computed so, only dumped so."""
+    return [row.name for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and _is_refuted(row, rows[index + 1 :])]
+
+
+def _is_refuted(row: Row, later: Sequence[Row]) -> bool:
+    if row.problem:
+        return False
+    module, _, value = row.name.rpartition(".self")
+    if value in (".key", ":key", ":scores", ":relative_scores", ":masked_scores"):
+        # Softmax does not see what is the same for all keys, such as a bias of the keys: only scores can tell.
+        return any(other.ok and other.name in (f"{module}.self:scores", f"{module}.self:masked_scores") for other in later)
+    layer = layer_of(row.name, -1)
+    if layer < 0 and "embeddings" not in row.name:
+        return False  # nothing but a head is computed from it
+    readers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
+    return any(reader is not None and reader > layer for reader in readers)

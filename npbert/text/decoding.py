@@ -1,0 +1,50 @@
+"""Ids and tokens back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from npbert.checks import text_list
+from npbert.text.checks import row_of_ids
+from npbert.text.vocabulary import Vocabulary
+
+
+class Detokenizer(Vocabulary):
+    """A vocabulary that turns ids back into text."""
+
+    clean_up_tokenization_spaces: bool
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> str:
+        """The text of one row of ids (a list, a 1-D array or a single id): pieces joined, words separated by spaces."""
+        ids = row_of_ids("token_ids", token_ids)
+        for number in ids:
+            self._token_of(number)  # the library leaves out unknown ids silently
+        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        clean = self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+        return clean_up_tokenization(text) if clean else text
+
+    def batch_decode(
+        self, sequences: Iterable[Any], skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        """The texts of several rows of ids."""
+        return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in sequences]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """The text of a list of tokens: "un", "##heard" is "unheard"."""
+        words: Any = text_list("tokens", tokens)
+        decoder = self._backend.decoder
+        return str(decoder.decode(words)) if decoder is not None else " ".join(words)
+
+
+def clean_up_tokenization(text: str) -> str:
+    """Join punctuation and English short forms to the word before them: "it 's fine ." becomes "it's fine."."""
+    for apart, joined in (
+        *((f" {mark}", mark) for mark in ".?!,"),
+        (" ' ", "'"),
+        *((f" {short}", short) for short in ("n't", "'m", "'s", "'ve", "'re")),
+    ):
+        text = text.replace(apart, joined)
+    return text
