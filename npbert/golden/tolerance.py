@@ -1,9 +1,9 @@
 """How far a correct port may be from the truth: the error that its arithmetic makes anyway, times a stated multiple.
 
 For each tensor the pack knows two errors against the float64 truth: the largest and the root of the mean square (rms). The
-largest finds one wrong element, the rms finds a small error in every element. They are measured in a pass of npbert's own in the
-port's precision, in which every sum is off by as much as another port's sum may be: `npbert.golden.arithmetic` says how much
-that is. A port is right where each of its errors is at most
+largest finds one wrong element, the rms finds a small error in every element. They are measured in a pass of npbert's own in
+the port's precision, in which every sum is off by as much as another port's sum may be: `npbert.golden.arithmetic` says how
+much that is. A port is right where each of its errors is at most
 
     multiple * max(error measured, FLOOR * EPSILON[precision] * the tensor's largest value, or its values' rms)
 
@@ -40,24 +40,29 @@ class Tolerance(NamedTuple):
 
 MULTIPLES = {
     "float32": Tolerance(8, 2),
-    "float16": Tolerance(7, 3),
-    "bfloat16": Tolerance(7, 3),
-    "tf32": Tolerance(7, 3),
-    "bfloat16-products": Tolerance(7, 3),
-    "int8": Tolerance(7, 3),
-    "int8-per-row": Tolerance(7, 3),
+    "float16": Tolerance(12, 3.5),
+    "bfloat16": Tolerance(12, 3.5),
+    "tf32": Tolerance(9, 3),
+    "bfloat16-products": Tolerance(9, 3),
+    "int8": Tolerance(10, 3),
+    "int8-per-row": Tolerance(10, 3),
 }
 """A port is allowed this many times the measured errors. tools/measure_ports.py prints how many times the measured errors ports
-are off by: the multiples lie above the worst of the honest ports and, where they can, below the smallest of the mistakes:
+are off by. On packs of one text of 1 to 10 tokens, where luck is worst, of all-MiniLM-L6-v2 and of random models with hidden
+sizes up to 1024 and intermediate sizes up to 4096, the worst honest ports were off
 
-                                                      max_abs   rms   in the outputs of layers alone
-    float32     honest: plain loops                       5.5   3.2       2.4   1.4
-                mistake: gelu-tanh                        645   218        12    12
-    float16     honest: rounded after every step          2.8   1.6       2.6   1.5
-    bfloat16    honest: rounded after every step          2.7   1.9       2.7   1.5
+                                                      max_abs   rms   packs    allowed
+    float32               plain loops in C                4.7   0.9     825    8     2
+    float16, bfloat16     rounded after every step        6.9   2.0      20   12   3.5
+    tf32, bfloat16-prod.  operands cut off                3.5   1.7      20    9     3
+    int8, int8-per-row    PyTorch's                       5.2   1.6      20   10     3
 
-No tolerance can see a mistake that is smaller than the rounding itself: in float16 gelu-tanh and layernorm-eps, in bfloat16
-layernorm-unbiased too and, where the weights are random, gelu-sigmoid. All others are off more than 6 times in 16 bits.
+so every multiple is 1.7 times the worst or more. Of the mistakes in float32 the mildest pack had gelu-tanh off 10 times as far
+as allowed, and 2.2 times in the outputs of layers alone (a random model of hidden size 64, where the approximation hardly
+differs; 141 times in all-MiniLM-L6-v2); layernorm-eps 138 times, wherever one looks.
+
+No tolerance can see a mistake that is smaller than the rounding itself: in float16 and bfloat16 gelu-tanh, often layernorm-eps
+and layernorm-unbiased, and in bfloat16, where the weights are random, gelu-sigmoid.
 """
 
 FLOOR = 0.5
