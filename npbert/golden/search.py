@@ -44,9 +44,12 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
     ]
     where = Places(divergence, right.order)
     search = _Search(divergence, right, where)
-    fits = search.fits([attempt for hypothesis, part in tried for attempt in where.together(hypothesis, part)])
-    if not fits and len(where.layers) <= FEW_LAYERS:
-        fits = search.fits([attempt for hypothesis, part in tried for attempt in where.alone(hypothesis, part)])
+    fits: list[Fit] = []
+    for is_last_resort in (False, True):
+        chosen = [(hypothesis, part) for hypothesis, part in tried if hypothesis.is_last_resort == is_last_resort]
+        fits = fits or search.fits([attempt for pair in chosen for attempt in where.together(*pair)])
+        if len(where.layers) <= FEW_LAYERS:
+            fits = fits or search.fits([attempt for pair in chosen for attempt in where.alone(*pair)])
     order = {id(hypothesis): index for index, (hypothesis, _) in enumerate(tried)}
 
     def rank(fit: Fit) -> tuple[float, ...]:
@@ -118,11 +121,11 @@ def _suspect(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspe
         fit.verdict.unexplained[0] if fit.verdict.unexplained and not hypothesis.precision else "",
     )
     module = _first_module(fit)
-    told = places.named(hypothesis.explanation, module)
+    told = places.named(hypothesis.explanation, module, right.order)
     return Suspect(
         hypothesis.mistake,
         fit.result.where,
-        " ".join([told, *(places.named(note, module) for note in fit.result.notes[:1])]),
+        " ".join([told, *(places.named(note, module, right.order) for note in fit.result.notes[:1])]),
         evidence,
     )
 

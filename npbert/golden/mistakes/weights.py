@@ -205,7 +205,7 @@ def _other_layers(depth: int) -> list[tuple[str, Callable[[int], int]]]:
         ("of the layer before", lambda index: index - 1),
         ("of the layers in reverse order", lambda index: depth - 1 - index),
     ]
-    return choices + [(f"of layer {source}", lambda index, source=source: source) for source in range(depth)]  # type: ignore[misc]
+    return choices + [(f"of layer {source}", lambda index, source=source: source) for source in range(depth)]
 
 
 def _single_weights(depth: int) -> Iterator[Hypothesis]:
