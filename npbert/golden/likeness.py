@@ -47,7 +47,7 @@ def what_it_is(divergence: Divergence, name: str) -> str:
         if seen.ndim not in ranks:
             continue
         for source, value in _sources(divergence, name):
-            arranged = arrange(value)
+            arranged = arrange(value) if value.ndim == seen.ndim else value
             if arranged.shape != seen.shape:
                 continue
             factor = _factor(divergence, name, seen[counts], arranged[counts])

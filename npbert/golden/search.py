@@ -15,11 +15,14 @@ from npbert.golden.suspects import Evidence, Suspect
 from npbert.golden.ties import what_would_tell
 
 FEW_LAYERS = 4
-"""Single layers are only tried where at most this many lie between two tensors of the port. With more there would be too many
+"""Single layers and rare mistakes are only tried where at most this many lie between two tensors of the port. With more there would be too many
 attempts: the port should dump its hidden states."""
 
 EQUALLY_GOOD = 3.0
 """Two mistakes are equally good when their errors in the first tensor that differs are within this factor."""
+
+ROUNDING = 1 / 8
+"""The part of a tolerance that the rounding of a port is expected to take. A smaller error makes no mistake more likely."""
 
 
 class Fit(NamedTuple):
@@ -28,7 +31,7 @@ class Fit(NamedTuple):
     attempt: Attempt
     result: Replay
     verdict: Verdict
-    error: float  # in the first tensor that differs, or the tolerance there where that is larger
+    error: float  # in the first tensor that differs, or the rounding there where that is larger
 
 
 def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hypothesis], bool]) -> list[Suspect]:
@@ -43,12 +46,17 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
         if is_tried(hypothesis)
     ]
     where = Places(divergence, right.order)
+    has_few_layers = len(where.layers) <= FEW_LAYERS
     search = _Search(divergence, right, where)
     fits: list[Fit] = []
     for is_last_resort in (False, True):
-        chosen = [(hypothesis, part) for hypothesis, part in tried if hypothesis.is_last_resort == is_last_resort]
+        chosen = [
+            (hypothesis, part)
+            for hypothesis, part in tried
+            if hypothesis.is_last_resort == is_last_resort and (has_few_layers or not hypothesis.is_rare)
+        ]
         fits = fits or search.fits([attempt for pair in chosen for attempt in where.together(*pair)])
-        if len(where.layers) <= FEW_LAYERS:
+        if has_few_layers:
             fits = fits or search.fits([attempt for pair in chosen for attempt in where.alone(*pair)])
     order = {id(hypothesis): index for index, (hypothesis, _) in enumerate(tried)}
 
@@ -90,7 +98,7 @@ class _Search:
         if not verdict.survives and not hypothesis.precision:
             return None
         tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
-        return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, tolerance))
+        return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
 
 
 def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:

@@ -26,7 +26,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     for source in NEARBY:
         if source != "<hidden>" and not source.startswith("<layer>"):
             explanation = f"<layer> reads {source}: it reads <hidden>."
-            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, _rerouted("<hidden>", source))
+            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, _rerouted("<hidden>", source), is_rare=True)
     for mistake, explanation, place in OUTPUTS:
         yield Hypothesis(mistake, f"{explanation}.", LAYER_MODULES, {"": reading(None, (place,))})
     yield Hypothesis("layer-repeated", "<layer-1> runs twice: each layer runs once.", LAYER_MODULES, {"": _of_repeated(-1)})
@@ -101,7 +101,7 @@ def _of_repeated(shift: int) -> ReplaceValue:
     def value(site: Site) -> Array | None:
         hidden = site.at("<hidden>")
         index = int(site.module.rpartition(".")[2])
-        if hidden is None or index + shift < 0 or hidden.shape[:2] != site.value.shape[:2]:
+        if hidden is None or index + shift < 0 or site.padding.shape[-1] != hidden.shape[1]:
             return None
         return _run(site, index, _run(site, index + shift, hidden))
 
@@ -113,7 +113,7 @@ def _of_second_run(step: Step) -> ReplaceValue:
 
     def value(site: Site) -> Array | None:
         hidden = site.at("<hidden>")
-        if hidden is None or hidden.shape[:2] != site.value.shape[:2]:
+        if hidden is None or site.padding.shape[-1] != hidden.shape[1]:
             return None
         again = _run(site, int(site.module.rpartition(".")[2]), hidden)
         read = [again if place == "<hidden>" else step.home(site).at(place) for place in step.operands]

@@ -27,7 +27,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         ):
             for fill in usual_fills(config) if fills == "any" else (own,):
                 yield _masked(mistake, f"{explanation}.", visible, fill)
-    for fill in (-1.0, -10.0, -100.0, -1000.0, 1e-9, -1e-9, -0.0001, 1.0):
+    for fill in (-1.0, -10.0, -100.0, -1000.0, 1.0):
         explanation = f"{fill:g} is added to the scores that the mask hides: add a very negative number, such as {own:g}."
         yield _hidden_by("mask-too-weak", explanation, lambda x, site, fill=fill: x + fill)  # type: ignore[misc]
         explanation = f"{fill:g} is added to the hidden scores before they are scaled: add a very negative number after it."
@@ -73,7 +73,7 @@ def _of_queries(padding: Array, causal: Array) -> Array | None:
 
 def _of_both(padding: Array, causal: Array) -> Array | None:
     rows = _of_queries(padding, causal)
-    return None if rows is None else rows & padding
+    return None if rows is None or padding.shape[2] not in (1, rows.shape[2]) else rows & padding
 
 
 def _of_row(row: int) -> Visible:
@@ -105,14 +105,16 @@ def _without_first_token(padding: Array, causal: Array) -> Array:
 def _triangle(condition: Callable[[Array], Array]) -> Visible:
     """Keys of which this holds, told from how far they lie after the query."""
 
-    def visible(padding: Array, causal: Array) -> Array:
+    def visible(padding: Array, causal: Array) -> Array | None:
         length = padding.shape[-1]
+        if padding.shape[2] not in (1, length):
+            return None
         return padding & condition(np.arange(length) - np.arange(length)[:, None])
 
     return visible
 
 
-IGNORED = "The attention mask is ignored: keys that are padding must not be attended to; add a very negative number there"
+IGNORED = "The attention mask is ignored: keys that are padding must not be attended to; add a very negative number there, such as -10000, not -1e-9"
 INVERTED = "The attention mask is inverted: 1 stands for a key that may be attended to, 0 for padding"
 ANY = "any"  # every usual way to hide a score is tried, since none of the row may be left
 

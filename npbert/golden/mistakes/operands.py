@@ -75,12 +75,14 @@ def _sums(step: Step) -> Iterator[Hypothesis]:
                 f"Adds {source} instead of {residual}.",
                 step.modules,
                 {step.value: reading(step, (block, source))},
+                is_rare=True,
             )
             yield Hypothesis(
                 "residual-from-elsewhere",
                 f"Adds {source} although only {block} and {residual} belong to the sum.",
                 step.modules,
                 {step.value: reading(step, (block, residual, source))},
+                is_rare=True,
             )
 
 
@@ -93,6 +95,7 @@ def _inputs(step: Step) -> Iterator[Hypothesis]:
                 f"<module>{step.value} reads {source} instead of {own}.",
                 step.modules,
                 {step.value: reading(step, (source,))},
+                is_rare=True,
             )
 
 

@@ -73,7 +73,9 @@ def _exchanges() -> Iterator[Hypothesis]:
     for own, source in permutations(SQUARE, 2):
         for parts, what in PARTS.items():
             explanation = f"<module>.{own} has the {what} of <module>.{source}."
-            yield Hypothesis("weight-from-elsewhere", explanation, **reading(ATTENTION_MODULES, {own: source}, parts))  # type: ignore[arg-type]
+            yield Hypothesis(
+                "weight-from-elsewhere", explanation, is_rare=True, **reading(ATTENTION_MODULES, {own: source}, parts)
+            )  # type: ignore[arg-type]
     for source in SQUARE[:3]:
         says = f"Query, key and value all have the weights of {source}."
         yield Hypothesis(
@@ -219,6 +221,7 @@ def _single_weights(depth: int) -> Iterator[Hypothesis]:
                 LAYER_MODULES,
                 weights=_of_layer(source_of, depth, inside),
                 shows_in=(f".{inside}",),
+                is_rare=True,
             )
 
 
