@@ -15,8 +15,8 @@ from npbert.golden.suspects import Evidence, Suspect
 from npbert.golden.ties import what_would_tell
 
 FEW_LAYERS = 4
-"""Single layers and rare mistakes are only tried where at most this many lie between two tensors of the port. With more there would be too many
-attempts: the port should dump its hidden states."""
+"""Single layers and rare mistakes are only tried where at most this many layers lie between two tensors of the port. With more
+there would be too many attempts: the port should dump its hidden states."""
 
 EQUALLY_GOOD = 3.0
 """Two mistakes are equally good when their errors in the first tensor that differs are within this factor."""

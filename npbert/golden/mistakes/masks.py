@@ -114,14 +114,14 @@ def _triangle(condition: Callable[[Array], Array]) -> Visible:
     return visible
 
 
-IGNORED = "The attention mask is ignored: keys that are padding must not be attended to; add a very negative number there, such as -10000, not -1e-9"
+IGNORED = "The attention mask is ignored: keys that are padding must not be attended to; add -10000 there, not -1e-9"
 INVERTED = "The attention mask is inverted: 1 stands for a key that may be attended to, 0 for padding"
 ANY = "any"  # every usual way to hide a score is tried, since none of the row may be left
 
 PATTERNS: list[tuple[str, str, Visible, str]] = [
     ("mask-ignored", IGNORED, _without_padding, ""),
-    ("causal-missing", "Each position attends to those after it: a decoder hides keys that lie after the query", _without_causal, ""),
-    ("mask-ignored", "No mask is applied, neither for padding nor the causal one: hide keys that are padding or lie after the query",
+    ("causal-missing", "Each position attends to those after it: a decoder hides later keys", _without_causal, ""),
+    ("mask-ignored", "No mask is applied: hide keys that are padding and keys that lie after the query",
      _without_both, ""),
     ("mask-inverted", INVERTED, _inverted_padding, ANY),
     ("mask-inverted", INVERTED, _inverted_both, ANY),
@@ -131,10 +131,10 @@ PATTERNS: list[tuple[str, str, Visible, str]] = [
     ("mask-of-first-row", "The mask of the first text is used for all: each text has its own", _of_row(0), ""),
     ("mask-of-last-row", "The mask of the last text is used for all: each text has its own", _of_row(-1), ""),
     ("mask-of-other-row", "The masks of the texts are in reverse order", _of_reversed_batch, ""),
-    ("mask-off-by-one", "One token too many is hidden: the last one that is not padding belongs to the text", _shifted(-1), ANY),
+    ("mask-off-by-one", "One token too many is hidden: the last one before the padding is real", _shifted(-1), ANY),
     ("mask-off-by-one", "One token too few is hidden: the first one that is padding may be looked at", _shifted(1), ""),
     ("mask-off-by-one", "The first token is hidden: [CLS] may be looked at", _without_first_token, ""),
-    ("mask-of-itself", "No token looks at itself: the diagonal of the scores is hidden", _triangle(lambda after: after != 0), ANY),
+    ("mask-of-itself", "No token looks at itself: show the diagonal", _triangle(lambda after: after != 0), ANY),
     ("causal-added", "Keys after the query are hidden: only a decoder does that", _triangle(lambda after: after <= 0), ""),
     ("causal-added", "Keys more than one after the query are hidden: only a decoder hides what comes after",
      _triangle(lambda after: after <= 1), ""),
