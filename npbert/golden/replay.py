@@ -1,8 +1,8 @@
 """Running a pass again on a port's own values, with or without a mistake.
 
 The pass begins at the last hidden state that the port has right (the model runs without the layers before it). Every value that
-the port dumped, right or wrong, is measured and then replaces the computed one. So each step works on the port's own inputs: what
-went wrong before it is not blamed on it, and each tensor up to the end of the dump says whether the mistake was made there.
+the port dumped, right or wrong, is measured and then replaces the computed one. So each step works on the port's own inputs:
+what went wrong before it is not blamed on it, and each tensor up to the end of the dump says whether the mistake is in it.
 """
 
 from __future__ import annotations

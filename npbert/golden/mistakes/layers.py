@@ -47,7 +47,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
 
 ROUTES = [
     ("layer-missing", "<layer-1> is left out: <layer> reads what came into it", "<hidden>", "<hidden-1>"),
-    ("layer-missing", "<layer-1> and the one before it are left out: <layer> reads what came into them", "<hidden>", "<hidden-2>"),
+    ("layer-missing", "<layer-1> and the one before are left out: <layer> reads what came in there", "<hidden>", "<hidden-2>"),
     ("attention-missing", "The attention of the layer is left out: the feed-forward reads what came into the layer",
      BEFORE_FEED_FORWARD, "<hidden>"),
 ]  # fmt: skip
@@ -55,7 +55,7 @@ ROUTES = [
 
 OUTPUTS = [
     ("layer-missing", "<layer> is left out: it hands on what came in", "<hidden>"),
-    ("feed-forward-missing", "The feed-forward of <layer> is left out: it hands on what its attention does", BEFORE_FEED_FORWARD),
+    ("feed-forward-missing", "The feed-forward of <layer> is left out: it hands on its attention", BEFORE_FEED_FORWARD),
 ]  # fmt: skip
 
 

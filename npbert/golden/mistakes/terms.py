@@ -1,7 +1,7 @@
 """Which terms a sum was made of, and with which factors: found by least squares in what the port dumped.
 
-A step that is linear in its terms gives as many equations as the port's tensor has numbers, for a few unknown factors. It counts
-when the factors are plain numbers (0, 1, 2, 1/2, sqrt(D) ...) and at least one of the right terms is there.
+A step that is linear in its terms gives as many equations as the port's tensor has numbers, for a few unknown factors. It
+counts when the factors are plain numbers (0, 1, 2, 1/2, sqrt(D) ...) and at least one of the right terms is there.
 """
 
 from __future__ import annotations
