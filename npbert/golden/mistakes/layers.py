@@ -26,7 +26,11 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     for source in NEARBY:
         if source != "<hidden>" and not source.startswith("<layer>"):
             explanation = f"<layer> reads {source}: it reads <hidden>."
-            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, _rerouted("<hidden>", source), is_rare=True)
+            rerouted = _rerouted("<hidden>", source)
+            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, rerouted, is_rare=True)
+            keys = {name: value for name, value in rerouted.items() if name.endswith((".key", ".value"))}
+            explanation = f"Keys and values of <layer> are made of {source}: they are made of <hidden>."
+            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, keys, is_rare=True)
     for mistake, explanation, place in OUTPUTS:
         yield Hypothesis(mistake, f"{explanation}.", LAYER_MODULES, {"": reading(None, (place,))})
     yield Hypothesis("layer-repeated", "<layer-1> runs twice: each layer runs once.", LAYER_MODULES, {"": _of_repeated(-1)})
