@@ -48,7 +48,9 @@ def _places(divergence: Divergence, seen: Array, computed: Array, counts: Array)
     if int(wrong.sum()) == 1:
         return [f"A single number differs, at {_first(wrong)}."]
     told = []
-    axes = AXES[seen.ndim][:-1] + ("key",) if divergence.first.endswith(("scores", "probs", ".dropout")) and seen.ndim == 4 else AXES[seen.ndim]  # fmt: skip
+    axes = AXES[seen.ndim]
+    if seen.ndim == 4 and divergence.first.endswith(("scores", "probs", ".dropout")):
+        axes = (*axes[:-1], "key")
     for axis, what in enumerate(axes):
         others = tuple(other for other in range(seen.ndim) if other != axis)
         there, possible = np.flatnonzero(wrong.any(axis=others)), np.flatnonzero(counts.any(axis=others))
@@ -56,7 +58,7 @@ def _places(divergence: Divergence, seen: Array, computed: Array, counts: Array)
             plural = "s" if len(there) > 1 else ""
             told.append(f"{what}{plural} {listed([str(index) for index in there])}")
     if told:
-        return [f"Only {', '.join(told)} differ{'s' if len(told) == 1 and ' ' in told[0] and 's ' not in told[0] else ''}."]
+        return [f"The difference lies in {', '.join(told)} alone."]
     return []
 
 

@@ -146,7 +146,7 @@ class Divergence:
         """Whether a pass with a mistake reproduces a tensor far better than the right pass does."""
         if self.is_within(name, mistake):
             return mistake.rms * TIMES_CLOSER_WITHIN_TOLERANCE <= right.rms
-        return mistake.rms * TIMES_CLOSER <= min(mistake.size, right.rms)
+        return mistake.rms * TIMES_CLOSER <= min(mistake.size, right.rms, self.true_size(name) or math.inf)
 
 
 def _name_inside(pack: Pack, name: str, dumped: Collection[str]) -> str:

@@ -34,7 +34,7 @@ def dump_fault(divergence: Divergence, ok: Collection[str]) -> Suspect | None:
     if not told and divergence.pack[name].ndim > 1:
         told = _order(divergence, name)
     explanation = (
-        f"The dump is wrong, not the computation: {last} is right, and it would not be if the port had gone on with these numbers. "
+        f"The dump is wrong, not the computation: {last} is right, and would not be if the port had gone on with this. "
         f"{told or 'What was dumped is another tensor, or was changed before it was written.'}"
     )
     evidence = Evidence(name, divergence.row.rms, math.inf, divergence.row.rms_tolerance)

@@ -1,7 +1,7 @@
 """Whether a mistake survives everything that was dumped, from the first tensor that differs to the end.
 
-Each tensor is computed from the port's own values before it, by the right pass and by the pass with the mistake. So a tensor that
-the right pass computes wrongly is one where the port made a mistake, and the mistake in question either explains it or not.
+Each tensor is computed from the port's own values before it, by the right pass and by the pass with the mistake. Where
+the right pass does not arrive at what the port holds, the port made a mistake. The one in question explains it or does not.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def what_it_is(divergence: Divergence, name: str) -> str:
         if seen.ndim not in ranks:
             continue
         for source, value in _sources(divergence, name):
-            arranged = arrange(value)
+            arranged = arrange(value) if value.ndim == seen.ndim else value
             if arranged.shape != seen.shape:
                 continue
             factor = _factor(divergence, name, seen[counts], arranged[counts])
@@ -90,6 +90,6 @@ def _told(name: str, source: str, arrangement: str, factor: float) -> str:
     if not arrangement and not times and is_hidden_state(name) and is_hidden_state(source):
         by = layer_of(name, -1) - layer_of(source, -1)
         text += f": names are shifted by {'one' if abs(by) == 1 else abs(by)}"
-    elif not arrangement and source.endswith(":residual"):
+    elif not arrangement and source != name and source.endswith(":residual"):
         text += ": perhaps an in-place += behind the hook"
     return f"{text}."

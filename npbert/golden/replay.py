@@ -1,8 +1,8 @@
 """Running a pass again on a port's own values, with or without a mistake.
 
 The pass begins at the last hidden state that the port has right (the model runs without the layers before it). Every value that
-the port dumped replaces the computed one, right or wrong, once it has been measured. So each step works on the port's own inputs:
-what went wrong before it is not blamed on it, and each tensor up to the end of the dump says whether the mistake was made there.
+the port dumped, right or wrong, is measured and then replaces the computed one. So each step works on the port's own inputs:
+what went wrong before it is not blamed on it, and each tensor up to the end of the dump says whether the mistake is in it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def replay(
     """Run the pass, with a mistake made in some modules or with none.
 
     The answer is None where the first tensor that differs is never computed, and, as soon as that is seen, where the mistake is
-    refuted up to there: it changes nothing, or what the port has right, or explains that tensor no better than the `right` pass.
+    refuted up to there: it changes nothing, or what the port has right, or explains that tensor no better than `right` does.
     Later tensors are left to `npbert.golden.judging`. `keep` keeps the values that the port did not dump.
     """
     observer = _ReplayObserver(divergence, hypothesis, modules, right, keep)

@@ -15,11 +15,14 @@ from npbert.golden.suspects import Evidence, Suspect
 from npbert.golden.ties import what_would_tell
 
 FEW_LAYERS = 4
-"""Single layers are only tried where at most this many lie between two tensors of the port. With more there would be too many
-attempts: the port should dump its hidden states."""
+"""Single layers and rare mistakes are only tried where at most this many layers lie between two tensors of the port. With more
+there would be too many attempts: the port should dump its hidden states."""
 
 EQUALLY_GOOD = 3.0
 """Two mistakes are equally good when their errors in the first tensor that differs are within this factor."""
+
+ROUNDING = 1 / 8
+"""The part of a tolerance that the rounding of a port is expected to take. A smaller error makes no mistake more likely."""
 
 
 class Fit(NamedTuple):
@@ -28,7 +31,7 @@ class Fit(NamedTuple):
     attempt: Attempt
     result: Replay
     verdict: Verdict
-    error: float  # in the first tensor that differs, or the tolerance there where that is larger
+    error: float  # in the first tensor that differs, or the rounding there where that is larger
 
 
 def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hypothesis], bool]) -> list[Suspect]:
@@ -43,10 +46,18 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
         if is_tried(hypothesis)
     ]
     where = Places(divergence, right.order)
+    has_few_layers = len(where.layers) <= FEW_LAYERS
     search = _Search(divergence, right, where)
-    fits = search.fits([attempt for hypothesis, part in tried for attempt in where.together(hypothesis, part)])
-    if not fits and len(where.layers) <= FEW_LAYERS:
-        fits = search.fits([attempt for hypothesis, part in tried for attempt in where.alone(hypothesis, part)])
+    fits: list[Fit] = []
+    for is_last_resort in (False, True):
+        chosen = [
+            (hypothesis, part)
+            for hypothesis, part in tried
+            if hypothesis.is_last_resort == is_last_resort and (has_few_layers or not hypothesis.is_rare)
+        ]
+        fits = fits or search.fits([attempt for pair in chosen for attempt in where.together(*pair)])
+        if has_few_layers:
+            fits = fits or search.fits([attempt for pair in chosen for attempt in where.alone(*pair)])
     order = {id(hypothesis): index for index, (hypothesis, _) in enumerate(tried)}
 
     def rank(fit: Fit) -> tuple[float, ...]:
@@ -87,7 +98,7 @@ class _Search:
         if not verdict.survives and not hypothesis.precision:
             return None
         tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
-        return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, tolerance))
+        return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
 
 
 def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
@@ -118,11 +129,11 @@ def _suspect(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspe
         fit.verdict.unexplained[0] if fit.verdict.unexplained and not hypothesis.precision else "",
     )
     module = _first_module(fit)
-    told = places.named(hypothesis.explanation, module)
+    told = places.named(hypothesis.explanation, module, right.order)
     return Suspect(
         hypothesis.mistake,
         fit.result.where,
-        " ".join([told, *(places.named(note, module) for note in fit.result.notes[:1])]),
+        " ".join([told, *(places.named(note, module, right.order) for note in fit.result.notes[:1])]),
         evidence,
     )
 

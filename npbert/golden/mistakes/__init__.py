@@ -56,6 +56,9 @@ MISTAKES = (
     "pooler-tanh-missing",
     "dropout-left-on",
     "wrong-layer-weights",
+    "low-precision",
+    "unknown",
+    "dump-not-computation",
     "activation-before-bias",
     "activation-twice",
     "wrong-activation",
@@ -130,9 +133,6 @@ MISTAKES = (
     "layer-repeated",
     "attention-missing",
     "feed-forward-missing",
-    "dump-not-computation",
-    "low-precision",
-    "unknown",
 )
 """Every name that a diagnosis may give."""
 

@@ -27,7 +27,7 @@ OTHERS: list[tuple[str, str, Callable[[Array], Array]]] = [
     ("wrong-activation", "GELU lacks its half: x * (1 + erf(x / sqrt(2)))", lambda x: 2 * ops.gelu(x)),
     ("wrong-activation", "GELU lacks its sqrt(2): x * (1 + erf(x)) / 2", lambda x: x * (1 + erf(x)) / 2),
     ("wrong-activation", "GELU multiplies by sqrt(2): x * (1 + erf(x * sqrt(2))) / 2", lambda x: x * (1 + erf(x * 2**0.5)) / 2),
-    ("wrong-activation", "GELU divides by 2 where sqrt(2) belongs: x * (1 + erf(x / 2)) / 2", lambda x: x * (1 + erf(x / 2)) / 2),
+    ("wrong-activation", "GELU divides by 2, not sqrt(2): x * (1 + erf(x / 2)) / 2", lambda x: x * (1 + erf(x / 2)) / 2),
     ("wrong-activation", "GELU lacks its x: (1 + erf(x / sqrt(2))) / 2", lambda x: (1 + erf(x / 2**0.5)) / 2),
     ("wrong-activation", "GELU lacks its 1: x * erf(x / sqrt(2)) / 2", lambda x: x * erf(x / 2**0.5) / 2),
     ("activation-twice", "GELU is applied twice", lambda x: ops.gelu(ops.gelu(x))),
@@ -59,7 +59,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     yield from _before_bias(feed_forward)
     pooler = [step for step in steps.of_kind("activation") if step.modules == steps.POOLER]
     own = ops.ACTIVATIONS[config.pooler_act]
-    for mistake, what, function in OTHERS:
+    for _, what, function in OTHERS:
         if function is not own and function is not ops.linear_activation:  # the pooler's own file has that under its own name
             name = "wrong-activation"
             explanation = (

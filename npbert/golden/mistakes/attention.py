@@ -1,4 +1,4 @@
-"""Mistakes in attention: the scale, the operands of the scores and of the context, softmax. Masks and heads have their own files."""
+"""Mistakes in attention, masks and heads aside: the scale, the operands of the scores and of the context, softmax."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ OPERANDS: list[tuple[str, str, dict[str, ReplaceValue]]] = [
     ("query-key-swapped", QUERY_KEY, {":scores": _scores_of(":key", ":query")}),
     ("key-value-swapped", KEY_VALUE, {":key": _split(".value"), ":value": _split(".key")}),
     ("key-value-swapped", KEY_VALUE, {":scores": _scores_of(":query", ":value"), "": _context_of(":key")}),
-    ("scores-from-elsewhere", "The scores are query @ query.T: they are query @ key.T", {":scores": _scores_of(":query", ":query")}),
-    ("scores-from-elsewhere", "The scores are key @ key.T: they are query @ key.T", {":scores": _scores_of(":key", ":key")}),
-    ("scores-from-elsewhere", "The scores are query @ value.T: they are query @ key.T", {":scores": _scores_of(":query", ":value")}),
-    ("scores-from-elsewhere", "The scores are value @ key.T: they are query @ key.T", {":scores": _scores_of(":value", ":key")}),
+    ("scores-from-elsewhere", "The scores are query @ query.T, not query @ key.T", {":scores": _scores_of(":query", ":query")}),
+    ("scores-from-elsewhere", "The scores are key @ key.T, not query @ key.T", {":scores": _scores_of(":key", ":key")}),
+    ("scores-from-elsewhere", "The scores are query @ value.T, not query @ key.T", {":scores": _scores_of(":query", ":value")}),
+    ("scores-from-elsewhere", "The scores are value @ key.T, not query @ key.T", {":scores": _scores_of(":value", ":key")}),
     ("context-from-elsewhere", "The probabilities weigh the keys: they weigh the values", {"": _context_of(":key")}),
     ("context-from-elsewhere", "The probabilities weigh the queries: they weigh the values", {"": _context_of(":query")}),
     ("context-from-elsewhere", "The values are handed on as they are: the probabilities weigh them", {"": _value_alone}),

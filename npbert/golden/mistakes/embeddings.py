@@ -55,9 +55,9 @@ COUNTED = "BERT counts from 0 and knows no offset for padding"
 
 LOOKUPS: list[tuple[str, str, str, Change]] = [
     *[("positions-shifted", f"The positions are off by {shift}: {COUNTED}", POSITIONS, lambda ids, shift=shift: ids + shift)
-      for shift in (1, 2, -1, 3, 4)],  # type: ignore[misc]
+      for shift in (1, 2, -1, 3, 4)],
     ("positions-shifted", "Every token is given position 0: count 0, 1, 2, ... along the sequence", POSITIONS, np.zeros_like),
-    ("positions-reversed", "The positions count backwards: count 0, 1, 2, ... along the sequence", POSITIONS, lambda ids: ids[:, ::-1]),
+    ("positions-reversed", "The positions count backwards: count 0, 1, 2, ...", POSITIONS, lambda ids: ids[:, ::-1]),
     ("ids-differ", "The token ids are shifted by one to the right", WORDS, lambda ids: np.roll(ids, 1, axis=1)),
     ("ids-differ", "The token ids are shifted by one to the left", WORDS, lambda ids: np.roll(ids, -1, axis=1)),
     ("ids-differ", "The token ids are in reverse order", WORDS, lambda ids: ids[:, ::-1]),

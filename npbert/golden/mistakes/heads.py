@@ -108,6 +108,7 @@ def _single_head(head: int) -> Iterator[Hypothesis]:
         f"Head {head} is dropped: every head puts its context into the channels from n * H on.",
         SELF_MODULES,
         {"": _with_head(head, lambda x, heads: np.zeros_like(x[..., 0, :]))},
+        is_rare=True,
     )
     if head:
         yield Hypothesis(
@@ -115,12 +116,14 @@ def _single_head(head: int) -> Iterator[Hypothesis]:
             f"Head {head} has the context of head {head - 1}.",
             SELF_MODULES,
             {"": _with_head(head, lambda x, heads: x[..., head - 1, :])},
+            is_rare=True,
         )
     yield Hypothesis(
         "query-key-swapped",
         f"Queries and keys of head {head} are swapped: scores are query @ key.T, with a row for each query.",
         SELF_MODULES,
         {":query": _head_of(head, ".key"), ":key": _head_of(head, ".query")},
+        is_rare=True,
     )
 
 

@@ -34,6 +34,8 @@ class Hypothesis:
     shows_in: tuple[str, ...] = ()  # the first values that are computed from the replaced weights
     groups: tuple[str, ...] = ()  # regular expressions for modules in which it is often made at once
     only_together: bool = False  # it makes no sense in a single module of several
+    is_rare: bool = False  # it is left out where a whole model has to be run for each attempt
+    is_last_resort: bool = False  # it is read off the port's own numbers, so it is tried when nothing else fits
     precision: str | None = None  # for a shorter precision: which
     rounds_values: bool = False  # every value is rounded to that precision, not only the weights
 

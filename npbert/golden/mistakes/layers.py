@@ -26,7 +26,11 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     for source in NEARBY:
         if source != "<hidden>" and not source.startswith("<layer>"):
             explanation = f"<layer> reads {source}: it reads <hidden>."
-            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, _rerouted("<hidden>", source))
+            rerouted = _rerouted("<hidden>", source)
+            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, rerouted, is_rare=True)
+            keys = {name: value for name, value in rerouted.items() if name.endswith((".key", ".value"))}
+            explanation = f"Keys and values of <layer> are made of {source}: they are made of <hidden>."
+            yield Hypothesis("input-from-elsewhere", explanation, LAYER_MODULES, keys, is_rare=True)
     for mistake, explanation, place in OUTPUTS:
         yield Hypothesis(mistake, f"{explanation}.", LAYER_MODULES, {"": reading(None, (place,))})
     yield Hypothesis("layer-repeated", "<layer-1> runs twice: each layer runs once.", LAYER_MODULES, {"": _of_repeated(-1)})
@@ -47,7 +51,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
 
 ROUTES = [
     ("layer-missing", "<layer-1> is left out: <layer> reads what came into it", "<hidden>", "<hidden-1>"),
-    ("layer-missing", "<layer-1> and the layer before it are left out: <layer> reads what came into them", "<hidden>", "<hidden-2>"),
+    ("layer-missing", "<layer-1> and the one before are left out: <layer> reads what came in there", "<hidden>", "<hidden-2>"),
     ("attention-missing", "The attention of the layer is left out: the feed-forward reads what came into the layer",
      BEFORE_FEED_FORWARD, "<hidden>"),
 ]  # fmt: skip
@@ -55,7 +59,7 @@ ROUTES = [
 
 OUTPUTS = [
     ("layer-missing", "<layer> is left out: it hands on what came in", "<hidden>"),
-    ("feed-forward-missing", "The feed-forward of <layer> is left out: the layer hands on what its attention does", BEFORE_FEED_FORWARD),
+    ("feed-forward-missing", "The feed-forward of <layer> is left out: it hands on its attention", BEFORE_FEED_FORWARD),
 ]  # fmt: skip
 
 
@@ -101,7 +105,7 @@ def _of_repeated(shift: int) -> ReplaceValue:
     def value(site: Site) -> Array | None:
         hidden = site.at("<hidden>")
         index = int(site.module.rpartition(".")[2])
-        if hidden is None or index + shift < 0 or hidden.shape[:2] != site.value.shape[:2]:
+        if hidden is None or index + shift < 0 or site.padding.shape[-1] != hidden.shape[1]:
             return None
         return _run(site, index, _run(site, index + shift, hidden))
 
@@ -113,7 +117,7 @@ def _of_second_run(step: Step) -> ReplaceValue:
 
     def value(site: Site) -> Array | None:
         hidden = site.at("<hidden>")
-        if hidden is None or hidden.shape[:2] != site.value.shape[:2]:
+        if hidden is None or site.padding.shape[-1] != hidden.shape[1]:
             return None
         again = _run(site, int(site.module.rpartition(".")[2]), hidden)
         read = [again if place == "<hidden>" else step.home(site).at(place) for place in step.operands]

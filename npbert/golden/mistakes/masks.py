@@ -27,7 +27,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         ):
             for fill in usual_fills(config) if fills == "any" else (own,):
                 yield _masked(mistake, f"{explanation}.", visible, fill)
-    for fill in (-1.0, -10.0, -100.0, -1000.0, 1e-9, -1e-9, -0.0001, 1.0):
+    for fill in (-1.0, -10.0, -100.0, -1000.0, 1.0):
         explanation = f"{fill:g} is added to the scores that the mask hides: add a very negative number, such as {own:g}."
         yield _hidden_by("mask-too-weak", explanation, lambda x, site, fill=fill: x + fill)  # type: ignore[misc]
         explanation = f"{fill:g} is added to the hidden scores before they are scaled: add a very negative number after it."
@@ -73,7 +73,7 @@ def _of_queries(padding: Array, causal: Array) -> Array | None:
 
 def _of_both(padding: Array, causal: Array) -> Array | None:
     rows = _of_queries(padding, causal)
-    return None if rows is None else rows & padding
+    return None if rows is None or padding.shape[2] not in (1, rows.shape[2]) else rows & padding
 
 
 def _of_row(row: int) -> Visible:
@@ -105,21 +105,23 @@ def _without_first_token(padding: Array, causal: Array) -> Array:
 def _triangle(condition: Callable[[Array], Array]) -> Visible:
     """Keys of which this holds, told from how far they lie after the query."""
 
-    def visible(padding: Array, causal: Array) -> Array:
+    def visible(padding: Array, causal: Array) -> Array | None:
         length = padding.shape[-1]
+        if padding.shape[2] not in (1, length):
+            return None
         return padding & condition(np.arange(length) - np.arange(length)[:, None])
 
     return visible
 
 
-IGNORED = "The attention mask is ignored: keys that are padding must not be attended to; add a very negative number there"
+IGNORED = "The attention mask is ignored: keys that are padding must not be attended to; add -10000 there, not -1e-9"
 INVERTED = "The attention mask is inverted: 1 stands for a key that may be attended to, 0 for padding"
 ANY = "any"  # every usual way to hide a score is tried, since none of the row may be left
 
 PATTERNS: list[tuple[str, str, Visible, str]] = [
     ("mask-ignored", IGNORED, _without_padding, ""),
-    ("causal-missing", "Each position attends to those after it: a decoder hides keys that lie after the query", _without_causal, ""),
-    ("mask-ignored", "No mask is applied, neither for padding nor the causal one: hide keys that are padding or lie after the query",
+    ("causal-missing", "Each position attends to those after it: a decoder hides later keys", _without_causal, ""),
+    ("mask-ignored", "No mask is applied: hide keys that are padding and keys that lie after the query",
      _without_both, ""),
     ("mask-inverted", INVERTED, _inverted_padding, ANY),
     ("mask-inverted", INVERTED, _inverted_both, ANY),
@@ -129,10 +131,10 @@ PATTERNS: list[tuple[str, str, Visible, str]] = [
     ("mask-of-first-row", "The mask of the first text is used for all: each text has its own", _of_row(0), ""),
     ("mask-of-last-row", "The mask of the last text is used for all: each text has its own", _of_row(-1), ""),
     ("mask-of-other-row", "The masks of the texts are in reverse order", _of_reversed_batch, ""),
-    ("mask-off-by-one", "One token too many is hidden: the last one that is not padding belongs to the text", _shifted(-1), ANY),
+    ("mask-off-by-one", "One token too many is hidden: the last one before the padding is real", _shifted(-1), ANY),
     ("mask-off-by-one", "One token too few is hidden: the first one that is padding may be looked at", _shifted(1), ""),
     ("mask-off-by-one", "The first token is hidden: [CLS] may be looked at", _without_first_token, ""),
-    ("mask-of-itself", "No token looks at itself: the diagonal of the scores is hidden", _triangle(lambda after: after != 0), ANY),
+    ("mask-of-itself", "No token looks at itself: show the diagonal", _triangle(lambda after: after != 0), ANY),
     ("causal-added", "Keys after the query are hidden: only a decoder does that", _triangle(lambda after: after <= 0), ""),
     ("causal-added", "Keys more than one after the query are hidden: only a decoder hides what comes after",
      _triangle(lambda after: after <= 1), ""),

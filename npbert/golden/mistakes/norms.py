@@ -74,8 +74,7 @@ FORMULAS: list[tuple[str, str, Formula]] = [
      lambda x, w, b, eps: _deviations(x) / (np.abs(_deviations(x)).mean(axis=-1, keepdims=True) + eps) * w + b),
     ("layernorm-wrong-axis", "LayerNorm is taken over the positions: it belongs over the last axis, D numbers of one token",
      _over_positions),
-    ("layernorm-wrong-axis", "LayerNorm is taken over all numbers of a sequence: it belongs over the last axis, D numbers of one "
-     "token", _over_everything),
+    ("layernorm-wrong-axis", "LayerNorm is taken over a whole text: it belongs over one token", _over_everything),
     ("layernorm-twice", "LayerNorm is applied twice",
      lambda x, w, b, eps: _normed(_normed(x, w, b, eps), w, b, eps)),
     ("gamma-missing", "LayerNorm's weight is not applied: multiply by it before the bias is added",

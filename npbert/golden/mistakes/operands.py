@@ -44,15 +44,13 @@ NEARBY = (
 
 
 SUMS = [
-    ("dense-missing", "The block's own result is not added", (0.0, 1.0)),
-    ("dense-doubled", "The block's own result is added twice", (2.0, 1.0)),
-    ("dense-doubled", "The block's own result is added twice, and the residual is not", (2.0, 0.0)),
-    ("dense-scaled", "The block's own result is halved", (0.5, 1.0)),
-    ("dense-scaled", "The block's own result is subtracted", (-1.0, 1.0)),
     ("residual-doubled", "The residual is added twice", (1.0, 2.0)),
-    ("residual-doubled", "The residual is added twice, and the block's own result is not", (0.0, 2.0)),
+    ("dense-doubled", "The block's own result is added twice", (2.0, 1.0)),
+    ("dense-missing", "The block's own result is not added", (0.0, 1.0)),
     ("residual-scaled", "The residual is halved", (1.0, 0.5)),
     ("residual-scaled", "The residual is subtracted", (1.0, -1.0)),
+    ("dense-scaled", "The block's own result is halved", (0.5, 1.0)),
+    ("dense-scaled", "The block's own result is subtracted", (-1.0, 1.0)),
 ]
 """Factors of what a block computes and of the residual. A line here is all that others need."""
 
@@ -77,12 +75,14 @@ def _sums(step: Step) -> Iterator[Hypothesis]:
                 f"Adds {source} instead of {residual}.",
                 step.modules,
                 {step.value: reading(step, (block, source))},
+                is_rare=True,
             )
             yield Hypothesis(
                 "residual-from-elsewhere",
                 f"Adds {source} although only {block} and {residual} belong to the sum.",
                 step.modules,
                 {step.value: reading(step, (block, residual, source))},
+                is_rare=True,
             )
 
 
@@ -95,6 +95,7 @@ def _inputs(step: Step) -> Iterator[Hypothesis]:
                 f"<module>{step.value} reads {source} instead of {own}.",
                 step.modules,
                 {step.value: reading(step, (source,))},
+                is_rare=True,
             )
 
 

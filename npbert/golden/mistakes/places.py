@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 
 _LAYER = re.compile(r"(?P<layers>(?P<base>(?:.*\.)?)encoder\.layer)\.(?P<index>\d+)(?:\..*)?")
 _TAG = re.compile(r"<(module|layer|hidden|base)([+-]\d+)?>")
@@ -25,9 +26,17 @@ def names(place: str, module: str) -> tuple[str, ...]:
     return tuple(name for name in found if name is not None)
 
 
-def named(text: str, module: str) -> str:
-    """A text with the places in it written out. A place that is not there is left out with what follows it up to a blank."""
-    return re.sub(r"<[^> ]+>[^ ,;:()]*(?: \| <[^> ]+>[^ ,;:()]*)*", lambda found: (names(found[0], module) or ("",))[0], text)
+_IN_TEXT = r"<[^> ]+>[^ ,;()+*]*[^ ,;()+*.:]"
+
+
+def named(text: str, module: str, known: Collection[str] = ()) -> str:
+    """A text with the places in it written out; of alternatives, the first that is known."""
+
+    def written(found: re.Match[str]) -> str:
+        choices = names(found[0], module)
+        return next((name for name in choices if name in known), choices[0] if choices else found[0])
+
+    return re.sub(rf"{_IN_TEXT}(?: \| {_IN_TEXT})*|<[^> ]+>", written, text)
 
 
 def _name(place: str, module: str) -> str | None:

@@ -18,7 +18,8 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         OUTPUT_MODULES,
         {":residual": _block},
     )
-    # A port may dump either sum under the name `:residual`: what LayerNorm reads, or what leaves the block.
+    # A port may dump either sum under the name `:residual`, what LayerNorm reads or what leaves the block, and either under
+    # the name of LayerNorm.
     mistake = "residual-after-layernorm"
     explanation = "The residual is added after LayerNorm: BERT normalises the sum of both, LayerNorm(dense(x) + residual)."
     yield Hypothesis(
@@ -30,6 +31,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         OUTPUT_MODULES,
         {":residual": _added_after_norm, ".LayerNorm": _norm_of_block, "": lambda site: site[":residual"]},
     )
+    yield Hypothesis(mistake, explanation, OUTPUT_MODULES, {":residual": _block, ".LayerNorm": _added_at_the_end})
 
 
 def _block(site: Site) -> Array:

@@ -1,6 +1,6 @@
 """Which terms a sum was made of, and with which factors: found by least squares in what the port dumped.
 
-A step that is linear in its terms gives as many equations as the port's tensor has numbers, for a few unknown factors. The answer
+A step that is linear in its terms gives as many equations as the port's tensor has numbers, for a few unknown factors. It
 counts when the factors are plain numbers (0, 1, 2, 1/2, sqrt(D) ...) and at least one of the right terms is there.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -31,15 +32,15 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Other terms in every step that is linear in them, the outputs of attention and of whole layers included."""
     for step in steps.STEPS:
         if step.kind in OWN_TERMS:
-            yield _with_other_terms(
-                step.modules, step.value, lambda site, step=step: OWN_TERMS[step.kind](step, step.home(site))
-            )  # type: ignore[misc]
+            yield _with_other_terms(step.modules, step.value, partial(_own_terms, step))
     for modules in (SELF_MODULES, LAYER_MODULES):
         yield _with_other_terms(modules, "", lambda site: {"the right value": site.value})
 
 
 def _with_other_terms(modules: str, value: str, own_terms: Callable[[Site], Terms]) -> Hypothesis:
-    return Hypothesis("wrong-terms", f"<module>{value} is another sum.", modules, {value: _fitted(own_terms)})
+    return Hypothesis(
+        "wrong-terms", f"<module>{value} is another sum.", modules, {value: _fitted(own_terms)}, is_last_resort=True
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- the right terms
@@ -64,6 +65,10 @@ def _of_norm(step: Step, site: Site) -> Terms:
 
 
 OWN_TERMS: dict[str, Callable[[Step, Site], Terms]] = {"sum": _of_sum, "linear": _of_linear, "norm": _of_norm}
+
+
+def _own_terms(step: Step, site: Site) -> Terms:
+    return OWN_TERMS[step.kind](step, step.home(site))
 
 
 # ----------------------------------------------------------------------------------------------------------------- the fit

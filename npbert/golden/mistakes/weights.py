@@ -11,20 +11,27 @@ from npbert.bert.config import BertConfig
 from npbert.golden.mistakes.hypothesis import LAYER_MODULES, SELF_MODULES, Hypothesis, ReplaceWeights
 from npbert.types import Array
 
-GROUPS = (rf"{SELF_MODULES}\..+", rf"(?!{SELF_MODULES}\.).+", rf"{LAYER_MODULES}\.(?:intermediate|output)\..+")
+GROUPS = (
+    r".*encoder\.layer\..+",
+    rf"{SELF_MODULES}\..+",
+    rf"(?!{SELF_MODULES}\.).+",
+    rf"{LAYER_MODULES}\.(?:intermediate|output)\..+",
+)
 ATTENTION_MODULES = rf"{LAYER_MODULES}\.(?:cross)?attention"
 
 SQUARE = ("self.query", "self.key", "self.value", "output.dense")
 """The linear maps from D to D in an attention, in the order in which they are computed."""
 
+USED = "the queries are compared with the keys, the probabilities weigh the values"
+
 SWAPPED = {
-    ("self.query", "self.key"): ("query-key-swapped", "Queries and keys are swapped: scores are query @ key.T, with a row for "
-                                 "each query"),
-    ("self.key", "self.value"): ("key-value-swapped", "Keys and values are swapped: the queries are compared with the keys, the "
-                                 "probabilities weigh the values"),
-    ("self.query", "self.value"): ("query-value-swapped", "Queries and values are swapped: the queries are compared with the "
-                                   "keys, the probabilities weigh the values"),
-}  # fmt: skip
+    ("self.query", "self.key"): (
+        "query-key-swapped",
+        "Queries and keys are swapped: scores are query @ key.T, with a row for each query",
+    ),
+    ("self.key", "self.value"): ("key-value-swapped", f"Keys and values are swapped: {USED}"),
+    ("self.query", "self.value"): ("query-value-swapped", f"Queries and values are swapped: {USED}"),
+}
 
 PARTS = {("weight", "bias"): "weight and bias", ("weight",): "weight", ("bias",): "bias"}
 
@@ -39,14 +46,22 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     yield from _single_weights(config.num_hidden_layers)
 
 
-def reading(modules: str, sources: Mapping[str, str], parts: tuple[str, ...] = ("weight", "bias")) -> dict[str, object]:
-    """The fields of a hypothesis in which the parts of a module (keys) have the weights of others (values)."""
+def _reading(
+    mistake: str,
+    explanation: str,
+    modules: str,
+    sources: Mapping[str, str],
+    parts: tuple[str, ...] = ("weight", "bias"),
+    is_rare: bool = False,
+) -> Hypothesis:
+    """The parts of a module (keys) have the weights of others (values)."""
 
     def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         pairs = {f"{module}.{own}.{part}": f"{module}.{source}.{part}" for own, source in sources.items() for part in parts}
         return _taken(arrays, pairs)
 
-    return {"modules": modules, "weights": weights, "shows_in": tuple(f".{own}" for own in sources)}
+    shows_in = tuple(f".{own}" for own in sources)
+    return Hypothesis(mistake, explanation, modules, weights=weights, shows_in=shows_in, is_rare=is_rare)
 
 
 def _taken(arrays: Mapping[str, Array], pairs: Mapping[str, str]) -> dict[str, Array]:
@@ -61,42 +76,36 @@ def _taken(arrays: Mapping[str, Array], pairs: Mapping[str, str]) -> dict[str, A
 def _exchanges() -> Iterator[Hypothesis]:
     """The square maps of an attention in another order, and one of them in the place of another."""
     for one, other in combinations(SQUARE, 2):
-        mistake, explanation = SWAPPED.get((one, other), ("weights-swapped", f"The weights of {one} and {other} are exchanged"))
+        mistake, told = SWAPPED.get((one, other), ("weights-swapped", f"The weights of {one} and {other} are exchanged"))
         for parts, what in PARTS.items():
-            says = explanation if len(parts) == 2 else f"The {what} of {one} and the {what} of {other} are exchanged"
-            yield Hypothesis(mistake, f"{says}.", **reading(ATTENTION_MODULES, {one: other, other: one}, parts))  # type: ignore[arg-type]
+            says = told if len(parts) == 2 else f"The {what} of {one} and the {what} of {other} are exchanged"
+            yield _reading(mistake, f"{says}.", ATTENTION_MODULES, {one: other, other: one}, parts)
     query, key, value, _ = SQUARE
     for sources in ((key, value, query), (value, query, key)):
-        told = ", ".join(f"{own} has those of {source}" for own, source in zip(SQUARE, sources, strict=False))
-        explanation = f"The weights of query, key and value are rotated: {told.replace('self.', '')}."
-        yield Hypothesis("qkv-rotated", explanation, **reading(ATTENTION_MODULES, dict(zip(SQUARE, sources, strict=False))))  # type: ignore[arg-type]
+        rotated = dict(zip(SQUARE[:3], sources, strict=True))
+        told = ", ".join(f"{own} has those of {source}" for own, source in rotated.items()).replace("self.", "")
+        yield _reading("qkv-rotated", f"The weights of query, key and value are rotated: {told}.", ATTENTION_MODULES, rotated)
     for own, source in permutations(SQUARE, 2):
         for parts, what in PARTS.items():
-            explanation = f"<module>.{own} has the {what} of <module>.{source}."
-            yield Hypothesis("weight-from-elsewhere", explanation, **reading(ATTENTION_MODULES, {own: source}, parts))  # type: ignore[arg-type]
+            says = f"<module>.{own} has the {what} of <module>.{source}."
+            yield _reading("weight-from-elsewhere", says, ATTENTION_MODULES, {own: source}, parts, is_rare=True)
     for source in SQUARE[:3]:
         says = f"Query, key and value all have the weights of {source}."
-        yield Hypothesis(
-            "weight-from-elsewhere",
-            says,
-            **reading(ATTENTION_MODULES, {own: source for own in SQUARE[:3] if own != source}),  # type: ignore[arg-type]
-        )
+        yield _reading("weight-from-elsewhere", says, ATTENTION_MODULES, {own: source for own in SQUARE[:3] if own != source})
+    attention, output = "attention.output.dense", "output.dense"
+    for own, source in ((attention, output), (output, attention)):
+        says = f"<module>.{own} has the bias of <module>.{source}."
+        yield _reading("weight-from-elsewhere", says, LAYER_MODULES, {own: source}, ("bias",), is_rare=True)
 
 
 def _norms() -> Iterator[Hypothesis]:
     one, other = "attention.output.LayerNorm", "output.LayerNorm"
     for parts, what in PARTS.items():
-        yield Hypothesis(
-            "norms-swapped",
-            f"The {what} of {one} and of {other} are exchanged.",
-            **reading(LAYER_MODULES, {one: other, other: one}, parts),  # type: ignore[arg-type]
-        )
+        says = f"The {what} of {one} and of {other} are exchanged."
+        yield _reading("norms-swapped", says, LAYER_MODULES, {one: other, other: one}, parts)
         for own, source in ((one, other), (other, one)):
-            yield Hypothesis(
-                "norms-swapped",
-                f"<module>.{own} has the {what} of <module>.{source}.",
-                **reading(LAYER_MODULES, {own: source}, parts),  # type: ignore[arg-type]
-            )
+            says = f"<module>.{own} has the {what} of <module>.{source}."
+            yield _reading("norms-swapped", says, LAYER_MODULES, {own: source}, parts)
 
     def of_embeddings(own: tuple[str, ...]) -> ReplaceWeights:
         def weights(module: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -132,7 +141,7 @@ def _transposed_weights() -> Iterator[Hypothesis]:
         return {f"{module}.weight": weight.T} if weight is not None and is_square else {}
 
     says = "All square weights are transposed: weights are stored as [out, in] and applied as x @ weight.T."
-    yield Hypothesis("weight-transposed", says, r".+", weights=only_squares, shows_in=("",))
+    yield Hypothesis("weight-transposed", says, r".+", weights=only_squares, shows_in=("",), groups=(r".*encoder\.layer\..+",))
 
 
 def _out_in_as_in_out(weight: Array) -> Array:
@@ -205,12 +214,13 @@ def _other_layers(depth: int) -> list[tuple[str, Callable[[int], int]]]:
         ("of the layer before", lambda index: index - 1),
         ("of the layers in reverse order", lambda index: depth - 1 - index),
     ]
-    return choices + [(f"of layer {source}", lambda index, source=source: source) for source in range(depth)]  # type: ignore[misc]
+    return choices + [(f"of layer {source}", lambda index, source=source: source) for source in range(depth)]
 
 
 def _single_weights(depth: int) -> Iterator[Hypothesis]:
     """One module of a layer with the weights of the same module in another layer."""
-    for inside in (*(f"attention.{name}" for name in SQUARE), "attention.output.LayerNorm", "intermediate.dense", "output.dense",
+    squares = (f"attention.{name}" for name in SQUARE)
+    for inside in (*squares, "attention.output.LayerNorm", "intermediate.dense", "output.dense",
                    "output.LayerNorm"):  # fmt: skip
         for what, source_of in _other_layers(depth):
             yield Hypothesis(
@@ -219,6 +229,7 @@ def _single_weights(depth: int) -> Iterator[Hypothesis]:
                 LAYER_MODULES,
                 weights=_of_layer(source_of, depth, inside),
                 shows_in=(f".{inside}",),
+                is_rare=True,
             )
 
 
