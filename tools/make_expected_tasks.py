@@ -1,4 +1,4 @@
-"""Make tests/data/expected/tasks/outputs.json: what the reference's pipelines and sentence-transformers answer to tests/tasks/cases.py.
+"""Make tests/data/expected/tasks/outputs.json: what the reference's pipelines and sentence-transformers answer.
 
     python tools/make_expected_tasks.py
 

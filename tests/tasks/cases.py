@@ -1,7 +1,8 @@
 """What the tasks are asked in the tests: small models with the real vocabulary, and questions to them.
 
-The reference's answers are in tests/data/expected/tasks/outputs.json, made by tools/make_expected_tasks.py. The weights are drawn anew
-each time, for each name from a seed of its own, so they need not be kept; they are large, so that scores differ clearly.
+The reference's answers are in tests/data/expected/tasks/outputs.json, made by tools/make_expected_tasks.py. The weights are
+drawn anew each time, for each name from a seed of its own, so they need not be kept; they are large, so that scores differ
+clearly.
 """
 
 from __future__ import annotations
