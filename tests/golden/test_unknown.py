@@ -52,7 +52,7 @@ def test_what_nobody_knows_is_unknown(subjects: dict[str, Subject], name: str, h
 @pytest.mark.parametrize("how", ["scaled by 1.01", "noise", "permuted", "zero"])
 def test_what_nobody_knows_in_a_layer(subjects: dict[str, Subject], how: str) -> None:
     subject = subjects["encoder"]
-    dump = part_of(subject.dump(), "layers")
+    dump = {name: x for name, x in part_of(subject.dump(), "layers").items() if not name.startswith("output:")}
     dump["encoder.layer.1"] = spoiled(dump["encoder.layer.1"], how)
     suspects = golden.diagnose(subject.pack, dump)
     assert [(suspect.mistake, suspect.where) for suspect in suspects] == [("unknown", "encoder.layer.1")]

@@ -77,6 +77,7 @@ MISTAKES = (
     "norms-swapped",
     "pre-norm",
     "bias-doubled",
+    "bias-subtracted",
     "query-value-swapped",
     "qkv-rotated",
     "weights-swapped",

@@ -178,9 +178,9 @@ def _missing_biases() -> Iterator[Hypothesis]:
         weights=lambda module, arrays: {f"{module}.bias": np.zeros_like(arrays[f"{module}.bias"])},
         shows_in=(".decoder",),
     )
-    for factor, what in ((2, "added twice"), (-1, "subtracted")):
+    for mistake, factor, what in (("bias-doubled", 2, "added twice"), ("bias-subtracted", -1, "subtracted")):
         explanation = f"The bias of <module> is {what}."
-        yield Hypothesis("bias-doubled", explanation, r".+", weights=_bias(2, factor), shows_in=("",), groups=GROUPS)
+        yield Hypothesis(mistake, explanation, r".+", weights=_bias(2, factor), shows_in=("",), groups=GROUPS)
 
 
 def _bias(rank: int, factor: float) -> ReplaceWeights:
