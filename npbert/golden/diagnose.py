@@ -85,7 +85,7 @@ def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
     low = _low_precision(divergence, right)
     if low is not None and low.evidence.precision is not None:
         later = compare_matched(dump, low.evidence.precision)
-        return [low] if later.ok else [*_suspects(dump, model, later), low]
+        return [low] if later.first_divergence is None else [*_suspects(dump, model, later), low]
     if fault is not None:
         return [fault, *_without(divergence.row.name, dump, model, report.precision)]
     return [_unknown(divergence, right.deviations[divergence.first].rms, _what_is_known(divergence, right))]
@@ -93,9 +93,9 @@ def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
 
 def _without(name: str, dump: MatchedDump, model: Any, precision: str) -> list[Suspect]:
     """What else is wrong with a port, one tensor left aside."""
-    rest = dump._replace(arrays={other: read for other, read in dump.arrays.items() if other != name})
+    rest = dump.without(name)
     report = compare_matched(rest, precision)
-    return [] if report.ok else _suspects(rest, model, report)
+    return [] if report.first_divergence is None else _suspects(rest, model, report)
 
 
 def _unknown(divergence: Divergence, error: float, explanation: str) -> Suspect:

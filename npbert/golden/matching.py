@@ -33,6 +33,12 @@ class MatchedDump(NamedTuple):
     not_in_port: list[str]  # names of the pack; a tensor that equals one in the dump is not missing
     not_in_pack: list[str]  # names of the port
 
+    def without(self, name: str) -> MatchedDump:
+        """The dump without one tensor."""
+        arrays = {other: read for other, read in self.arrays.items() if other != name}
+        own_names = {other: own for other, own in self.own_names.items() if other != name}
+        return self._replace(arrays=arrays, own_names=own_names)
+
     def truth(self, name: str) -> Array:
         """What the pack holds."""
         return _truth(self.pack, name)
