@@ -61,10 +61,9 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
     order = {id(hypothesis): index for index, (hypothesis, _) in enumerate(tried)}
 
     def rank(fit: Fit) -> tuple[float, ...]:
-        usual = order[id(fit.attempt.hypothesis)]
-        return (-fit.verdict.reproduced, -fit.verdict.reproduced_everywhere, fit.error, usual, len(fit.attempt.modules))
+        return (-fit.verdict.reproduced_everywhere, order[id(fit.attempt.hypothesis)], len(fit.attempt.modules))
 
-    best = _best_of_each_mistake(sorted(fits, key=rank))
+    best = _best_of_each_mistake(sorted(_equally_good(fits), key=rank))
     tie = what_would_tell(divergence, right, [fit.attempt for fit in best])
     return [_suspect(divergence, right, fit, tie) for fit in best]
 
@@ -101,12 +100,18 @@ class _Search:
         return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
 
 
+def _equally_good(fits: Sequence[Fit]) -> list[Fit]:
+    """The fits that reproduce the most tensors, and of them those that come closest to the first."""
+    most = max((fit.verdict.reproduced for fit in fits), default=0)
+    closest = min((fit.error for fit in fits if fit.verdict.reproduced == most), default=0.0)
+    return [fit for fit in fits if fit.verdict.reproduced == most and fit.error <= EQUALLY_GOOD * closest]
+
+
 def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
-    """Of the fits, best first: those that are as good as the first one, one for each mistake and each result."""
+    """Of the fits, best first: one for each mistake and each result."""
     best: dict[str, Fit] = {}
     for fit in fits:
-        is_as_good = fit.verdict.reproduced == fits[0].verdict.reproduced and fit.error <= EQUALLY_GOOD * fits[0].error
-        if is_as_good and not any(_are_alike(fit.result, other.result) for other in best.values()):
+        if not any(_are_alike(fit.result, other.result) for other in best.values()):
             best.setdefault(fit.attempt.hypothesis.mistake, fit)
     return list(best.values())
 
