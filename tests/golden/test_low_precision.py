@@ -75,5 +75,9 @@ def test_a_mistake_in_low_precision(subjects: dict[str, Subject], mistake: str, 
     subject = subjects["encoder"]
     dump = subject.dump(mistake, rounded=ROUNDINGS[precision])
     name = mistake.partition(" ")[0]
-    assert [suspect.mistake for suspect in golden.diagnose(subject.pack, dump)] == [name, "low-precision"]
-    assert [suspect.mistake for suspect in golden.diagnose(subject.pack, dump, precision=precision)] == [name]
+    *named, low = golden.diagnose(subject.pack, dump)
+    assert low.mistake == "low-precision"
+    # In bfloat16 ReLU and its leaky sibling are closer than the rounding that is allowed; then the suspects say so.
+    for suspects in (named, golden.diagnose(subject.pack, dump, precision=precision)):
+        assert suspects[0].mistake == name
+        assert len(suspects) == 1 or (precision == "bfloat16" and len(suspects) == 2 and suspects[1].evidence.tie)
