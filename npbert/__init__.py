@@ -13,16 +13,6 @@ from npbert import ops
 from npbert.bert.config import BertConfig
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
 from npbert.models.bert import BertModel
-from npbert.models.heads import (
-    BertForMaskedLM,
-    BertForMultipleChoice,
-    BertForNextSentencePrediction,
-    BertForPreTraining,
-    BertForQuestionAnswering,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-    BertLMHeadModel,
-)
 from npbert.ops import masks
 from npbert.tracing import Trace, trace
 from npbert.version import __version__ as __version__
@@ -36,6 +26,16 @@ if TYPE_CHECKING:
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.encoder_decoder_config import EncoderDecoderConfig
     from npbert.models.generating import generate, stream
+    from npbert.models.heads import (
+        BertForMaskedLM,
+        BertForMultipleChoice,
+        BertForNextSentencePrediction,
+        BertForPreTraining,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        BertLMHeadModel,
+    )
     from npbert.tasks import (
         Pipeline,
         Pooling,
@@ -61,6 +61,16 @@ _LATER = {
     "models.encoder_decoder": ("EncoderDecoderModel",),
     "models.encoder_decoder_config": ("EncoderDecoderConfig",),
     "models.generating": ("generate", "stream"),
+    "models.heads": (
+        "BertForMaskedLM",
+        "BertForMultipleChoice",
+        "BertForNextSentencePrediction",
+        "BertForPreTraining",
+        "BertForQuestionAnswering",
+        "BertForSequenceClassification",
+        "BertForTokenClassification",
+        "BertLMHeadModel",
+    ),
     "tasks": (
         "Pipeline",
         "Pooling",

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npbert import checkpoints
 from npbert.errors import FileError, InputError, InputTypeError
 from npbert.types import StrPath
 
@@ -63,6 +62,8 @@ class Configuration:
 
     def to_json_string(self) -> str:
         """The text of `config.json`."""
+        from npbert import checkpoints  # here and below, so that a program which reads no file imports no reader
+
         return checkpoints.config_text(self.to_dict())
 
     # ------------------------------------------------------------------------------------------------------------ files
@@ -71,6 +72,8 @@ class Configuration:
     def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
         """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
         everything else overrides a field."""
+        from npbert import checkpoints
+
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
         checkpoint = checkpoints.find(path_or_id, **location)
         return cls.from_dict(cls.from_file_fields(checkpoint.fields, checkpoint.fields_path).to_dict(), **options)
@@ -78,6 +81,8 @@ class Configuration:
     @classmethod
     def from_json_file(cls: type[SomeConfiguration], path: StrPath) -> SomeConfiguration:
         """The configuration in a file."""
+        from npbert import checkpoints
+
         return cls.from_file_fields(checkpoints.read_config_file(path), path)
 
     @classmethod
@@ -94,6 +99,8 @@ class Configuration:
 
     def save_pretrained(self, directory: StrPath) -> None:
         """Write `config.json` into a directory, which is made if need be."""
+        from npbert import checkpoints
+
         checkpoints.save_config(directory, self.to_dict())
 
     # --------------------------------------------------------------------------------------------------------- equality

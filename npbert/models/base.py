@@ -13,7 +13,7 @@ from npbert import checks, tracing
 from npbert.backward import Gradients, Record
 from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
-from npbert.models import fitting, loading, surgery
+from npbert.models import fitting, surgery
 from npbert.module import Functions, Module, tree_lines
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, Weights, initialize
@@ -104,6 +104,8 @@ class PreTrainedModel:
         missing, unexpected and mismatched names), and any field of the configuration, which then overrides the checkpoint's.
         Weights that the checkpoint lacks start at random, with one warning that lists them.
         """
+        from npbert.models import loading  # here and below, so that a program which reads no file imports no reader
+
         return loading.from_pretrained(cls, path_or_id, **options)
 
     def save_pretrained(
@@ -114,6 +116,8 @@ class PreTrainedModel:
         Each file is written aside and put in place at the end: a crash leaves the old one or the new one. `progress` is told
         the bytes of each tensor as it is written.
         """
+        from npbert.models import loading
+
         loading.save_pretrained(self, directory, max_shard_size=max_shard_size, progress=progress)
 
     # -------------------------------------------------------------------------------------------------------- parameters

@@ -16,7 +16,6 @@ from npbert.bert.parameters import language_model_head_parameters, linear_parame
 from npbert.errors import InputError, warn
 from npbert.models import inputs, outputs
 from npbert.models.bert import CACHE_INPUTS, ENCODER_INPUTS, BertPreTrainedModel, Call, Logits, Pass
-from npbert.models.generating import generate
 from npbert.module import Module
 from npbert.types import Array
 from npbert.weights import Parameters
@@ -75,6 +74,8 @@ class BertLMHeadModel(_LanguageModel):
 
     def generate(self, input_ids: Any = None, **options: Any) -> Any:
         """Write on from `input_ids`, token by token: see `npbert.generate`."""
+        from npbert.models.generating import generate  # here, so that importing npbert stays cheap
+
         return generate(self, input_ids, **options)
 
     def forward_pass(self, m: Module, call: Call) -> Pass:
