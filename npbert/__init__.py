@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from npbert import ops
 from npbert.bert.config import BertConfig
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
-from npbert.models.bert import BertModel
 from npbert.ops import masks
 from npbert.tracing import Trace, trace
 from npbert.version import __version__ as __version__
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from npbert.generation import GenerationConfig
     from npbert.models import outputs
     from npbert.models.auto import load
+    from npbert.models.bert import BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.encoder_decoder_config import EncoderDecoderConfig
     from npbert.models.generating import generate, stream
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 _LATER = {
     "generation": ("GenerationConfig",),
     "models.auto": ("load",),
+    "models.bert": ("BertModel",),
     "models.encoder_decoder": ("EncoderDecoderModel",),
     "models.encoder_decoder_config": ("EncoderDecoderConfig",),
     "models.generating": ("generate", "stream"),
