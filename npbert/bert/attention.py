@@ -99,9 +99,7 @@ def self_attention_backward(
         softmaxed,
         probs,
         change_probs_backward=drop_and_mask_backward,
-        relative_scores_backward=(lambda ds: relative_scores_backward(m, ds, query, key))
-        if "distance_embedding" in m
-        else None,
+        relative_scores_backward=relative_backward if "distance_embedding" in m else None,
         keep=m.keep_gradient,
     )
     dquery, dkey, dvalue = m.keep_gradient(":query", dquery), m.keep_gradient(":key", dkey), m.keep_gradient(":value", dvalue)
