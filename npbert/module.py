@@ -46,13 +46,15 @@ class Module:
         record: Record | None = None,
         gradients: Gradients | None = None,
     ) -> None:
-        self.weights = weights  # of the whole model, under their full names
-        self.config = config
-        self.functions = functions
-        self.path = path
-        self.rng = rng  # dropout happens when there is one
-        self.record = record  # in a backward pass, what the forward pass kept
-        self.gradients = gradients  # in a backward pass, the gradients by the weights so far
+        # Assigned below `__setattr__`, which is for weights: a pass makes many Modules.
+        assign = object.__setattr__
+        assign(self, "weights", weights)  # of the whole model, under their full names
+        assign(self, "config", config)
+        assign(self, "functions", functions)
+        assign(self, "path", path)
+        assign(self, "rng", rng)  # dropout happens when there is one
+        assign(self, "record", record)  # in a backward pass, what the forward pass kept
+        assign(self, "gradients", gradients)  # in a backward pass, the gradients by the weights so far
 
     def at(self, path: str) -> Module:
         """The module at another path of the same model, in the same pass."""
