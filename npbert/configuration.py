@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npbert.errors import FileError, InputError, InputTypeError
+from npbert.errors import FileError, InputError, InputTypeError, shown
 from npbert.types import StrPath
 
 SomeConfiguration = TypeVar("SomeConfiguration", bound="Configuration")
@@ -37,7 +37,7 @@ class Configuration:
         for name, kind in type(self).__annotations__.items():
             accepts = _KINDS.get(kind)
             if accepts is not None and not accepts(getattr(self, name)):
-                raise InputTypeError(f"config: {name} takes {kind}, got {getattr(self, name)!r}")
+                raise InputTypeError(f"config: {name} takes {kind}, got {shown(getattr(self, name))}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, plain(value))
@@ -60,6 +60,14 @@ class Configuration:
         """A configuration from the contents of a `config.json`; overrides win."""
         return cls(**{**fields, **overrides})
 
+    def overridden(self: SomeConfiguration, function: str, overrides: Mapping[str, Any]) -> SomeConfiguration:
+        """The same with some fields replaced; `function` is who was handed them, for the message about unknown ones."""
+        fields = self.to_dict()
+        for name in overrides:
+            if name not in fields and name not in (*type(self).__annotations__, "num_labels"):
+                raise InputTypeError(f"{function}: unknown argument {shown(name)}, and no field of the config")
+        return self.from_dict(fields, **overrides)
+
     def to_json_string(self) -> str:
         """The text of `config.json`."""
         from npbert import checkpoints  # here and below, so that a program which reads no file imports no reader
@@ -70,13 +78,14 @@ class Configuration:
 
     @classmethod
     def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
-        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
-        everything else overrides a field."""
+        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only`, `token`, `subfolder` and `proxies`
+        as for models, everything else overrides a field that the configuration has."""
         from npbert import checkpoints
 
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
         checkpoint = checkpoints.find(path_or_id, **location)
-        return cls.from_dict(cls.from_file_fields(checkpoint.fields, checkpoint.fields_path).to_dict(), **options)
+        config = cls.from_file_fields(checkpoint.fields, checkpoint.fields_path)
+        return config.overridden(f"{cls.__name__}.from_pretrained", options)
 
     @classmethod
     def from_json_file(cls: type[SomeConfiguration], path: StrPath) -> SomeConfiguration:
@@ -91,7 +100,7 @@ class Configuration:
         model_type = fields.get("model_type", cls._model_types[0])
         if model_type not in cls._model_types:
             taken = " or ".join(map(repr, cls._model_types))
-            raise FileError(f"{path}: has the model_type {model_type!r}; {cls.described()} takes {taken}")
+            raise FileError(f"{path}: has the model_type {shown(model_type)}; {cls.described()} takes {taken}")
         try:
             return cls.from_dict(fields)
         except (InputError, InputTypeError) as error:

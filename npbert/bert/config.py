@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from npbert.configuration import Configuration, is_list_of, is_whole_number, plain
-from npbert.errors import InputError, InputTypeError
+from npbert.errors import InputError, InputTypeError, shown, warn
 from npbert.ops import ACTIVATIONS
 from npbert.ops.masks import MASKED
-from npbert.types import Array
+from npbert.types import Array, StrPath
 
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
+OWN_FIELDS = ("pooler_act", "mask_value")
+"""Fields that only npbert has and that change what is computed. In the reference, BERT's pooler is tanh and its mask fixed."""
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
@@ -73,17 +76,36 @@ class BertConfig(Configuration):
 
     def __init__(self, **fields: Any) -> None:
         fields = plain(fields)
-        labels = _integer_keys("id2label", fields.pop("id2label", None))
+        names = _integer_keys("id2label", fields.pop("id2label", None))
         number = fields.pop("num_labels", None)
-        self.num_labels = (len(labels) or 2) if number is None else number
-        if labels and len(labels) == self.num_labels:
-            self.id2label = labels
-            self.label2id = {label: index for index, label in labels.items()}
+        if number is not None:
+            _check_number_of_labels(number)
+        if names:  # they count, as in the reference
+            if number is not None and number != len(names):
+                warn(f"config: num_labels is {shown(number)}, but id2label names {len(names)} labels, which count")
+            self.id2label = {index: _label(index, name) for index, name in names.items()}
+            self.label2id = {label: index for index, label in self.id2label.items()}
+        else:
+            self.num_labels = 2 if number is None else number
+        if fields.get("label2id", 0) is None:  # as the reference writes it where no label has a name
+            del fields["label2id"]
         self.pruned_heads = {
             layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
             for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
         }
         super().__init__(**fields)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], **overrides: Any) -> BertConfig:
+        """A configuration from the contents of a `config.json`; overrides win."""
+        if overrides.get("num_labels") not in (None, len(fields.get("id2label") or ())):  # its names no longer fit
+            fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
+        return super().from_dict(fields, **overrides)
+
+    @classmethod
+    def from_file_fields(cls, fields: Mapping[str, Any], path: StrPath) -> BertConfig:
+        """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
+        return super().from_file_fields(fields_of_the_reference(fields, path), path)
 
     @property
     def num_labels(self) -> int:
@@ -92,8 +114,7 @@ class BertConfig(Configuration):
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
-        if not is_whole_number(number) or number < 0:
-            raise InputTypeError(f"num_labels: takes a number of labels, got {number!r}")
+        _check_number_of_labels(number)
         self.id2label = {index: f"LABEL_{index}" for index in range(number)}
         self.label2id = {label: index for index, label in self.id2label.items()}
 
@@ -135,15 +156,17 @@ class BertConfig(Configuration):
         for name in ("hidden_act", "pooler_act"):
             activation = getattr(self, name)
             if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
-                raise InputError(f"config: unknown {name} {activation!r}; known are {', '.join(ACTIVATIONS)}, or a callable")
+                raise InputError(
+                    f"config: unknown {name} {shown(activation)}; known are {', '.join(ACTIVATIONS)}, or a callable"
+                )
         if not SMALLEST_FLOAT32 <= self.mask_value <= 0:
             raise InputError(f"config: mask_value takes {SMALLEST_FLOAT32} to 0, got {self.mask_value}")
         if self.position_embedding_type not in POSITION_TYPES:
             raise InputError(
-                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {self.position_embedding_type!r}"
+                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {shown(self.position_embedding_type)}"
             )
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {self.problem_type!r}")
+            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {shown(self.problem_type)}")
         if self.add_cross_attention and not self.is_decoder:
             raise InputError("config: add_cross_attention belongs to decoders; set is_decoder=True as well")
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
@@ -153,13 +176,48 @@ class BertConfig(Configuration):
                 raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
             if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
                 raise InputError(
-                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {shown(heads)}"
                 )
+
+
+def fields_of_the_reference(fields: Mapping[str, Any], path: StrPath) -> dict[str, Any]:
+    """A file's fields without those of `OWN_FIELDS` that a BERT's file cannot set: they would change the results."""
+    kept = dict(fields)
+    for name in OWN_FIELDS if fields.get("model_type", "bert") == "bert" else ():
+        default = getattr(BertConfig, name)
+        if name in kept and (value := kept.pop(name)) != default:
+            warn(
+                f"{path}: {name} {shown(value)} is ignored, because every other program computes a BERT without it; "
+                f"{name}=... when loading sets it"
+            )
+    return kept
+
+
+def _check_number_of_labels(number: Any) -> None:
+    if not is_whole_number(number) or number < 0:
+        raise InputTypeError(f"num_labels: takes a number of labels, got {shown(number)}")
+
+
+def _label(index: int, label: Any) -> str:
+    """The name of a label as a text; files have numbers and null too."""
+    if isinstance(label, Mapping | list):
+        raise InputTypeError(f"config: id2label takes texts, got {shown(label)} for {index}")
+    return f"LABEL_{index}" if label is None else str(label)
 
 
 def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
     """JSON has no integer keys; give them back."""
-    try:
-        return {int(key): value for key, value in (mapping or {}).items()}
-    except (AttributeError, TypeError, ValueError):
-        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {mapping!r}") from None
+    result: dict[int, Any] = {}
+    for key, value in _items(name, mapping):
+        if not is_whole_number(key) and not (isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)):
+            raise InputTypeError(f"config: {name} takes a mapping from numbers, got the key {shown(key)}")
+        if int(key) in result:
+            raise InputError(f"config: {name} has the key {int(key)} twice")
+        result[int(key)] = value
+    return result
+
+
+def _items(name: str, mapping: Any) -> Iterable[tuple[Any, Any]]:
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
+    return (mapping or {}).items()
