@@ -42,6 +42,7 @@ class Call(NamedTuple):
     options: dict[str, Any]  # output_attentions, output_hidden_states
     return_dict: bool
     rng: Rng
+    sparse_prediction: bool
 
 
 class Pass(NamedTuple):
@@ -50,6 +51,8 @@ class Pass(NamedTuple):
     checked: dict[str, Any]  # the arguments of `npbert.bert.model.bert`
     result: EncoderResult
     pooled: Any  # [B, D], or None
+    read: Any  # the hidden states that the head reads, [B, S, D], or some positions of them, [n, D]
+    rows: Any  # which positions these are, [B, S]; None for all
     logits: Logits
     labels: Any  # checked; None where none were given
     output: outputs.ModelOutput
@@ -65,6 +68,7 @@ class BertPreTrainedModel(PreTrainedModel):
     label_names: ClassVar[tuple[str, ...]] = ("labels",)
     logit_names: ClassVar[tuple[str, ...]] = ("logits",)
     decoder_inputs: ClassVar[tuple[str, ...]] = ()  # what the class takes when it is a decoder
+    switches: ClassVar[tuple[str, ...]] = ()  # what else a call may turn on
 
     # -------------------------------------------------------------------------------------------------------- parameters
 
@@ -138,10 +142,11 @@ class BertPreTrainedModel(PreTrainedModel):
         }
         return_dict = checks.flag("return_dict", return_dict, self.config.return_dict)
         checks.generator("rng", rng)
-        taken = (*ARRAYS, *self.decoder_inputs, *self.label_names, *options, "return_dict", "rng")
+        taken = (*ARRAYS, *self.decoder_inputs, *self.label_names, *self.switches, *options, "return_dict", "rng")
         checks.known(type(self).__name__, given, taken)
         labels = {name: given.pop(name, None) for name in self.label_names}
-        return Call(given, labels, options, return_dict, rng)
+        sparse_prediction = checks.flag("sparse_prediction", given.pop("sparse_prediction", None), False)
+        return Call(given, labels, options, return_dict, rng, sparse_prediction)
 
     def forward_pass(self, m: Module, call: Call) -> Pass:
         """Check the arguments, run the base model and the head."""
@@ -154,14 +159,20 @@ class BertPreTrainedModel(PreTrainedModel):
         result, pooled = bert(m.at(self.base_model_prefix), use_cache=use_cache, **checked, **call.options)
         if self.base_model_prefix:
             result = result._replace(hidden=m.keep(self.base_model_prefix, result.hidden))
-        logits = self.arrange(self.head(m, result.hidden, pooled), call)
+        rows = self.predicted_positions(result.hidden, call)
+        read = result.hidden if rows is None else result.hidden[rows]  # [n, D]
+        logits = self.arrange(self.head(m, read, pooled), call)
         labels = self.check_labels(call.labels, logits) if _are_given(call.labels) else None
         loss = None if labels is None else self.loss(logits, labels)
-        return Pass(checked, result, pooled, logits, labels, self.named_output(loss, logits, result, pooled))
+        return Pass(checked, result, pooled, read, rows, logits, labels, self.named_output(loss, logits, result, pooled))
 
     def as_sequences(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """The arguments as the base model takes them: one row a sequence."""
         return dict(arrays)
+
+    def predicted_positions(self, hidden: Array, call: Call) -> Array | None:
+        """Which positions the head is to read, `[B, S]`; None for all."""
+        return None
 
     # ------------------------------------------------------------------------------------- what a task model is made of
 
@@ -261,7 +272,10 @@ class BertPreTrainedModel(PreTrainedModel):
         Returns the gradient by the hidden states of the encoder that a decoder reads, if it is wanted.
         """
         if dlogits:
-            dhidden, dpooled = self.head_backward(m, dlogits, done.result.hidden, done.pooled)
+            dhidden, dpooled = self.head_backward(m, dlogits, done.read, done.pooled)
+            if done.rows is not None:
+                dhidden, dread = np.zeros_like(done.result.hidden), dhidden  # [B, S, D]
+                dhidden[done.rows] = dread
         base = m.at(self.base_model_prefix)
         if not (wants_encoder_hidden or base.wants_any):
             return None
