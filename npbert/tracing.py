@@ -35,9 +35,8 @@ PIECES_AXIS = 1
 """The axis along which chunked work is cut: the positions of `[B, S, D]`."""
 
 
-def current_observer() -> Observer | None:
-    """Who sees the values of a pass that runs now."""
-    return _observer.get()
+current_observer: Callable[[], Observer | None] = _observer.get
+"""Who sees the values of a pass that runs now: `current_observer()`."""
 
 
 @contextmanager
