@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
 
+LARGEST_ID = 2**32 - 1
+"""The library's ids are whole numbers of 32 bits."""
+
+
 def _token_id_attribute(name: str) -> property:
     def get(self: Vocabulary) -> int | None:
         token = getattr(self, name)
@@ -130,7 +134,7 @@ class Vocabulary(SpecialTokens):
         return number if number is not None or self.unk_token is None else self._backend.token_to_id(self.unk_token)
 
     def _token_of(self, number: int) -> str:
-        token: str | None = self._backend.id_to_token(number) if 0 <= number < 2**32 else None
+        token: str | None = self._backend.id_to_token(number) if 0 <= number <= LARGEST_ID else None
         if token is None:
             raise InputError(f"token id {number} is not in the vocabulary, which has {len(self)} tokens")
         return token
