@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from npbert import ops
 from npbert.bert.config import BertConfig
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError, WriteError
 from npbert.ops import masks
 from npbert.tracing import Trace, trace
 from npbert.version import __version__ as __version__
@@ -119,6 +119,7 @@ __all__ = [
     "Pooling",
     "Trace",
     "Weights",
+    "WriteError",
     "embed",
     "feature_extraction",
     "fill_mask",

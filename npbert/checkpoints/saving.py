@@ -7,7 +7,7 @@ from typing import Any
 
 from npbert.checkpoints import names
 from npbert.checkpoints.config_files import CONFIG_FILES, GENERATION_FILE, config_text
-from npbert.checkpoints.writing import write_text
+from npbert.checkpoints.writing import make_directory, write_text
 from npbert.types import Array, StrPath
 
 
@@ -42,5 +42,4 @@ def save(
 def save_config(directory: StrPath, fields: Mapping[str, Any]) -> None:
     """Write a configuration alone into a directory, which is made if need be."""
     text = config_text(fields)
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    write_text(Path(directory) / CONFIG_FILES[0], text)
+    write_text(make_directory(directory) / CONFIG_FILES[0], text)

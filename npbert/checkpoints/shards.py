@@ -1,14 +1,13 @@
 """Checkpoints in several files: an index, `*.index.json`, says which file holds which tensor."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from npbert.checkpoints import safetensors
 from npbert.checkpoints.reading import read_json
-from npbert.checkpoints.writing import sync_directory, temporary_for
+from npbert.checkpoints.writing import make_directory, put_in_place, sync_directory, temporary_for
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, listed, shown
 from npbert.types import Array, StrPath
 
@@ -91,11 +90,7 @@ def write(
     """
     sizes = {name: safetensors.stored_tensor(name, array).stop for name, array in tensors.items()}
     contents = split(sizes, max_shard_size)
-    home = Path(directory)
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"directory {directory} is, or lies in, a file") from None
+    home = make_directory(directory)
 
     ready: list[tuple[Path, Path]] = []  # what is written, and the name it is to have
     try:
@@ -111,7 +106,7 @@ def write(
             if any((home / file_name).exists() for file_name in contents):
                 (home / INDEX_FILE).unlink(missing_ok=True)
         for temporary, target in ready:
-            os.replace(temporary, target)
+            put_in_place(temporary, target)
     except BaseException:
         for temporary, _ in ready:
             temporary.unlink(missing_ok=True)
