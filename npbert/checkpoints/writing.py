@@ -5,6 +5,8 @@ replaced, links are followed to what they point to, and pipes and devices are wr
 regular file where the device was.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import stat
@@ -55,6 +57,40 @@ def make_directory(path: StrPath) -> Path:
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"directory {path} is, or lies in, a file") from None
     return directory
+
+
+class FilesTogether:
+    """Files that belong together: each is written aside, and `put_in_place` gives them their names in the order of writing.
+
+        with FilesTogether() as files:
+            with files.opened(path) as file: ...
+            files.put_in_place()
+
+    If the block raises, what is still aside is removed.
+    """
+
+    def __init__(self) -> None:
+        self._aside: list[tuple[Path, StrPath]] = []  # what is written, and the name that it is to have
+
+    @contextlib.contextmanager
+    def opened(self, path: StrPath) -> Iterator[IO[bytes]]:
+        """Open the file that is to be at `path`."""
+        with temporary_for(path) as (file, temporary):
+            yield file
+        self._aside.append((temporary, path))
+
+    def put_in_place(self) -> None:
+        """Replace the files, one after the other."""
+        while self._aside:
+            put_in_place(*self._aside[0])
+            del self._aside[0]
+
+    def __enter__(self) -> FilesTogether:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for temporary, _path in self._aside:
+            temporary.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- underneath
