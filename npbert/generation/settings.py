@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from npbert import checks, limits
+from npbert import checks
+from npbert.checkpoints.limits import MAX_SEQUENCES
 from npbert.errors import InputError, InputTypeError, shown, warn
 
 DEFAULT_NEW_TOKENS = 20
@@ -62,8 +63,8 @@ class GenerationConfig:
     def _check_numbers(self) -> None:
         for name in ("num_beams", "num_return_sequences"):
             checks.whole_number(name, getattr(self, name), least=1)
-            if getattr(self, name) > limits.SEQUENCES:
-                raise InputError(f"{name}: takes at most {limits.SEQUENCES} for a prompt, got {shown(getattr(self, name))}")
+            if getattr(self, name) > MAX_SEQUENCES:
+                raise InputError(f"{name}: takes at most {MAX_SEQUENCES} for a prompt, got {shown(getattr(self, name))}")
         checks.number("length_penalty", self.length_penalty)
         for name in ("max_new_tokens", "max_length"):
             if getattr(self, name) is not None:
