@@ -14,7 +14,7 @@ GENERATION_FILE = "generation_config.json"
 
 # These numbers cost memory before any weight is looked at, so a file cannot claim just any. The longest header that is read has
 # no room for more layers, and the longest configuration none for the names of many more labels.
-LIMITS = {"num_hidden_layers": 2_000, "num_labels": 100_000}
+LIMITS = {"num_hidden_layers": 2_000, "n_layer": 2_000, "num_labels": 100_000}
 
 _PARTS = ("encoder", "decoder")  # an encoder-decoder's configuration holds two others
 
