@@ -28,8 +28,8 @@ Observer: TypeAlias = Callable[[str, Array], Array]
 _observer: ContextVar[Observer | None] = ContextVar("npbert_observer", default=None)
 _piece: ContextVar[int] = ContextVar("npbert_piece", default=0)
 
-GRADIENT = "grad:"
-"""`grad:NAME` is the gradient of the loss by the value NAME."""
+GRADIENT, WEIGHT_GRADIENT = "grad:", "grad:weight:"
+"""`grad:NAME` is the gradient of the loss by the value NAME, `grad:weight:NAME` by the weight NAME."""
 
 PIECES_AXIS = 1
 """The axis along which chunked work is cut: the positions of `[B, S, D]`."""
@@ -41,19 +41,20 @@ def current_observer() -> Observer | None:
 
 
 @contextmanager
-def observe(observer: Observer, *, alone: bool = False) -> Iterator[None]:
+def observe(observer: Observer, *, alone: bool = False, last: bool = False) -> Iterator[None]:
     """Within this block every named value goes through `observer(name, value) -> value`.
 
     An observer that returns its argument only looks. One that returns another array of the same shape changes what the pass
     computes from there on; rounding to a shorter format is emulated in this way. Observers may be nested: an outer one sees
-    what the inner ones return, unless the inner one is to be `alone`. Work in chunks shows each piece of a value under the
-    value's name, one after the other.
+    what the inner ones return, unless the inner one is to be `alone`; with `last` it sees what the outer ones return, which is
+    what the pass goes on with. Work in chunks shows each piece of a value under the value's name, one after the other.
     """
     outer = None if alone else _observer.get()
 
     def chain(name: str, x: Array) -> Array:
-        x = observer(name, x)
-        return x if outer is None else outer(name, x)
+        if outer is None:
+            return observer(name, x)
+        return observer(name, outer(name, x)) if last else outer(name, observer(name, x))
 
     token = _observer.set(chain)
     try:
@@ -64,11 +65,16 @@ def observe(observer: Observer, *, alone: bool = False) -> Iterator[None]:
 
 @contextmanager
 def under(path: str) -> Iterator[None]:
-    """Within this block every name begins with `path.`: the names of a model that is a part of another."""
+    """Within this block every name begins with `path.`: the names of a model that is a part of another.
+
+    Gradients by weights are shown under the names that the weights have in the whole model.
+    """
     outer = _observer.get()
 
     def rename(name: str, x: Array) -> Array:
         assert outer is not None
+        if name.startswith(WEIGHT_GRADIENT):
+            return outer(name, x)
         prefix = GRADIENT if name.startswith(GRADIENT) else ""
         return outer(f"{prefix}{path}.{name.removeprefix(prefix)}", x)
 
