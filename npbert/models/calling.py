@@ -218,7 +218,7 @@ class CallableModel(PreTrainedModel):
             return m, self.forward_pass(m, call)
         record = Record(call.rng, checkpointing=self.config.gradient_checkpointing)
         m = self.module(call.rng, record=record, gradients=gradients)
-        with tracing.observe(record.observe):
+        with tracing.observe(record.observe, last=True):
             return m, self.forward_pass(m, call)
 
     def output_gradients(self, done: Pass, given: Mapping[str, Any] | None) -> tuple[Logits, Array | None, Array | None]:
