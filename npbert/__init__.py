@@ -18,7 +18,7 @@ from npbert.version import __version__ as __version__
 from npbert.weights import Weights
 
 if TYPE_CHECKING:
-    from npbert import golden
+    from npbert import golden, views
     from npbert.generation import GenerationConfig
     from npbert.models import outputs
     from npbert.models.auto import load
@@ -90,7 +90,7 @@ _LATER = {
     ),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
-_MODULES = {"golden": "golden", "outputs": "models.outputs"}
+_MODULES = {"golden": "golden", "outputs": "models.outputs", "views": "views"}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -139,6 +139,7 @@ __all__ = [
     "text_generation",
     "token_classification",
     "trace",
+    "views",
 ]
 
 
