@@ -19,7 +19,7 @@ from npbert.version import __version__ as __version__
 from npbert.weights import Weights
 
 if TYPE_CHECKING:
-    from npbert import golden, training
+    from npbert import golden, training, views
     from npbert.generation import GenerationConfig
     from npbert.models import outputs
     from npbert.models.auto import load
@@ -93,7 +93,7 @@ _LATER = {
     ),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
-_MODULES = {"golden": "golden", "outputs": "models.outputs", "training": "training"}
+_MODULES = {"golden": "golden", "outputs": "models.outputs", "training": "training", "views": "views"}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -148,6 +148,7 @@ __all__ = [
     "token_classification",
     "trace",
     "training",
+    "views",
 ]
 
 

@@ -156,7 +156,7 @@ def test_every_gradient(data: Any, model_class: str, dtype: Any) -> None:
         ours.gradient_checkpointing_enable()
     rng = data.draw(st.sampled_from([None, 0, 7]))
     with npbert.trace() as kept:
-        out, gradients = ours.gradients(
+        _, gradients = ours.gradients(
             **arguments, use_cache=False, output_gradients=wanted, rng=None if rng is None else np.random.default_rng(rng)
         )
     plant_dropout(theirs, kept)
