@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from npbert.configuration import Configuration, is_list_of, is_whole_number, plain
-from npbert.errors import InputError, InputTypeError, shown, warn
+from npbert.configuration import PROBLEM_TYPES as PROBLEM_TYPES
+from npbert.configuration import ModelConfiguration
+from npbert.errors import InputError, shown, warn
 from npbert.ops import ACTIVATIONS
 from npbert.ops.masks import MASKED
 from npbert.types import Array, StrPath
@@ -18,10 +18,9 @@ POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
 OWN_FIELDS = ("pooler_act", "mask_value")
 """Fields that only npbert has and that change what is computed. In the reference, BERT's pooler is tanh and its mask fixed."""
-PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 
-class BertConfig(Configuration):
+class BertConfig(ModelConfiguration):
     """The configuration of a BERT, with the reference's fields and defaults.
 
     Any other field is kept as well, as an attribute, and saved again: `BertConfig(num_hidden_layers=2, note="mine").note`.
@@ -74,54 +73,10 @@ class BertConfig(Configuration):
     label2id: dict[str, int]
     architectures: list[str] | None = None
 
-    def __init__(self, **fields: Any) -> None:
-        fields = plain(fields)
-        names = _integer_keys("id2label", fields.pop("id2label", None))
-        number = fields.pop("num_labels", None)
-        if number is not None:
-            _check_number_of_labels(number)
-        if names:  # they count, as in the reference
-            if number is not None and number != len(names):
-                warn(f"config: num_labels is {shown(number)}, but id2label names {len(names)} labels, which count")
-            self.id2label = {index: _label(index, name) for index, name in names.items()}
-            self.label2id = {label: index for index, label in self.id2label.items()}
-        else:
-            self.num_labels = 2 if number is None else number
-        if fields.get("label2id", 0) is None:  # as the reference writes it where no label has a name
-            del fields["label2id"]
-        self.pruned_heads = {
-            layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
-            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
-        }
-        super().__init__(**fields)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any], **overrides: Any) -> BertConfig:
-        """A configuration from the contents of a `config.json`; overrides win."""
-        if overrides.get("num_labels") not in (None, len(fields.get("id2label") or ())):  # its names no longer fit
-            fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
-        return super().from_dict(fields, **overrides)
-
     @classmethod
     def from_file_fields(cls, fields: Mapping[str, Any], path: StrPath) -> BertConfig:
         """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
         return super().from_file_fields(fields_of_the_reference(fields, path), path)
-
-    @property
-    def num_labels(self) -> int:
-        """How many labels a classifier tells apart; setting it names them LABEL_0, LABEL_1, ..."""
-        return len(self.id2label)
-
-    @num_labels.setter
-    def num_labels(self, number: int) -> None:
-        _check_number_of_labels(number)
-        self.id2label = {index: f"LABEL_{index}" for index in range(number)}
-        self.label2id = {label: index for index, label in self.id2label.items()}
-
-    @property
-    def head_size(self) -> int:
-        """H: the hidden size that one head works in."""
-        return self.hidden_size // self.num_attention_heads
 
     @property
     def activation(self) -> Callable[[Array], Array]:
@@ -133,26 +88,20 @@ class BertConfig(Configuration):
         """What drops before a classifier: `classifier_dropout`, or `hidden_dropout_prob` where that is None."""
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
-    def num_heads(self, layer: int) -> int:
-        """How many heads the self-attention of a layer has left after pruning."""
-        return self.num_attention_heads - len(self.pruned_heads.get(layer, ()))
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        return self.is_decoder
 
     def validate(self) -> None:
         """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
         super().validate()
-        for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
-            if getattr(self, name) < 1:
-                raise InputError(f"config: {name} takes 1 or more, got {getattr(self, name)}")
-        for name in ("num_hidden_layers", "type_vocab_size", "chunk_size_feed_forward", "layer_norm_eps", "initializer_range"):
-            if getattr(self, name) < 0:
-                raise InputError(f"config: {name} takes 0 or more, got {getattr(self, name)}")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-            if not 0 <= (getattr(self, name) or 0) <= 1:
-                raise InputError(f"config: {name} takes a probability from 0 to 1, got {getattr(self, name)}")
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"config: hidden_size {self.hidden_size} cannot be divided among num_attention_heads {self.num_attention_heads}"
-            )
+        self._check_least(1, "vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+        self._check_least(
+            0, "num_hidden_layers", "type_vocab_size", "chunk_size_feed_forward", "layer_norm_eps", "initializer_range"
+        )
+        self._check_probabilities("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+        self._check_heads("hidden_size", "num_attention_heads")
         for name in ("hidden_act", "pooler_act"):
             activation = getattr(self, name)
             if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
@@ -165,19 +114,9 @@ class BertConfig(Configuration):
             raise InputError(
                 f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {shown(self.position_embedding_type)}"
             )
-        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {shown(self.problem_type)}")
         if self.add_cross_attention and not self.is_decoder:
             raise InputError("config: add_cross_attention belongs to decoders; set is_decoder=True as well")
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise InputError(f"config: pad_token_id takes 0 to {self.vocab_size - 1}, got {self.pad_token_id}")
-        for layer, heads in self.pruned_heads.items():
-            if not 0 <= layer < self.num_hidden_layers:
-                raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
-            if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
-                raise InputError(
-                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {shown(heads)}"
-                )
+        self._check_pad_token()
 
 
 def fields_of_the_reference(fields: Mapping[str, Any], path: StrPath) -> dict[str, Any]:
@@ -191,33 +130,3 @@ def fields_of_the_reference(fields: Mapping[str, Any], path: StrPath) -> dict[st
                 f"{name}=... when loading sets it"
             )
     return kept
-
-
-def _check_number_of_labels(number: Any) -> None:
-    if not is_whole_number(number) or number < 0:
-        raise InputTypeError(f"num_labels: takes a number of labels, got {shown(number)}")
-
-
-def _label(index: int, label: Any) -> str:
-    """The name of a label as a text; files have numbers and null too."""
-    if isinstance(label, Mapping | list):
-        raise InputTypeError(f"config: id2label takes texts, got {shown(label)} for {index}")
-    return f"LABEL_{index}" if label is None else str(label)
-
-
-def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
-    """JSON has no integer keys; give them back."""
-    result: dict[int, Any] = {}
-    for key, value in _items(name, mapping):
-        if not is_whole_number(key) and not (isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)):
-            raise InputTypeError(f"config: {name} takes a mapping from numbers, got the key {shown(key)}")
-        if int(key) in result:
-            raise InputError(f"config: {name} has the key {int(key)} twice")
-        result[int(key)] = value
-    return result
-
-
-def _items(name: str, mapping: Any) -> Iterable[tuple[Any, Any]]:
-    if mapping is not None and not isinstance(mapping, Mapping):
-        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
-    return (mapping or {}).items()

@@ -22,7 +22,7 @@ MAX_JSON_DIGITS = 40
 
 # These numbers cost memory before any weight is looked at. The longest header that is read has no room for more layers, and the
 # longest configuration none for the names of many more labels.
-MAX_CONFIG_NUMBERS = {"num_hidden_layers": 2_000, "num_labels": 100_000}
+MAX_CONFIG_NUMBERS = {"num_hidden_layers": 2_000, "n_layer": 2_000, "num_labels": 100_000}
 
 MAX_FRESH_ELEMENTS = 1 << 26
 MAX_FRESH_SHARE = 10
@@ -59,3 +59,18 @@ MAX_INDEX_CONTENTS = 1 << 26
 """Bytes. Shared key beginnings and Snappy's copies let a small file stand for a huge one."""
 MAX_INDEX_ENTRIES = 100_000
 """The index of BERT-large with its optimizer has some 1,200."""
+
+# ------------------------------------------------------------------------------------------------- text and its generation
+
+MAX_GROWTH = 32
+"""How many characters a tokenizer's normalizer may make of one. Unicode's own longest has 18."""
+
+MAX_SEQUENCES = 1_000
+"""Beams, or sequences returned, for one prompt: with BERT's vocabulary the scores of a single step take 120 MB then."""
+
+# ---------------------------------------------------------------------------------------------------------- packs and ports
+
+MAX_COMPRESSION = 100
+MAX_UNPACKED = 64 << 20
+"""An array in a compressed dump may have MAX_COMPRESSION times the bytes that it takes in the file, and MAX_UNPACKED more.
+Activations hardly shrink; padding and masks do."""

@@ -109,7 +109,7 @@ def _unused(model: Any, unexpected: Sequence[str], architectures: Any) -> list[s
     return [name for name in unexpected if _OF_A_BASE_MODEL.search(name)]
 
 
-_OF_A_BASE_MODEL = re.compile(r"(?:^|\.)(?:embeddings|encoder\.layer|pooler)\.")
+_OF_A_BASE_MODEL = re.compile(r"(?:^|\.)(?:embeddings|encoder\.layer|pooler|wte|wpe|h|ln_f)\.")
 
 
 def _refuse_invention(path: StrPath, fresh: Parameters, found: Mapping[str, Array]) -> None:
