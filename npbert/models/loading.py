@@ -127,6 +127,7 @@ def save_pretrained(
     model: Any, directory: StrPath, *, max_shard_size: int | str, progress: Callable[[int], object] | None
 ) -> None:
     """The work behind `model.save_pretrained`; see there."""
+    model.check_config()
     fields = {**model.config.to_dict(), "torch_dtype": model.dtype.name}
     fields.pop("dtype", None)  # the same field by its later name, as the checkpoint had it that the model came from
     checkpoints.save(
