@@ -156,7 +156,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"npbert.{_MODULES[name]}")
     if name not in _HOME:
-        raise AttributeError(f"module 'npbert' has no attribute {name!r}")
+        return importlib.import_module("npbert.familiar").find(name)
     value = globals()[name] = getattr(importlib.import_module(f"npbert.{_HOME[name]}"), name)
     return value
 

@@ -65,7 +65,7 @@ MAX_INDEX_ENTRIES = 100_000
 MAX_GROWTH = 32
 """How many characters a tokenizer's normalizer may make of one. Unicode's own longest has 18."""
 
-MAX_SEQUENCES = 1_000
+MAX_SEQUENCES = {"num_beams": 1_000, "num_return_sequences": 100_000}
 """Beams, or sequences returned, for one prompt: with BERT's vocabulary the scores of a single step take 120 MB then."""
 
 # ---------------------------------------------------------------------------------------------------------- packs and ports
