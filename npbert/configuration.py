@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -214,7 +214,7 @@ class ModelConfiguration(Configuration):
         """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
         super().validate()
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {self.problem_type!r}")
+            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {shown(self.problem_type)}")
 
     def _check_least(self, least: int, *names: str) -> None:
         for name in names:
@@ -235,7 +235,7 @@ class ModelConfiguration(Configuration):
                 raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
             if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
                 raise InputError(
-                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {shown(heads)}"
                 )
 
     def _check_pad_token(self) -> None:
@@ -306,10 +306,12 @@ def _label(index: int, label: Any) -> str:
     return f"LABEL_{index}" if label is None else str(label)
 
 
-def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
+def _integer_keys(name: str, mapping: Any) -> dict[int, Any]:
     """JSON has no integer keys; give them back."""
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
     result: dict[int, Any] = {}
-    for key, value in _items(name, mapping):
+    for key, value in (mapping or {}).items():
         if not is_whole_number(key) and not (isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)):
             raise InputTypeError(f"config: {name} takes a mapping from numbers, got the key {shown(key)}")
         if int(key) in result:

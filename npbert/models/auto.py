@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,8 @@ def model_class(config: Configuration) -> type[PreTrainedModel]:
     """The class that a configuration's `architectures` names; where it names none, the base model."""
     if isinstance(config, EncoderDecoderConfig):
         return EncoderDecoderModel
-    architectures = getattr(config, "architectures", None) or ["GPT2Model" if isinstance(config, GPT2Config) else "BertModel"]
+    base = "GPT2Model" if isinstance(config, GPT2Config) else "BertModel"
+    architectures = getattr(config, "architectures", None) or [base]
     known = [architecture for architecture in architectures if architecture in MODELS]
     if not known:
         raise InputError(f"npbert has no {listed(architectures)}; it has {', '.join(MODELS)}")
@@ -75,11 +76,11 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, config: A
     elif not isinstance(config, Configuration):
         raise InputTypeError(f"config: takes a BertConfig or another configuration, got {type(config).__name__}")
     if isinstance(config, BertConfig | GPT2Config) and not any(name in MODELS for name in config.architectures or ()):
-        shown_by_heads = architecture_of(checkpoint.arrays)
+        of_the_heads = architecture_of(checkpoint.arrays) if isinstance(config, BertConfig) else gpt2_of(checkpoint.arrays)
         if config.architectures:
             theirs = listed([shown(name) for name in config.architectures])
-            warn(f"{checkpoint.name}: npbert has no {theirs}, and loads a {shown_by_heads}, which the heads in the file show")
-        config.architectures = [shown_by_heads]
+            warn(f"{checkpoint.name}: npbert has no {theirs}, and loads a {of_the_heads}, which the heads in the file show")
+        config.architectures = [of_the_heads]
         classifier = checkpoint.arrays.get("classifier.weight")  # Google's configurations name no labels either
         if classifier is not None and classifier.ndim == 2 and not checkpoint.fields.keys() & {"id2label", "num_labels"}:
             options.setdefault("num_labels", len(classifier))
@@ -99,8 +100,6 @@ def read_config(checkpoint: Checkpoint) -> Any:
 def architecture_of(weights: Iterable[str]) -> str:
     """The model whose heads a file's weights are."""
     parts = {".".join(name.split(".")[:2]) for name in weights} | {name.split(".")[0] for name in weights}
-    if parts & {"wte", "transformer.wte"}:  # the head of GPT-2's language model is the word table, which every file has
-        return "GPT2ForSequenceClassification" if "score" in parts else "GPT2LMHeadModel"
     if "cls.predictions" in parts:
         return "BertForPreTraining" if "cls.seq_relationship" in parts else "BertForMaskedLM"
     if "cls.seq_relationship" in parts:
@@ -110,3 +109,8 @@ def architecture_of(weights: Iterable[str]) -> str:
     if "classifier" in parts:
         return "BertForSequenceClassification" if parts & {"pooler.dense", "bert.pooler"} else "BertForTokenClassification"
     return "BertModel"
+
+
+def gpt2_of(weights: Collection[str]) -> str:
+    """The same for GPT-2, whose language model's head is the word table, which every file has."""
+    return "GPT2ForSequenceClassification" if "score.weight" in weights else "GPT2LMHeadModel"

@@ -95,6 +95,11 @@ class EncoderDecoderModel(PreTrainedModel):
             part._use(weights.scope(name))
             setattr(self, name, part)
 
+    def _note_agreement(self) -> None:
+        super()._note_agreement()
+        for name in PARTS:
+            getattr(self, name)._note_agreement()
+
     def _take(self, name: str, part: Any) -> dict[str, Array]:
         """Make a model a part of this one; returns its weights under the whole's names."""
         expected, arrays = getattr(self, name).expected_parameters(), dict(part.named_parameters())

@@ -109,7 +109,7 @@ def _unused(model: Any, unexpected: Sequence[str], architectures: Any) -> list[s
     return [name for name in unexpected if _OF_A_BASE_MODEL.search(name)]
 
 
-_OF_A_BASE_MODEL = re.compile(r"(?:^|\.)(?:embeddings|encoder\.layer|pooler)\.")
+_OF_A_BASE_MODEL = re.compile(r"(?:^|\.)(?:embeddings|encoder\.layer|pooler|wte|wpe|h|ln_f)\.")
 
 
 def _refuse_invention(path: StrPath, fresh: Parameters, found: Mapping[str, Array]) -> None:
@@ -127,6 +127,7 @@ def save_pretrained(
     model: Any, directory: StrPath, *, max_shard_size: int | str, progress: Callable[[int], object] | None
 ) -> None:
     """The work behind `model.save_pretrained`; see there."""
+    model.check_config()
     fields = {**model.config.to_dict(), "torch_dtype": model.dtype.name}
     fields.pop("dtype", None)  # the same field by its later name, as the checkpoint had it that the model came from
     checkpoints.save(
