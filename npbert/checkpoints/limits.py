@@ -78,6 +78,12 @@ MAX_SEQUENCES = 1_000
 
 # ---------------------------------------------------------------------------------------------------------- packs and ports
 
+MAX_TENSOR_NAME = 1_000
+"""Characters: BERT's longest name has some 60."""
+MAX_PAIRS = 1 << 26
+"""Pairs of positions, a query and a key, in the inputs of a pack: which may look at which takes a byte each, several times."""
+MAX_EMPTY = 1 << 20
+"""The product of the other sizes of an array that has a size of 0, and so no byte that backs them."""
 MAX_COMPRESSION = 100
 MAX_UNPACKED = 64 << 20
 """An array in a compressed dump may have MAX_COMPRESSION times the bytes that it takes in the file, and MAX_UNPACKED more.
