@@ -43,7 +43,7 @@ from npbert.checkpoints.limits import MAX_EMPTY, MAX_PAIRS, MAX_TENSOR_NAME
 from npbert.checkpoints.reading import parse_json
 from npbert.errors import FileError, InputError, MissingNameError, listed, shown
 from npbert.golden import positions
-from npbert.golden.models import Config, parts_of_config, read_config
+from npbert.golden.models import Config, part_of, parts_of_config, read_config
 from npbert.golden.positions import Positions
 from npbert.golden.precision import STORED_IN
 from npbert.golden.tolerance import Tolerance
@@ -165,6 +165,8 @@ def _check_tensors(tensors: Mapping[str, Array]) -> None:
     for name, x in tensors.items():
         if len(name) > MAX_TENSOR_NAME:
             raise ValueError(f"a name of {len(name)} characters; {MAX_TENSOR_NAME} are taken at most")
+        if not name.isprintable():
+            raise ValueError(f"{shown(name)} is a name with signs that cannot be printed")
         if not x.size and math.prod(max(size, 1) for size in x.shape) > MAX_EMPTY:
             raise ValueError(f"{shown(name)} has the shape {list(x.shape)}, and no element")
 
@@ -174,6 +176,9 @@ def _check(pack: Pack) -> None:
     for key in ("npbert", "weights_sha256"):
         if not isinstance(pack.metadata[key], str):
             raise ValueError(f"{key} takes a text, got {shown(pack.metadata[key])}")
+    for text in (pack.metadata["npbert"], *pack):
+        if not text.isprintable():
+            raise ValueError(f"{shown(text)} holds signs that cannot be printed")
     if len(pack) < len(pack.metadata["order"]):
         raise ValueError("order has a name twice")
     for name, precisions in pack.tolerances.items():
@@ -182,6 +187,9 @@ def _check(pack: Pack) -> None:
                 raise ValueError(f"{name}: a tolerance takes a number from 0 on, got {shown(bound)}")
     for name in pack:
         pack.counted(name)
+        head_size = parts_of_config(pack.config)[part_of(pack.positions, name)].head_size
+        if name.endswith((".self:query", ".self:key", ".self:value")) and pack[name].shape[-1] != head_size:
+            raise ValueError(f"{name} has heads of {pack[name].shape[-1]}, the configuration heads of {head_size}")
 
 
 def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -41,6 +41,8 @@ def read(port: Port) -> dict[str, Callable[[], Array]]:
     for name in dump:
         if len(name) > MAX_TENSOR_NAME:
             raise InputError(f"port: takes names of {MAX_TENSOR_NAME} characters at most, got {shown(name)}")
+        if not name.isprintable():
+            raise InputError(f"port: takes names that can be printed, got {shown(name)}")
     return dump
 
 

@@ -66,6 +66,9 @@ def decoder_of_long_texts(metadata: dict[str, Any], tensors: dict[str, np.ndarra
         (tensor("input:a.b.c.d.e", [1]), "a tuple of tuples too deep"),
         (tensor("input:past_key_values.7", [1]), "numbered from 0 on, got 7"),
         (tensor("input:input_ids.0", [1]), "an array and a tuple of arrays"),
+        (config(num_attention_heads=1), r"attention\.self:query has heads of 4, the configuration heads of 12"),
+        (tensor("bert.\x1b[2Jpooler", [1]), r"'bert\.\\x1b\[2Jpooler' is a name with signs that cannot be printed"),
+        (lambda metadata, tensors: metadata.update(npbert="1\n\x1b[2J"), "holds signs that cannot be printed"),
         (lambda metadata, tensors: metadata.update(npbert=["1"]), "npbert takes a text, got a list"),
         (lambda metadata, tensors: metadata["order"].append("bert.pooler"), "order has a name twice"),
     ],
@@ -242,6 +245,8 @@ def test_names_of_thousands_of_dots_are_refused(tmp_path: Path) -> None:
             golden.compare(ENCODER, {name: x})
     with pytest.raises(InputError, match="none of the pack's names"):
         golden.compare(ENCODER, {"bert." * 199: x})
+    with pytest.raises(InputError, match=r"port: takes names that can be printed, got 'a\\nb'"):
+        golden.compare(ENCODER, {"a\nb": x})
 
 
 class Refusing:
