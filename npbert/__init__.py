@@ -13,15 +13,17 @@ from npbert.errors import FileError, InputError, InputTypeError, MissingFileErro
 from npbert.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from npbert import golden, ops
+    from npbert import golden, ops, training, views
     from npbert.bert.config import BertConfig
     from npbert.generation import GenerationConfig
+    from npbert.gpt2.config import GPT2Config
     from npbert.models import outputs
     from npbert.models.auto import load
     from npbert.models.bert import BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.encoder_decoder_config import EncoderDecoderConfig
     from npbert.models.generating import generate, stream
+    from npbert.models.gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
     from npbert.models.heads import (
         BertForMaskedLM,
         BertForMultipleChoice,
@@ -57,11 +59,13 @@ if TYPE_CHECKING:
 _LATER = {
     "bert.config": ("BertConfig",),
     "generation": ("GenerationConfig",),
+    "gpt2.config": ("GPT2Config",),
     "models.auto": ("load",),
     "models.bert": ("BertModel",),
     "models.encoder_decoder": ("EncoderDecoderModel",),
     "models.encoder_decoder_config": ("EncoderDecoderConfig",),
     "models.generating": ("generate", "stream"),
+    "models.gpt2": ("GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
     "models.heads": (
         "BertForMaskedLM",
         "BertForMultipleChoice",
@@ -92,7 +96,14 @@ _LATER = {
     "tracing": ("Trace", "trace"),
     "weights": ("Weights",),
 }
-_MODULES = {"golden": "golden", "masks": "ops.masks", "ops": "ops", "outputs": "models.outputs"}
+_MODULES = {
+    "golden": "golden",
+    "masks": "ops.masks",
+    "ops": "ops",
+    "outputs": "models.outputs",
+    "training": "training",
+    "views": "views",
+}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -111,6 +122,10 @@ __all__ = [
     "EncoderDecoderConfig",
     "EncoderDecoderModel",
     "FileError",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
     "GenerationConfig",
     "InputError",
     "InputTypeError",
@@ -142,6 +157,8 @@ __all__ = [
     "text_generation",
     "token_classification",
     "trace",
+    "training",
+    "views",
 ]
 
 

@@ -38,8 +38,8 @@ class _Layer:
 _layers: ContextVar[tuple[_Layer, ...]] = ContextVar("npbert_layers", default=())
 _piece: ContextVar[int] = ContextVar("npbert_piece", default=0)
 
-GRADIENT = "grad:"
-"""`grad:NAME` is the gradient of the loss by the value NAME."""
+GRADIENT, WEIGHT_GRADIENT = "grad:", "grad:weight:"
+"""`grad:NAME` is the gradient of the loss by the value NAME, `grad:weight:NAME` by the weight NAME."""
 
 PIECES_AXIS = 1
 """The axis along which chunked work is cut: the positions of `[B, S, D]`."""
@@ -70,18 +70,20 @@ def _open(layer: _Layer) -> Iterator[None]:
 
 
 @contextmanager
-def observe(observer: Observer, *, alone: bool = False) -> Iterator[None]:
+def observe(observer: Observer, *, alone: bool = False, last: bool = False) -> Iterator[None]:
     """Within this block every named value goes through `observer(name, value) -> value`.
 
     An observer that returns its argument only looks. One that returns another array of the same shape changes what the pass
     computes from there on; rounding to a shorter format is emulated in this way. Observers may be nested: an outer one sees
-    what the inner ones return, unless the inner one is to be `alone`. Work in chunks shows each piece of a value under the
-    value's name, one after the other.
+    what the inner ones return, unless the inner one is to be `alone`; with `last` it sees what the outer ones return, which is
+    what the pass goes on with. Work in chunks shows each piece of a value under the value's name, one after the other.
     """
 
     def over(outer: Observer | None) -> Observer:
         if outer is None or alone:
             return observer
+        if last:
+            return lambda name, x: observer(name, outer(name, x))
         return lambda name, x: outer(name, observer(name, x))
 
     with _open(_Layer(over)):
@@ -90,13 +92,18 @@ def observe(observer: Observer, *, alone: bool = False) -> Iterator[None]:
 
 @contextmanager
 def under(path: str) -> Iterator[None]:
-    """Within this block every name begins with `path.`: the names of a model that is a part of another."""
+    """Within this block every name begins with `path.`: the names of a model that is a part of another.
+
+    Gradients by weights are shown under the names that the weights have in the whole model.
+    """
 
     def over(outer: Observer | None) -> Observer | None:
         if outer is None:
             return None
 
         def rename(name: str, x: Array) -> Array:
+            if name.startswith(WEIGHT_GRADIENT):
+                return outer(name, x)
             prefix = GRADIENT if name.startswith(GRADIENT) else ""
             return outer(f"{prefix}{path}.{name.removeprefix(prefix)}", x)
 

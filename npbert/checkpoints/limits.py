@@ -22,7 +22,7 @@ MAX_JSON_DIGITS = 40
 
 # These numbers cost memory before any weight is looked at. The longest header that is read has no room for more layers, and the
 # longest configuration none for the names of many more labels.
-MAX_CONFIG_NUMBERS = {"num_hidden_layers": 2_000, "num_labels": 100_000}
+MAX_CONFIG_NUMBERS = {"num_hidden_layers": 2_000, "n_layer": 2_000, "num_labels": 100_000}
 
 MAX_FRESH_ELEMENTS = 1 << 26
 MAX_FRESH_SHARE = 10
