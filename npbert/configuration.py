@@ -318,9 +318,3 @@ def _integer_keys(name: str, mapping: Any) -> dict[int, Any]:
             raise InputError(f"config: {name} has the key {int(key)} twice")
         result[int(key)] = value
     return result
-
-
-def _items(name: str, mapping: Any) -> Iterable[tuple[Any, Any]]:
-    if mapping is not None and not isinstance(mapping, Mapping):
-        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
-    return (mapping or {}).items()

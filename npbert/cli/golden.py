@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from npbert.cli import common
-from npbert.cli.printing import printable
+from npbert.cli.printing import json_printable, print_json, print_lines, printable
 from npbert.errors import FileError, InputError, InputTypeError
 
 EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
@@ -94,18 +93,20 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from npbert import golden
+    from npbert.checkpoints.writing import takes_bytes_as_they_come
 
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")
     model = _load(args.model)
     golden.export(model, _inputs(args, model.config), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
-    print(f"{args.output}: {golden.show(args.output).splitlines()[-1]}")
+    if not takes_bytes_as_they_come(args.output):  # else it has gone to somebody else, perhaps over standard output
+        print(f"{printable(args.output)}: {golden.show(args.output).splitlines()[-1]}")
 
 
 def _show(args: argparse.Namespace) -> None:
     from npbert import golden
 
-    print(golden.show(args.pack))
+    print_lines(golden.show(args.pack))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -116,7 +117,10 @@ def _compare(args: argparse.Namespace) -> int:
         raise InputError("--model goes with --html")
     with _words_of_the_command():
         report = golden.compare(args.pack, args.port, **options) if args.html is None else _write_page(args, options)
-    print(report.to_json() if args.json else _as_command(str(report)))
+    if args.json:
+        print(json_printable(report.to_json()))
+    else:
+        print_lines(_as_command(str(report)))
     return 0 if report.ok else 1
 
 
@@ -138,17 +142,17 @@ def _diagnose(args: argparse.Namespace) -> None:
             args.pack, args.port, names=args.map, precision=args.precision, model=model, allow_unused=args.allow_unused
         )
     if args.json:
-        print(json.dumps([suspect.as_dict() for suspect in suspects], ensure_ascii=False))
+        print_json([suspect.as_dict() for suspect in suspects])
     elif not suspects:
         print("no mistake: the port is within its tolerances")
     else:
-        print(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+        print_lines(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
 
 
 def _names(args: argparse.Namespace) -> None:
     from npbert import golden
 
-    print(golden.names(_load(args.model)))
+    print_lines(golden.names(_load(args.model)))
 
 
 def _map(args: argparse.Namespace) -> None:
@@ -160,7 +164,7 @@ def _map(args: argparse.Namespace) -> None:
         reference = _load(args.pack)
     with _words_of_the_command():
         proposal = golden.propose_map(reference, args.port)
-    print(json.dumps(proposal.names, indent=1, ensure_ascii=False))
+    print_json(proposal.names, indent=1)
     for remark in proposal.remarks:
         print(f"npbert: {printable(remark)}", file=sys.stderr)
 

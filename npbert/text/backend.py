@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from npbert.errors import FileError, InputError, MissingFileError, NpbertError
+from npbert.errors import FileError, InputError, NpbertError
+from npbert.text.hostile import check_regular, check_tokenizer_json
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def from_tokenizer_json(path: StrPath) -> Tokenizer:
     """The library's tokenizer, as the file has it."""
     from tokenizers import Tokenizer, models
 
-    if not os.path.isfile(path):
-        raise MissingFileError(f"{path}: no such tokenizer file")
+    check_regular(path)
+    check_tokenizer_json(path)
     with library_errors(FileError, f"{path}: not a tokenizer.json"):
         backend = Tokenizer.from_file(os.fspath(path))
     if not isinstance(backend.model, models.WordPiece):
@@ -52,13 +53,14 @@ def load_vocab(path: StrPath) -> dict[str, int]:
 
     A token on two lines has the later line's id, and no token has the earlier id, as in the reference.
     """
+    check_regular(path)
     try:
         with open(path, encoding="utf-8") as file:
             return {line.rstrip("\n"): number for number, line in enumerate(file)}
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: a vocabulary is UTF-8 text, one token a line: {error}") from error
     except OSError as error:
-        raise MissingFileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
+        raise FileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
 
 
 def from_vocab(path: StrPath, unk_token: str) -> Tokenizer:

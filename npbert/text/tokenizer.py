@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npbert import checkpoints
-from npbert.checks import known
+from npbert.checks import known, path
 from npbert.errors import FileError, InputError
 from npbert.text import backend
 from npbert.text.backend import library_errors, load_vocab
@@ -106,6 +106,7 @@ class BertTokenizer(TextEncoder, Detokenizer):
         if file is None:
             raise InputError("BertTokenizer takes a vocab_file (vocab.txt) or a tokenizer_file (tokenizer.json), got neither")
         from_vocab = source.tokenizer_file is None
+        path("vocab_file" if from_vocab else "tokenizer_file", file)
         made = backend.from_vocab(file, str(special_tokens["unk_token"])) if from_vocab else backend.from_tokenizer_json(file)
         truncation, padding = made.truncation, made.padding
         made.no_truncation()
@@ -177,13 +178,14 @@ class BertTokenizer(TextEncoder, Detokenizer):
 
         A file that is being replaced is the old one or the new one, never a part. The reference reads the same ids from them.
         """
+        directory = Path(path("save_directory", save_directory))
         special = self.special_tokens_map
         own = {name: getattr(self, name) for name in SETTINGS if name not in TOKEN_SETTINGS}
         full: dict[str, Any] = {**self._special_tokens, "additional_special_tokens": self._additional_special_tokens}
         with self._lock:
             unset = dict.fromkeys(DEFAULT_TOKENS)  # else these would come back as BERT's own
             settings = {**self._other_settings, **own, **unset, **special}
-            return write_files(Path(save_directory), self._backend, settings, {name: full[name] for name in special})
+            return write_files(directory, self._backend, settings, {name: full[name] for name in special})
 
     def __repr__(self) -> str:
         return (
