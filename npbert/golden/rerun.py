@@ -127,20 +127,21 @@ class _Observer:
             self._before[name] = x
             return x
         x = self._with_mistake(name, x)
-        if isinstance(self._hypothesis, LossSlip) and not (name == LOSS and np.array_equal(x, self._right_loss)):
+        if isinstance(self._hypothesis, LossSlip) and (name != LOSS or x != self._right_loss):
             self.where = self.where or name
-        if name not in self.order:
-            self.order.append(name)
+        self.order.append(name)
         divergence = self._divergence
-        deviation = divergence.deviation(name, x)
-        if deviation is not None and name not in divergence.right:
-            self.deviations[name] = deviation
-        if name == divergence.first:
-            self.first = x
-        if self._refutes(name, deviation):
-            self.is_refuted = True
-            raise _EndOfPass
-        if deviation is not None:
+        is_right = name in divergence.right
+        if self.where or not is_right:
+            deviation = divergence.deviation(name, x)
+            if deviation is not None and not is_right:
+                self.deviations[name] = deviation
+            if name == divergence.first:
+                self.first = x
+            if self._refutes(name, deviation):
+                self.is_refuted = True
+                raise _EndOfPass
+        if divergence.value(name) is not None:
             x = divergence.value_where_it_counts(name, x)
         elif self._keeps:
             self.kept[name] = x.copy()
