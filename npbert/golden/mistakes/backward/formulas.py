@@ -81,6 +81,9 @@ def _pooler_without_tanh(at: Moment) -> Array:
 DROPPED = r"grad:(?P<m>.*)(?:(?<=\.output)\.dense|(?<=embeddings)\.LayerNorm|(?<=\.self):masked_scores|(?<=:bert)(?:\.pooler)?)"
 """The gradients behind a dropout: of a dense map, of the embeddings' LayerNorm, of scores, of what a classifier reads."""
 
+SMALL = 1e-6
+"""Probabilities that are too small to be divided by."""
+
 Drop = Callable[[Array, Array, float], Array]
 """What a port makes of a gradient, the mask and the probability of dropout."""
 
@@ -124,16 +127,37 @@ def _dropped(drop: Drop) -> Edit:
 def _other_mask(at: Moment) -> Array | None:
     """The gradient with the zeros that the port's own has, where their share is that of dropout."""
     place, seen = _place(at), at.dumped(at.name)
-    if seen is None or place.endswith("self") or f"{place}:dropout_mask" not in at.values:
+    if seen is None or _named(place, ":dropout_mask") not in at.values or not at.has_gradient(_named(place, ".dropout")):
         return None
     dy, probability = at.gradient(_named(place, ".dropout")), _probability(at, place)
-    if dy.shape != seen.shape:
+    if not 0 < probability < 1 or (dy.shape != seen.shape and not place.endswith("self")):
         return None
-    kept = np.abs(seen) > 1e-6 * np.abs(dy)
-    lost = 1 - float(kept[dy != 0].mean()) if (dy != 0).any() else 0.0
-    if not 0 < probability < 1 or not probability / 3 < lost < min(1.0, 3 * probability):
+    whole = dy / (1 - probability)
+    softmaxed = ops.softmax(at.forward(f"{place}:masked_scores")) if place.endswith("self") else None
+    kept = np.abs(seen) > 1e-6 * np.abs(dy) if softmaxed is None else _kept_before_softmax(seen, softmaxed, whole)
+    counted = dy != 0 if softmaxed is None else (dy != 0) & (softmaxed > 0)
+    lost = 1 - float(kept[counted].mean()) if counted.any() else 0.0
+    if not probability / 3 < lost < min(1.0, 3 * probability):
         return None
-    return np.where(kept, dy / (1 - probability), 0)
+    dx = np.where(kept, whole, 0)
+    return dx if softmaxed is None else ops.softmax_backward(dx, softmaxed)
+
+
+def _kept_before_softmax(seen: Array, y: Array, whole: Array) -> Array:
+    """Which elements dropout kept, read off the gradient behind a softmax, `y * (dy - c)` with one number c for each row.
+
+    Where dy is 0, seen / y is -c; elsewhere it is dy - c. So in a row one of its own quotients is -c, unless all were kept.
+    """
+    quotients = np.divide(seen, y, out=np.zeros_like(seen), where=y > SMALL)  # [B, N, S, T]
+    kept = np.ones(seen.shape, np.bool_)
+    for row in np.ndindex(seen.shape[:-1]):
+        off = quotients[row][:, None] - quotients[row]  # [T, T], dy if the second of the pair was dropped
+        near = 1e-3 * np.abs(whole[row]).max(initial=0)
+        lost = np.abs(off) <= near
+        fits = (lost | (np.abs(off - whole[row][:, None]) <= near) | (y[row] <= SMALL)[:, None]).all(axis=0) & (y[row] > SMALL)
+        if fits.any():
+            kept[row] = ~lost[:, int(fits.argmax())]
+    return kept
 
 
 # ----------------------------------------------------------------------------------------------------------------- all of it

@@ -20,6 +20,7 @@ from npbert.models.heads import BertLMHeadModel
 from npbert.types import Array
 
 LOSS = "output:loss"
+BY_LOGITS = r"grad:(?:cls|cls\.seq_relationship|classifier|qa_outputs)"
 
 Logits: TypeAlias = tuple[Array, ...]
 Compute: TypeAlias = Callable[[Any, Any], "tuple[Array, Logits] | None"]
@@ -172,4 +173,4 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         yield LossSlip(mistake, f"{explanation}.", LOSS, only_together=True, compute=compute)
     for mistake, explanation, compute in _TABLE:
         says = f"The loss is right, but its gradient is another loss's. {explanation}."
-        yield LossSlip(mistake, says, LOSS, only_together=True, compute=_gradient_alone(compute))
+        yield LossSlip(mistake, says, BY_LOGITS, only_together=True, compute=_gradient_alone(compute))
