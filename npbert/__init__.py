@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from npbert import ops
 from npbert.bert.config import BertConfig
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError, WriteError
+from npbert.gpt2.config import GPT2Config
 from npbert.ops import masks
 from npbert.tracing import Trace, trace
 from npbert.version import __version__ as __version__
 from npbert.weights import Weights
 
 if TYPE_CHECKING:
-    from npbert import golden, training
+    from npbert import golden, training, views
     from npbert.generation import GenerationConfig
     from npbert.models import outputs
     from npbert.models.auto import load
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.encoder_decoder_config import EncoderDecoderConfig
     from npbert.models.generating import generate, stream
+    from npbert.models.gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
     from npbert.models.heads import (
         BertForMaskedLM,
         BertForMultipleChoice,
@@ -62,6 +64,7 @@ _LATER = {
     "models.encoder_decoder": ("EncoderDecoderModel",),
     "models.encoder_decoder_config": ("EncoderDecoderConfig",),
     "models.generating": ("generate", "stream"),
+    "models.gpt2": ("GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
     "models.heads": (
         "BertForMaskedLM",
         "BertForMultipleChoice",
@@ -90,7 +93,7 @@ _LATER = {
     ),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
-_MODULES = {"golden": "golden", "outputs": "models.outputs", "training": "training"}
+_MODULES = {"golden": "golden", "outputs": "models.outputs", "training": "training", "views": "views"}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -109,6 +112,10 @@ __all__ = [
     "EncoderDecoderConfig",
     "EncoderDecoderModel",
     "FileError",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
     "GenerationConfig",
     "InputError",
     "InputTypeError",
@@ -119,6 +126,7 @@ __all__ = [
     "Pooling",
     "Trace",
     "Weights",
+    "WriteError",
     "embed",
     "feature_extraction",
     "fill_mask",
@@ -140,6 +148,7 @@ __all__ = [
     "token_classification",
     "trace",
     "training",
+    "views",
 ]
 
 

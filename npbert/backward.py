@@ -22,13 +22,19 @@ NEEDED = re.compile(
     r"embeddings(?::sum|:dropout_mask)?|encoder|layer\.\d+|(?:cross)?attention|output(?::residual|:dropout_mask)"
     r"|self(?::query|:key|:value|:masked_scores|:probs|:dropout_mask|\.dropout|\.distance_embedding)?"
     r"|intermediate(?:\.dense)?|pooler(?:\.dense)?|transform(?:\.dense|\.transform_act_fn)?"
-    r")|dropout|:dropout_mask"
+    # GPT-2
+    r"|drop|h\.\d+|ln_\w+|mlp(?:\.c_fc|\.act|:dropout_mask)"
+    r"|(?:attn|crossattention)(?::query|:key|:value|:masked_scores|:probs|:context|:residual|:\w+_mask|\.attn_dropout)"
+    r")|(?:.+)?:drop_mask|dropout|:dropout_mask"
 )
 """The values that backward functions read. All others are let go as soon as the forward pass is done with them."""
 
-LAYER = re.compile(r"(?:.+\.)?layer\.\d+")
-STATE = re.compile(rf"(?:.+\.)?embeddings|{LAYER.pattern}")
+LAYER = re.compile(r"(?:.+\.)?(?:layer|h)\.\d+")
+STATE = re.compile(rf"(?:.+\.)?(?:embeddings|drop)|{LAYER.pattern}")
 """The values between layers: all that gradient checkpointing keeps of the layers."""
+
+DROPPED = re.compile(r"(.*self)\.(dropout)|(.+)\.(attn_dropout)")
+"""The dropout behind softmax: the attention, and the dropout's own name."""
 
 
 class Record(Trace):
@@ -59,9 +65,9 @@ class Record(Trace):
         Of attention a backward pass needs what softmax made. If nothing is dropped, that is the value of the dropout behind it;
         else softmax is taken of the scores again.
         """
-        module, is_dropout, _ = name.rpartition(".dropout")
-        if is_dropout and module.endswith("self"):
-            needless = name if f"{module}:dropout_mask" in self else f"{module}:masked_scores"
+        if dropped := DROPPED.fullmatch(name):
+            module, dropout = filter(None, dropped.groups())
+            needless = name if f"{module}:{dropout}_mask" in self else f"{module}:masked_scores"
             self._pieces.pop(needless, None)
             if needless == name:
                 return x

@@ -16,6 +16,7 @@ import numpy as np
 from npbert.errors import FileError, InputError, InputTypeError
 from npbert.types import StrPath
 
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 SomeConfiguration = TypeVar("SomeConfiguration", bound="Configuration")
 
 
@@ -115,6 +116,98 @@ class Configuration:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
 
+class ModelConfiguration(Configuration):
+    """What the configurations of single models have in common: labels with names, and heads that may have been pruned.
+
+    The fields themselves are declared by the class of each architecture, so that all of them stand in one place.
+    """
+
+    # What every model's code reads of its configuration, as a field or as a property.
+    vocab_size: Any
+    type_vocab_size: Any
+    hidden_size: Any
+    num_hidden_layers: Any
+    num_attention_heads: Any
+    intermediate_size: Any
+    max_position_embeddings: Any
+    position_embedding_type: Any
+    layer_norm_eps: Any
+    is_causal: Any  # whether a token sees only those before it
+    add_cross_attention: Any
+    pad_token_id: Any
+    problem_type: Any
+    id2label: Any
+    label2id: Any
+    pruned_heads: Any
+
+    def __init__(self, **fields: Any) -> None:
+        fields = plain(fields)
+        labels = _integer_keys("id2label", fields.pop("id2label", None))
+        number = fields.pop("num_labels", None)
+        self.num_labels = (len(labels) or 2) if number is None else number
+        if labels and len(labels) == self.num_labels:
+            self.id2label = labels
+            self.label2id = {label: index for index, label in labels.items()}
+        self.pruned_heads = {
+            layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
+            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
+        }
+        super().__init__(**fields)
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels a classifier tells apart; setting it names them LABEL_0, LABEL_1, ..."""
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, number: int) -> None:
+        if not is_whole_number(number) or number < 0:
+            raise InputTypeError(f"num_labels: takes a number of labels, got {number!r}")
+        self.id2label = {index: f"LABEL_{index}" for index in range(number)}
+        self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def head_size(self) -> int:
+        """H: the hidden size that one head works in."""
+        return int(self.hidden_size // self.num_attention_heads)
+
+    def num_heads(self, layer: int) -> int:
+        """How many heads the self-attention of a layer has left after pruning."""
+        return int(self.num_attention_heads - len(self.pruned_heads.get(layer, ())))
+
+    def validate(self) -> None:
+        """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
+        super().validate()
+        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
+            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {self.problem_type!r}")
+
+    def _check_least(self, least: int, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < least:
+                raise InputError(f"config: {name} takes {least} or more, got {getattr(self, name)}")
+
+    def _check_probabilities(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise InputError(f"config: {name} takes a probability from 0 to 1, got {getattr(self, name)}")
+
+    def _check_heads(self, size: str, number: str) -> None:
+        """Check that the hidden size can be divided, and which heads are gone; `size` and `number` are the fields' names."""
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(f"config: {size} {self.hidden_size} cannot be divided among {number} {self.num_attention_heads}")
+        for layer, heads in self.pruned_heads.items():
+            if not 0 <= layer < self.num_hidden_layers:
+                raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
+            if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
+                raise InputError(
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
+                )
+
+    def _check_pad_token(self) -> None:
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"config: pad_token_id takes 0 to {self.vocab_size - 1}, got {self.pad_token_id}")
+
+
 def plain(value: Any) -> Any:
     """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well, and could not be saved."""
     if isinstance(value, np.generic | np.ndarray):
@@ -152,3 +245,11 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     "dict[str, int]": lambda value: isinstance(value, dict),
 }
 """What a field of each annotated type accepts; fields of other types are checked by their own class."""
+
+
+def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
+    """JSON has no integer keys; give them back."""
+    try:
+        return {int(key): value for key, value in (mapping or {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {mapping!r}") from None

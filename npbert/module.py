@@ -79,8 +79,9 @@ class Module:
         return x if observer is None else observer(join(self.path, name), x)
 
     def linear(self, name: str, x: Array) -> Array:
-        """Apply the linear map `name`."""
-        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")))
+        """Apply the linear map `name`, with its bias if it has one."""
+        bias = self.parameter(f"{name}.bias") if join(self.path, f"{name}.bias") in self.weights else None
+        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight"), bias))
 
     def linear_backward(self, name: str, dy: Array, x: Array) -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
@@ -90,6 +91,22 @@ class Module:
             self.add_gradient(f"{name}.weight", dweight)
             self.add_gradient(f"{name}.bias", dbias)
         return ops.linear_backward(dy, self.parameter(f"{name}.weight"))
+
+    def conv1d(self, name: str, x: Array) -> Array:
+        """Apply the linear map `name`, whose weight lies the other way: `[in, out]`, `x @ weight + bias`.
+
+        OpenAI wrote GPT-2's maps as convolutions of width 1; the shape of their weights and this name are what is left of it.
+        """
+        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight").T, self.parameter(f"{name}.bias")))
+
+    def conv1d_backward(self, name: str, dy: Array, x: Array) -> Array:
+        """The gradient by x; those by the weight and the bias are added up under their names."""
+        dy = self.keep_gradient(name, dy)
+        if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
+            dweight, dbias = ops.linear_weight_backward(dy, x)
+            self.add_gradient(f"{name}.weight", dweight.T)
+            self.add_gradient(f"{name}.bias", dbias)
+        return ops.linear_backward(dy, self.parameter(f"{name}.weight").T)
 
     def embedding(self, name: str, ids: Array) -> Array:
         """Look ids up in the table `name`."""
@@ -117,21 +134,21 @@ class Module:
         self.add_gradient(f"{name}.bias", dbias)
         return dx
 
-    def dropout(self, x: Array, probability: float | None = None) -> Array:
+    def dropout(self, x: Array, probability: float | None = None, name: str = "dropout") -> Array:
         """Apply dropout, if the pass has a generator; `probability` is by default the configuration's for hidden states."""
         if probability is None:
             probability = self.config.hidden_dropout_prob
         if self.rng is not None and probability > 0:
-            mask = self.keep(":dropout_mask", ops.dropout_mask(x.shape, probability, self.rng))
+            mask = self.keep(f":{name}_mask", ops.dropout_mask(x.shape, probability, self.rng))
             x = ops.apply_dropout(x, mask, probability)
-        return self.keep("dropout", x)
+        return self.keep(name, x)
 
-    def dropout_backward(self, dy: Array, probability: float | None = None) -> Array:
+    def dropout_backward(self, dy: Array, probability: float | None = None, name: str = "dropout") -> Array:
         """The gradient by x: through the mask that the forward pass drew, if it drew one."""
         if probability is None:
             probability = self.config.hidden_dropout_prob
-        dy = self.keep_gradient("dropout", dy)
-        mask = self.kept(":dropout_mask") if self.has_kept(":dropout_mask") else None
+        dy = self.keep_gradient(name, dy)
+        mask = self.kept(f":{name}_mask") if self.has_kept(f":{name}_mask") else None
         return dy if mask is None else ops.dropout_backward(dy, mask, probability)
 
     def in_chunks(self, function: Callable[[Array], Array], x: Array, size: int) -> Array:

@@ -13,7 +13,8 @@ from npbert.bert.config import BertConfig
 from npbert.checkpoints import Checkpoint
 from npbert.configuration import Configuration
 from npbert.errors import FileError, InputError, InputTypeError, shown
-from npbert.models import bert, heads, loading
+from npbert.gpt2.config import GPT2Config
+from npbert.models import bert, gpt2, heads, loading
 from npbert.models.base import PreTrainedModel
 from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
@@ -31,6 +32,9 @@ MODELS: dict[str, type[PreTrainedModel]] = {
         heads.BertForMultipleChoice,
         heads.BertForTokenClassification,
         heads.BertForQuestionAnswering,
+        gpt2.GPT2Model,
+        gpt2.GPT2LMHeadModel,
+        gpt2.GPT2ForSequenceClassification,
         EncoderDecoderModel,
     )
 }
@@ -39,16 +43,18 @@ MODELS: dict[str, type[PreTrainedModel]] = {
 CONFIGURATIONS: dict[str, type[Configuration]] = {
     "bert": BertConfig,
     "distilbert": BertConfig,
+    "gpt2": GPT2Config,
     "encoder-decoder": EncoderDecoderConfig,
 }
 """The configurations by their `model_type`."""
 
 
 def model_class(config: Configuration) -> type[PreTrainedModel]:
-    """The class that a configuration's `architectures` names; `BertModel` where it names none."""
+    """The class that a configuration's `architectures` names; where it names none, the base model."""
     if isinstance(config, EncoderDecoderConfig):
         return EncoderDecoderModel
-    architecture = (getattr(config, "architectures", None) or ["BertModel"])[0]
+    base = "GPT2Model" if isinstance(config, GPT2Config) else "BertModel"
+    architecture = (getattr(config, "architectures", None) or [base])[0]
     if architecture not in MODELS:
         raise InputError(f"npbert has no {architecture}; it has {', '.join(MODELS)}")
     return MODELS[architecture]
@@ -66,7 +72,10 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, config: A
     if config is None:
         config = read_config(checkpoint)
     elif not isinstance(config, Configuration):
-        raise InputTypeError(f"config: takes a BertConfig, got {type(config).__name__}")
+        raise InputTypeError(f"config: takes a BertConfig or another configuration, got {type(config).__name__}")
+    if not config.architectures and isinstance(config, GPT2Config):
+        # The language model's head is the word table, which every file has.
+        config.architectures = ["GPT2ForSequenceClassification" if "score.weight" in checkpoint.arrays else "GPT2LMHeadModel"]
     if not config.architectures and isinstance(config, BertConfig):
         config.architectures = [architecture_of(checkpoint.arrays)]
         classifier = checkpoint.arrays.get("classifier.weight")  # Google's configurations name no labels either

@@ -41,6 +41,7 @@ class PreTrainedModel:
     config_class: ClassVar[type[Configuration]]
     functions: ClassVar[Functions]  # what calling a module of this model runs: see npbert.module
     base_model_prefix: ClassVar[str] = ""
+    word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
     frozen: frozenset[str] = frozenset()  # the names of the weights that are not trained
@@ -138,7 +139,7 @@ class PreTrainedModel:
     @property
     def dtype(self) -> np.dtype[Any]:
         """What the model computes in: float32 or float64."""
-        return self.weights[next(name for name in self.weights if name.endswith("LayerNorm.weight"))].dtype
+        return self.weights[next(name for name in self.weights if name.endswith(("LayerNorm.weight", "ln_f.weight")))].dtype
 
     def parameters(self) -> Iterator[Array]:
         """Every parameter once."""
@@ -249,6 +250,10 @@ class PreTrainedModel:
         The model then computes with the smaller matrices. Heads that are gone already may be named again.
         """
         surgery.prune_heads(self, heads_to_prune)
+
+    def without_heads(self, layer: int, stays: Array) -> dict[str, Array]:
+        """The weights of a layer's self-attention without some heads; `stays` says which of its N*H numbers stay."""
+        raise NotImplementedError
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the model. Each class says what it takes and what it puts out."""

@@ -12,7 +12,7 @@ import numpy as np
 from npbert import checks, ops, tracing
 from npbert.backward import Gradients
 from npbert.errors import InputError, InputTypeError
-from npbert.models.bert import Pass
+from npbert.models.calling import Pass
 from npbert.models.encoder_decoder_config import PROJECTION, errors_of_part
 from npbert.models.outputs import ModelOutput, Seq2SeqLMOutput
 from npbert.module import Module

@@ -141,7 +141,7 @@ def _continue_prompts(model: Any, input_ids: Any, arrays: Mapping[str, Any], set
     """A decoder alone goes on with the prompts."""
     config = model.config
     checks.known("generate", arrays, (*_PROMPT_INPUTS, *SETTING_NAMES))
-    if not config.is_decoder:
+    if not config.is_causal:
         raise InputError("generate: the model sees the tokens it is to write; set is_decoder=True in its config")
     prompts = _prompt_tokens(input_ids, config.vocab_size)  # [B, S]
     mask = _prompt_mask(arrays.get("attention_mask"), prompts, settings)  # [B, S]

@@ -14,11 +14,12 @@ from npbert.weights import join
 
 DECODER = "cls.predictions.decoder.weight"
 DECODER_BIAS = "cls.predictions.bias"
+LM_HEAD = "lm_head.weight"
 
 
 def word_table(model: Any) -> str:
     """The name of the word table."""
-    return join(model.base_model_prefix, "embeddings.word_embeddings.weight")
+    return join(model.base_model_prefix, model.word_table)
 
 
 def set_input_embeddings(model: Any, table: Any) -> None:
@@ -36,7 +37,7 @@ def resize_token_embeddings(model: Any, new_num_tokens: Any) -> None:
     changed.validate()
     parameters = dict(model.named_parameters())
     resized = {}
-    for name in (word_table(model), DECODER, DECODER_BIAS):
+    for name in (word_table(model), DECODER, DECODER_BIAS, LM_HEAD):
         if name in parameters:
             rows = parameters[name][:new_num_tokens]  # [V, D] or [V]
             added = np.broadcast_to(rows.mean(axis=0), (new_num_tokens - len(rows), *rows.shape[1:]))
@@ -57,9 +58,6 @@ def prune_heads(model: Any, heads_to_prune: Mapping[int, Iterable[int]]) -> None
     changed.validate()
     for layer in map(int, heads_to_prune):
         before = [h for h in range(changed.num_attention_heads) if h not in model.config.pruned_heads.get(layer, ())]
-        stay = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
-        attention = model.weights.scope(join(model.base_model_prefix, f"encoder.layer.{layer}.attention"))
-        rows = [f"self.{part}.{kind}" for part in ("query", "key", "value") for kind in ("weight", "bias")]
-        columns = "output.dense.weight"
-        attention.replace({name: attention[name][stay] for name in rows} | {columns: attention[columns][:, stay]})
+        stays = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
+        model.weights.replace(model.without_heads(layer, stays))
     model.config.pruned_heads = changed.pruned_heads

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from npbert.checkpoints.reading import read_json_object
 from npbert.checkpoints.writing import replacing
 from npbert.checks import boolean, known, unicode_text
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown, warn
-from npbert.text.settings import MODEL_INPUT_NAMES, SETTINGS, SPECIAL_TOKEN_NAMES, TOKEN_SETTINGS, special_token, token_list
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
+from npbert.text import classes
+from npbert.text.settings import NORMALIZER_SETTINGS, SETTINGS, SPECIAL_TOKEN_NAMES, TOKEN_SETTINGS, special_token, token_list
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ _NOT_SETTINGS = (
     *("tokenizer_class", "vocab_file", "tokenizer_file", "special_tokens_map_file", "added_tokens_decoder", "name_or_path"),
     *("init_inputs", "auto_map", "processor_class", "device_map", "extra_special_tokens"),
 )
-
-# The slow and the fast form of a class cut text in the same way, so the names are compared without "Fast".
-_SAME_ALGORITHM = ("BertTokenizer", "DistilBertTokenizer", "PreTrainedTokenizer")
-
 
 # What an object of a file may say of an added token, besides its content.
 _TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -49,6 +46,7 @@ class Source(NamedTuple):
     settings: Mapping[str, Any]  # those of the constructor, and others that `save_pretrained` writes back unread
     added_tokens: Mapping[int, AddedToken]
     tokens_of_file_win: bool = False  # the flags that tokenizer.json gives a token count, not those in added_tokens
+    is_bare: bool = False  # tokenizer.json and the settings say everything, so BERT's defaults do not count
     name_or_path: str = ""
 
 
@@ -69,16 +67,19 @@ def read_source(path_or_id: StrPath, find: Callable[[str], Path | None], overrid
 
     config = {} if config_file is None else read_json_object(config_file)
     with blaming(config_file or path_or_id):
+        class_name = classes.class_name(config, find)
+        is_bare = tokenizer_file is not None and class_name == classes.BARE
         settings = _settings_of(config)
         added_tokens = _added_tokens_decoder(config.get("added_tokens_decoder", {}))
     lists_added_tokens = "added_tokens_decoder" in config
     if not lists_added_tokens:
         added_tokens = _legacy_tokens(settings, overrides, find("special_tokens_map.json"), find("added_tokens.json"))
-    if "model_input_names" not in settings:
-        settings["model_input_names"] = _input_names_of(config.get("tokenizer_class"), find)
+    settings.setdefault("model_input_names", classes.input_names(class_name))
+    if is_bare:
+        settings = {name: value for name, value in settings.items() if name not in NORMALIZER_SETTINGS}
     settings.update(overrides)
     file_wins = tokenizer_file is not None and not lists_added_tokens
-    return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, os.fspath(path_or_id))
+    return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, is_bare, os.fspath(path_or_id))
 
 
 @contextmanager
@@ -180,19 +181,6 @@ def _legacy_tokens(
                 unicode_text("a token", content)
             decoder[number] = AddedToken(content, normalized=not special, special=special)
     return decoder
-
-
-def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None]) -> list[str]:
-    """Which arrays the checkpoint's model takes: all but the token types for DistilBERT."""
-    name = tokenizer_class.removesuffix("Fast") if isinstance(tokenizer_class, str) else None
-    if name is None:
-        config_file = find("config.json")
-        config = {} if config_file is None else read_json_object(config_file)
-        name = "DistilBertTokenizer" if config.get("model_type") == "distilbert" else "BertTokenizer"
-    if name not in _SAME_ALGORITHM:
-        warn(f"the checkpoint's tokenizer is a {name}, not a BertTokenizer: it may cut text in another way")
-    missing = ("token_type_ids",) if name == "DistilBertTokenizer" else ()
-    return [array for array in MODEL_INPUT_NAMES if array not in missing]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

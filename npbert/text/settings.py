@@ -17,6 +17,7 @@ NO_MAX_LENGTH = int(1e30)
 # The order decides the ids of special tokens that the vocabulary lacks: they are added at its end, one after the other.
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 TOKEN_SETTINGS = (*SPECIAL_TOKEN_NAMES, "additional_special_tokens")
+NORMALIZER_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 SIDES = ("right", "left")
 MODEL_INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")

@@ -43,6 +43,8 @@ from npbert.types import StrPath
 if TYPE_CHECKING:
     from tokenizers import AddedToken
 
+DEFAULT_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+
 __all__ = ["BatchEncoding", "BertTokenizer", "CharSpan", "TokenSpan", "load_vocab"]
 
 
@@ -97,7 +99,7 @@ class BertTokenizer(TextEncoder, Detokenizer):
         unset = ("padding_side", "truncation_side", "clean_up_tokenization_spaces")
         given = {name: value for name, value in source.settings.items() if value is not None or name not in unset}
         checked: dict[str, Any] = {name: check(name, given[name]) for name, check in SETTINGS.items() if name in given}
-        special_tokens = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+        special_tokens = {} if source.is_bare else dict(DEFAULT_TOKENS)
         special_tokens.update({name: checked[name] for name in SPECIAL_TOKEN_NAMES if name in checked})
 
         file = source.vocab_file if source.tokenizer_file is None else source.tokenizer_file
@@ -108,6 +110,8 @@ class BertTokenizer(TextEncoder, Detokenizer):
         truncation, padding = made.truncation, made.padding
         made.no_truncation()
         made.no_padding()
+        if source.is_bare:
+            checked = {**backend.normalizer_settings(made), **checked}
 
         super().__init__(made, special_tokens, checked.get("additional_special_tokens", []))
         self._other_settings = {name: value for name, value in source.settings.items() if name not in SETTINGS}
@@ -155,10 +159,12 @@ class BertTokenizer(TextEncoder, Detokenizer):
         """Read a checkpoint's tokenizer, from a directory or the hub: `tokenizer.json`, or else `vocab.txt`.
 
         The path of one of these two files works too; the files beside it are read as in a directory.
-        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win; `options` that are the
-        constructor's keywords win over both. `revision`, `cache_dir`, `local_files_only` and `token` are as for models.
-        Special and added tokens come from `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from
-        `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
+        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win. The exception is a
+        checkpoint that names the class PreTrainedTokenizerFast: `tokenizer.json` alone says how its texts are normalized, and a
+        special token that no file names is None. `options` that are the constructor's keywords win over all files. `revision`,
+        `cache_dir`, `local_files_only` and `token` are as for models. Special and added tokens come from
+        `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from `special_tokens_map.json`,
+        `added_tokens.json` and `tokenizer.json`.
         """
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
         known("from_pretrained", options, tuple(SETTINGS))
@@ -175,7 +181,8 @@ class BertTokenizer(TextEncoder, Detokenizer):
         own = {name: getattr(self, name) for name in SETTINGS if name not in TOKEN_SETTINGS}
         full: dict[str, Any] = {**self._special_tokens, "additional_special_tokens": self._additional_special_tokens}
         with self._lock:
-            settings = {**self._other_settings, **own, **special}
+            unset = dict.fromkeys(DEFAULT_TOKENS)  # else these would come back as BERT's own
+            settings = {**self._other_settings, **own, **unset, **special}
             return write_files(Path(save_directory), self._backend, settings, {name: full[name] for name in special})
 
     def __repr__(self) -> str:
