@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         text_generation,
         token_classification,
     )
+    from npbert.text.byte_pairs import GPT2Tokenizer, GPT2TokenizerFast
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
 
 # Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
@@ -91,6 +92,7 @@ _LATER = {
         "text_generation",
         "token_classification",
     ),
+    "text.byte_pairs": ("GPT2Tokenizer", "GPT2TokenizerFast"),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
 _MODULES = {"golden": "golden", "outputs": "models.outputs"}
@@ -116,6 +118,8 @@ __all__ = [
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
     "GenerationConfig",
     "InputError",
     "InputTypeError",

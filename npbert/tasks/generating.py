@@ -14,7 +14,9 @@ from npbert.tasks.progress import progress_bar
 
 if TYPE_CHECKING:
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.gpt2 import GPT2LMHeadModel
     from npbert.models.heads import BertLMHeadModel
+    from npbert.text.byte_pairs import GPT2Tokenizer
     from npbert.text.tokenizer import BertTokenizer
 
 NEW_TOKENS = 256
@@ -23,8 +25,8 @@ BEAMS = 4
 
 
 def text_generation(
-    model: BertLMHeadModel | EncoderDecoderModel,
-    tokenizer: BertTokenizer,
+    model: BertLMHeadModel | GPT2LMHeadModel | EncoderDecoderModel,
+    tokenizer: BertTokenizer | GPT2Tokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
     return_full_text: bool = True,
@@ -37,8 +39,8 @@ def text_generation(
 ) -> Any:
     """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
 
-    A `BertLMHeadModel` continues the prompt, and the prompt is part of the answer unless `return_full_text` is False; an
-    `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
+    A `BertLMHeadModel` or `GPT2LMHeadModel` continues the prompt, and the prompt is part of the answer unless
+    `return_full_text` is False; an `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
     `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
 
     `generate_kwargs` are the arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to 256
@@ -48,7 +50,7 @@ def text_generation(
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.generating import generate
 
-    check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
+    check_model("text-generation", model, "BertLMHeadModel", "GPT2LMHeadModel", "EncoderDecoderModel")
     reads_first = isinstance(model, EncoderDecoderModel)
     config: Any = model.config
     longest = (config.encoder if reads_first else config).max_position_embeddings
@@ -56,7 +58,9 @@ def text_generation(
     options, length_is_said = _with_defaults(model, generate_kwargs, reads_first)
 
     def decode(tokens: Any) -> str:
-        return tokenizer.decode(tokens, skip_special_tokens, clean_up_tokenization_spaces)
+        # A model may have room for more tokens than its tokenizer has; such a token has no text.
+        known = [token for token in tokens.tolist() if tokenizer.backend_tokenizer.id_to_token(token) is not None]
+        return tokenizer.decode(known, skip_special_tokens, clean_up_tokenization_spaces)
 
     def continue_prompt(item: Item) -> list[dict[str, Any]]:
         prompt = unicode_text(*item)

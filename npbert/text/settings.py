@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from npbert.checks import boolean, choice, unicode_text, whole_number
 from npbert.errors import InputError, InputTypeError, listed, shown
@@ -77,12 +77,8 @@ def _input_names(name: str, value: object) -> list[str]:
     return names
 
 
-# What tokenizer_config.json, the constructor and the overrides of from_pretrained may set.
-SETTINGS = {
-    "do_lower_case": boolean,
-    "tokenize_chinese_chars": boolean,
-    "strip_accents": _boolean_or_none,
-    "never_split": _words,
+# What tokenizer_config.json, the constructor and the overrides of from_pretrained may set, whatever the tokenizer.
+_OF_ALL = {
     "model_max_length": _max_length,
     "padding_side": side,
     "truncation_side": side,
@@ -92,3 +88,46 @@ SETTINGS = {
     "additional_special_tokens": token_list,
     **dict.fromkeys(SPECIAL_TOKEN_NAMES, special_token),
 }
+
+SETTINGS = {
+    "do_lower_case": boolean,
+    "tokenize_chinese_chars": boolean,
+    "strip_accents": _boolean_or_none,
+    "never_split": _words,
+    **_OF_ALL,
+}
+
+GPT2_SETTINGS = {
+    "add_prefix_space": boolean,
+    "add_bos_token": boolean,
+    **_OF_ALL,
+}
+
+
+class TokenizerKind(NamedTuple):
+    """What tells the files of one tokenizer from those of another."""
+
+    name: str  # of the class
+    model: str  # of the library: how words are cut
+    vocab_files: tuple[str, ...]  # what there is where there is no tokenizer.json
+    settings: Mapping[str, Callable[[str, Any], Any]]
+    model_input_names: tuple[str, ...]
+    same_algorithm: tuple[str, ...]  # other classes of the reference that cut text in the same way
+
+
+BERT = TokenizerKind(
+    "BertTokenizer",
+    "WordPiece",
+    ("vocab.txt",),
+    SETTINGS,
+    MODEL_INPUT_NAMES,
+    ("BertTokenizer", "DistilBertTokenizer", "PreTrainedTokenizer"),
+)
+GPT2 = TokenizerKind(
+    "GPT2Tokenizer",
+    "BPE",
+    ("vocab.json", "merges.txt"),
+    GPT2_SETTINGS,
+    ("input_ids", "attention_mask"),
+    ("GPT2Tokenizer", "PreTrainedTokenizer"),
+)
