@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from npbert import ops
 from npbert.bert.config import BertConfig
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError, WriteError
 from npbert.gpt2.config import GPT2Config
 from npbert.ops import masks
 from npbert.tracing import Trace, trace
@@ -19,7 +19,7 @@ from npbert.version import __version__ as __version__
 from npbert.weights import Weights
 
 if TYPE_CHECKING:
-    from npbert import golden
+    from npbert import golden, training, views
     from npbert.generation import GenerationConfig
     from npbert.models import outputs
     from npbert.models.auto import load
@@ -95,7 +95,7 @@ _LATER = {
     "text.byte_pairs": ("GPT2Tokenizer", "GPT2TokenizerFast"),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
 }
-_MODULES = {"golden": "golden", "outputs": "models.outputs"}
+_MODULES = {"golden": "golden", "outputs": "models.outputs", "training": "training", "views": "views"}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -130,6 +130,7 @@ __all__ = [
     "Pooling",
     "Trace",
     "Weights",
+    "WriteError",
     "embed",
     "feature_extraction",
     "fill_mask",
@@ -150,6 +151,8 @@ __all__ = [
     "text_generation",
     "token_classification",
     "trace",
+    "training",
+    "views",
 ]
 
 

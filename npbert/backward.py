@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from npbert.tracing import Trace
+from npbert.tracing import WEIGHT_GRADIENT, Trace, current_observer
 from npbert.types import Array, Rng
 from npbert.weights import join
 
@@ -93,6 +93,8 @@ class Record(Trace):
 class Gradients:
     """The gradients by the weights, and by which weights they are wanted. A weight that is used twice gets the sum of both.
 
+    An observer sees each gradient as `grad:weight:NAME`, of a weight that is used twice first what one use adds, then the sum.
+
     `ties` are names that stand for another name's weight: what is added under either name is added to the one weight. A
     `scope` is the same for a part of the model, with names relative to the part.
     """
@@ -105,6 +107,7 @@ class Gradients:
         self._modules = {""}
         for name in wanted:
             self.want(name)
+        self._weights = frozenset(self._wanted)
 
     def want(self, name: str) -> None:
         """Ask for one more gradient."""
@@ -131,5 +134,8 @@ class Gradients:
         """Add to the gradient by a weight, if it is wanted."""
         name = join(self._path, name)
         name = self._ties.get(name, name)
-        if name in self._wanted:
-            self.sums[name] = self.sums[name] + gradient if name in self.sums else gradient
+        if name not in self._wanted:
+            return
+        gradient = self.sums[name] + gradient if name in self.sums else gradient
+        observer = current_observer() if name in self._weights else None
+        self.sums[name] = gradient if observer is None else observer(WEIGHT_GRADIENT + name, gradient)

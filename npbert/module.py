@@ -85,7 +85,7 @@ class Module:
 
     def linear_backward(self, name: str, dy: Array, x: Array) -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
             dweight, dbias = ops.linear_weight_backward(dy, x)
             self.add_gradient(f"{name}.weight", dweight)
@@ -101,7 +101,7 @@ class Module:
 
     def conv1d_backward(self, name: str, dy: Array, x: Array) -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
             dweight, dbias = ops.linear_weight_backward(dy, x)
             self.add_gradient(f"{name}.weight", dweight.T)
@@ -116,7 +116,7 @@ class Module:
         """Add up the gradient by the table. Where one row of ids serves all sequences, their gradients are summed first."""
         if dy.shape[:2] != ids.shape:
             dy = dy.sum(axis=0, keepdims=True)  # [1, S, D]
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         table = f"{name}.weight"
         if self.wants(table):
             self.add_gradient(table, ops.embedding_backward(dy, ids, len(self.parameter(table)), padding_idx=padding_idx))
@@ -128,7 +128,7 @@ class Module:
 
     def layer_norm_backward(self, dy: Array, x: Array, name: str = "LayerNorm") -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         dx, dweight, dbias = ops.layer_norm_backward(dy, x, self.parameter(f"{name}.weight"), eps=self.config.layer_norm_eps)
         self.add_gradient(f"{name}.weight", dweight)
         self.add_gradient(f"{name}.bias", dbias)
@@ -147,7 +147,7 @@ class Module:
         """The gradient by x: through the mask that the forward pass drew, if it drew one."""
         if probability is None:
             probability = self.config.hidden_dropout_prob
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         mask = self.kept(f":{name}_mask") if self.has_kept(f":{name}_mask") else None
         return dy if mask is None else ops.dropout_backward(dy, mask, probability)
 
@@ -193,7 +193,7 @@ class Module:
         self.record.forget(self.path)
 
     def keep_gradient(self, name: str, gradient: Array) -> Array:
-        """Let an observer see the gradient of the loss by the value `name`."""
+        """Let an observer see the gradient of the loss by the value `name`; the pass goes on with what the observer returns."""
         observer = tracing.current_observer()
         return gradient if observer is None else observer(tracing.GRADIENT + join(self.path, name), gradient)
 

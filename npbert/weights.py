@@ -63,7 +63,7 @@ class Weights(Mapping[str, Array]):
             self._arrays[self._ties.get(full, full)] = array
 
     def __getitem__(self, name: str) -> Array:
-        full = self.full_name(name)
+        full = join(self.path, name) if self.path else name
         if full in self._arrays:
             return self._arrays[full]
         try:

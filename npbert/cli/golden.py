@@ -17,6 +17,7 @@ from npbert.errors import FileError, InputError, InputTypeError
 EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
 npbert golden show pack.safetensors
 npbert golden compare pack.safetensors my_port.npz
+npbert golden compare pack.safetensors my_port.npz --html report.html
 npbert golden map pack.safetensors my_port.npz > names.json
 npbert golden compare pack.safetensors my_port.npz --map names.json
 npbert golden diagnose pack.safetensors my_port.npz --map names.json"""
@@ -58,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     compare = verbs.add_parser("compare", help="compare a port's dump with a pack; exit status 1 where it differs")
     _add_port(compare)
+    compare.add_argument("--html", metavar="FILE", help="write the comparison as a page too: a map of the errors, to look into")
+    compare.add_argument("--model", metavar="MODEL", help="with --html, the checkpoint, where the pack holds no weights")
     compare.set_defaults(run=_compare)
 
     diagnose = verbs.add_parser("diagnose", help="name the mistake that makes a port differ")
@@ -108,10 +111,22 @@ def _show(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace) -> int:
     from npbert import golden
 
+    options = {"names": args.map, "precision": args.precision, "allow_unused": args.allow_unused}
+    if args.model is not None and args.html is None:
+        raise InputError("--model goes with --html")
     with _words_of_the_command():
-        report = golden.compare(args.pack, args.port, names=args.map, precision=args.precision, allow_unused=args.allow_unused)
+        report = golden.compare(args.pack, args.port, **options) if args.html is None else _write_page(args, options)
     print(report.to_json() if args.json else _as_command(str(report)))
     return 0 if report.ok else 1
+
+
+def _write_page(args: argparse.Namespace, options: dict[str, Any]) -> Any:
+    from npbert import views
+
+    model = None if args.model is None else _load(args.model)
+    report, view = views.comparison(args.pack, args.port, model=model, **options)
+    view.save(args.html)
+    return report
 
 
 def _diagnose(args: argparse.Namespace) -> None:

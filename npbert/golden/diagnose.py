@@ -56,11 +56,11 @@ def diagnose(
     report = compare_matched(dump, full_name(precision))
     if report.first_divergence is None:
         return []
-    return _suspects(dump, _model(dump.pack, model), report)
+    return _suspects(dump, model_of(dump.pack, model), report)
 
 
-def _model(pack: Pack, model: Any) -> Any:
-    """The model whose weights the pack's values came from."""
+def model_of(pack: Pack, model: Any = None) -> Any:
+    """The model whose weights the pack's values came from: the pack's own, or the one that is handed in."""
     if model is None:
         if pack.weights is None:
             raise InputError(f"{pack.path}: was exported without weights: a diagnosis needs them: hand in model= (or --model)")

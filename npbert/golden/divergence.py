@@ -137,10 +137,16 @@ class Divergence:
 
     def is_within(self, name: str, deviation: Deviation, multiple: float = 1.0) -> bool:
         """Whether a deviation is one that the port's arithmetic may cause, in values as large as the port's."""
-        bounds = self.pack.tolerances[name][self.precision]
+        return self.share(name, deviation) <= multiple
+
+    def share(self, name: str, deviation: Deviation) -> float:
+        """A deviation as a share of what the port's arithmetic may cause, in values as large as the port's."""
+        growth = 1.0
         if deviation.size > self.true_size(name) > 0:
-            multiple *= min(deviation.size / self.true_size(name), LARGEST_GROWTH)
-        return deviation.max_abs <= multiple * bounds.max_abs and deviation.rms <= multiple * bounds.rms
+            growth = min(deviation.size / self.true_size(name), LARGEST_GROWTH)
+        bounds = self.pack.tolerances[name][self.precision]
+        pairs = ((deviation.max_abs, growth * bounds.max_abs), (deviation.rms, growth * bounds.rms))
+        return max(wrong / bound if bound else (math.inf if wrong else 0.0) for wrong, bound in pairs)
 
     def explains(self, name: str, mistake: Deviation, right: Deviation) -> bool:
         """Whether a pass with a mistake reproduces a tensor far better than the right pass does."""

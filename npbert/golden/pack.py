@@ -7,6 +7,14 @@ A pack is a safetensors file (8 bytes: the length n of the header, little endian
     output:NAME      a result of the call: output:last_hidden_state [B, S, D]
     weight:NAME      a weight under its name in the checkpoint, where the pack was exported with weights
 
+and, where it was exported with gradients,
+
+    grad:NAME               the gradient of the loss by the value NAME; where the pass begins with the gradients by outputs in
+                            place of a loss, these are grad:output:NAME
+    grad:weight:NAME        the gradient of the loss by the weight NAME
+    step:K:weight:NAME      the weight NAME after K optimizer steps
+    step:K:loss             the loss with the weights after K steps
+
 Where an argument is a tuple of tuples (past_key_values), its arrays are numbered: input:past_key_values.0.1 is the value of
 layer 0. The `__metadata__` of the header is one JSON text under each of the keys
 
@@ -15,11 +23,14 @@ layer 0. The `__metadata__` of the header is one JSON text under each of the key
     config           the model's configuration
     weights_sha256   SHA-256 over the weights in the order of their names, a tied weight once: for each the line
                      "NAME DTYPE [SHAPE]\\n" in UTF-8 and the bytes of its elements, little endian
-    order            the names of intermediates and outputs in the order of execution, aliases among them
+    order            the names of all but inputs and weights in the order of execution, aliases among them
     aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
     multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: a tolerance is the error measured in PRECISION, times this
     tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16, and from packs that
                      an older npbert wrote on for every precision in `npbert.golden.precision`
+    training         only in packs with gradients: {"dropout_seed": the seed, or null where nothing is dropped,
+                     "output_gradients": [the outputs whose gradients were given], "steps": the fields of
+                     `npbert.golden.Steps` and the learning rate of each step, or null}
 
 The truth is computed in float64 and rounded to float32 for the file (or kept). A port that computes in PRECISION is right in
 a tensor when the largest difference is at most max_abs and the root of the mean square of the differences is at most rms, both
@@ -41,13 +52,17 @@ from npbert.checkpoints.reading import parse_json
 from npbert.errors import FileError, InputError, MissingNameError, shown
 from npbert.golden import positions
 from npbert.golden.models import Config, parts_of_config, read_config
+from npbert.golden.passes import Backward
 from npbert.golden.positions import Positions
 from npbert.golden.precision import STORED_IN
+from npbert.golden.steps import Steps
 from npbert.golden.tolerance import Tolerance
+from npbert.tracing import GRADIENT
 from npbert.types import Array, StrPath
 
 FORMAT = "npbert golden pack 1"
 INPUT, OUTPUT, WEIGHT = "input:", "output:", "weight:"
+TRAINING = "training"
 METADATA_KEYS = ("format", "npbert", "config", "weights_sha256", "order", "aliases", "multiples", "tolerances")
 
 
@@ -62,6 +77,8 @@ class Pack(Mapping[str, Array]):
     inputs: dict[str, Any]  # the call's arguments, ready for model(**pack.inputs)
     input_arrays: dict[str, Array]  # the same under the file's names: input:input_ids, input:past_key_values.0.1
     positions: dict[str, Positions]  # which positions count, by part of the model
+    backward: Backward | None  # what decides the backward pass; None where the pack has no gradients
+    steps: Steps | None  # how the weights are changed; None where the pack has no steps
     weights: dict[str, Array] | None  # None where the pack was exported without them
     aliases: dict[str, str]
     tolerances: dict[str, dict[str, Tolerance]]
@@ -76,6 +93,7 @@ class Pack(Mapping[str, Array]):
         self.input_arrays = {name: x for name, x in tensors.items() if name.startswith(INPUT)}
         self.inputs = _nested({name.removeprefix(INPUT): x for name, x in self.input_arrays.items()})
         self.positions = positions.of_call(self.config, self.inputs)
+        self.backward, self.steps = _training(metadata.get(TRAINING), tensors)
         weights = {name.removeprefix(WEIGHT): x for name, x in tensors.items() if name.startswith(WEIGHT)}
         self.weights = weights or None
         self._values = {name: tensors[self.aliases.get(name, name)] for name in metadata["order"]}
@@ -124,6 +142,15 @@ def _bounds(written: Mapping[str, Any], path: StrPath) -> _Bounds:
     return _Bounds({precision: Tolerance(**bounds) for precision, bounds in known.items()}, path)
 
 
+def _training(written: Mapping[str, Any] | None, tensors: Mapping[str, Array]) -> tuple[Backward | None, Steps | None]:
+    """What the metadata says of the backward pass and of the steps."""
+    if written is None:
+        return None, None
+    given = {name: tensors[f"{GRADIENT}{OUTPUT}{name}"] for name in written["output_gradients"]}
+    steps = written["steps"]
+    return Backward(written["dropout_seed"], given or None), None if steps is None else Steps.from_dict(steps)
+
+
 def read_pack(path: StrPath) -> Pack:
     """Open a pack."""
     texts = safetensors.read_metadata(path)
@@ -133,7 +160,8 @@ def read_pack(path: StrPath) -> Pack:
     missing = [key for key in METADATA_KEYS if key not in texts]
     if missing:
         raise FileError(f"{path}: is not a sound golden pack: its metadata lacks {', '.join(missing)}")
-    metadata = {key: parse_json(texts[key].encode("utf-8"), f"{path}: {key}") for key in METADATA_KEYS}
+    keys = [*METADATA_KEYS, *([TRAINING] if TRAINING in texts else [])]
+    metadata = {key: parse_json(texts[key].encode("utf-8"), f"{path}: {key}") for key in keys}
     tensors = safetensors.read(path)
     try:
         pack = Pack(path, tensors, metadata)
@@ -163,7 +191,7 @@ def _check(pack: Pack) -> None:
 def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The metadata as the file carries it: a JSON text for each key."""
     texts = {}
-    for key in METADATA_KEYS:
+    for key in metadata:
         try:
             texts[key] = json.dumps(metadata[key], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         except (ValueError, TypeError) as error:  # an activation that is a function, a mask value that is infinite

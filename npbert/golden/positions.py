@@ -2,6 +2,10 @@
 
     a key counts      when a query that counts may look at it
     a query counts    when it may look at something, and when some query may look at its position or the pooler reads it
+    a gradient counts everywhere: where the loss does not reach, it is 0, and a port must have it so, since the gradients of
+                      weights are sums over all positions. Only those of probabilities that the mask made 0 are of no account
+
+A pass that counts labels at positions of padding depends on what stands there, and so do its gradients.
 
 A query that may look at nothing has no right answer: with -10000 added everywhere the softmax is as without a mask, with
 -infinity it is not a number. Legend as in `npbert.ops`; E is the length of the encoder's output that a decoder looks at.
@@ -14,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npbert.golden.kinds import is_forward
 from npbert.golden.models import Config, PartCall, part_of, parts_of_call, reads_first_token, tokens_of
 from npbert.ops import masks
 from npbert.types import Array
@@ -73,6 +78,8 @@ def _of_part(call: PartCall) -> Positions:
 def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -> Array:
     """Which elements of the tensor `name` count: truth values, ready to be broadcast to its shape."""
     positions = parts[part_of(parts, name)]
+    if not is_forward(name):
+        return _counted_gradient(positions, name, shape)
     batch, length = positions.query.shape
     is_cross = ".crossattention." in name
     key, visible = (positions.cross_key, positions.cross_visible) if is_cross else (positions.key, positions.visible)
@@ -96,4 +103,11 @@ def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -
         return positions.query[:, 0].reshape(shape)  # [B, C]: the scores of a multiple choice, whose batch is B*C
     if len(shape) == 2 and length and shape[0] == batch:
         return positions.query[:, :1]  # [B, 1]: a row for each sequence, made from its first position
+    return np.ones((1,) * len(shape), np.bool_)
+
+
+def _counted_gradient(positions: Positions, name: str, shape: tuple[int, ...]) -> Array:
+    if name.endswith((".self:probs", ".self.dropout")):
+        visible = positions.cross_visible if ".crossattention." in name else positions.visible
+        return (visible & positions.query[:, :, None])[:, None]  # [B, 1, S, T]
     return np.ones((1,) * len(shape), np.bool_)

@@ -114,8 +114,8 @@ def embeddings_backward(
     dx = m.keep_gradient(":sum", m.dropout_backward(dy, m.config.embd_pdrop, "drop"))  # [B, S, D]
     m.embedding_backward("wpe", dx, positions(dx, position_ids, past_length))
     if token_type_ids is not None:
-        m.keep_gradient(":token_types", dx)
-        m.add_gradient("wte.weight", ops.embedding_backward(dx, token_type_ids, m.config.vocab_size))
+        dtypes = m.keep_gradient(":token_types", dx)
+        m.add_gradient("wte.weight", ops.embedding_backward(dtypes, token_type_ids, m.config.vocab_size))
     if input_ids is not None:
         m.embedding_backward("wte", dx, input_ids)
     m.add_gradient("inputs_embeds", dx)

@@ -38,6 +38,7 @@ class Call(NamedTuple):
     options: dict[str, Any]  # output_attentions, output_hidden_states
     return_dict: bool
     rng: Rng
+    sparse_prediction: bool
 
 
 class Pass(NamedTuple):
@@ -47,6 +48,8 @@ class Pass(NamedTuple):
     checked: dict[str, Any]  # the arguments of the base model's function
     result: EncoderResult
     pooled: Any  # [B, D], or None
+    read: Any  # the hidden states that the head reads, [B, S, D], or some positions of them, [n, D]
+    positions: Any  # which ones these are, [B, S]; None for all
     logits: Logits
     labels: Any  # checked; None where none were given
     output: outputs.ModelOutput
@@ -59,6 +62,7 @@ class CallableModel(PreTrainedModel):
     logit_names: ClassVar[tuple[str, ...]] = ("logits",)
     base_outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)  # what gradients may begin at in a model without a head
     decoder_inputs: ClassVar[tuple[str, ...]] = ()  # what the class takes when a token sees only those before it
+    switches: ClassVar[tuple[str, ...]] = ()  # what else a call may turn on
     embeds_name: ClassVar[str] = "inputs_embeds"  # what the base model calls the gradient by the looked up words
 
     # -------------------------------------------------------------------------------------------------------- parameters
@@ -112,10 +116,11 @@ class CallableModel(PreTrainedModel):
         }
         return_dict = checks.flag("return_dict", return_dict, self.config.return_dict)
         checks.generator("rng", rng)
-        taken = (*ARRAYS, *self.decoder_inputs, *self.label_names, *options, "return_dict", "rng")
+        taken = (*ARRAYS, *self.decoder_inputs, *self.label_names, *self.switches, *options, "return_dict", "rng")
         checks.known(type(self).__name__, given, taken)
         labels = {name: given.pop(name, None) for name in self.label_names}
-        return Call(given, labels, options, return_dict, rng)
+        sparse_prediction = checks.flag("sparse_prediction", given.pop("sparse_prediction", None), False)
+        return Call(given, labels, options, return_dict, rng, sparse_prediction)
 
     def forward_pass(self, m: Module, call: Call) -> Pass:
         """Check the arguments, run the base model and the head."""
@@ -126,14 +131,21 @@ class CallableModel(PreTrainedModel):
             raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
         checked = inputs.check_inputs(self.config, self.dtype, **arrays)
         result, pooled = self.run_base(m.at(self.base_model_prefix), use_cache=use_cache, **checked, **call.options)
-        logits = self.arrange(self.head(m, result.hidden, pooled), call)
+        positions = self.predicted_positions(result.hidden, call)
+        read = result.hidden if positions is None else result.hidden[positions]  # [n, D]
+        logits = self.arrange(self.head(m, read, pooled), call)
         labels = self.check_labels(call.labels, logits) if _are_given(call.labels) else None
         loss = None if labels is None else self.loss(logits, labels)
-        return Pass(call, checked, result, pooled, logits, labels, self.named_output(loss, logits, result, pooled))
+        output = self.named_output(loss, logits, result, pooled)
+        return Pass(call, checked, result, pooled, read, positions, logits, labels, output)
 
     def as_sequences(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """The arguments as the base model takes them: one row a sequence."""
         return dict(arrays)
+
+    def predicted_positions(self, hidden: Array, call: Call) -> Array | None:
+        """Which positions the head is to read, `[B, S]`; None for all."""
+        return None
 
     # ------------------------------------------------------------------------------------- what a task model is made of
 
@@ -206,7 +218,7 @@ class CallableModel(PreTrainedModel):
             return m, self.forward_pass(m, call)
         record = Record(call.rng, checkpointing=self.config.gradient_checkpointing)
         m = self.module(call.rng, record=record, gradients=gradients)
-        with tracing.observe(record.observe):
+        with tracing.observe(record.observe, last=True):
             return m, self.forward_pass(m, call)
 
     def output_gradients(self, done: Pass, given: Mapping[str, Any] | None) -> tuple[Logits, Array | None, Array | None]:
@@ -238,7 +250,10 @@ class CallableModel(PreTrainedModel):
         """
         if dlogits:
             dlogits = self.arrange_backward(dlogits, done)
-            dhidden, dpooled = self.head_backward(m, dlogits, done.result.hidden, done.pooled)
+            dhidden, dpooled = self.head_backward(m, dlogits, done.read, done.pooled)
+            if done.positions is not None:
+                dhidden, dread = np.zeros_like(done.result.hidden), dhidden  # [B, S, D]
+                dhidden[done.positions] = dread
         base = m.at(self.base_model_prefix)
         if not (wants_encoder_hidden or base.wants_any):
             return None

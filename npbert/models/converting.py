@@ -51,8 +51,7 @@ def convert(
             continue
         companions.append(copy)
         if path.resolve() != copy.resolve():
-            copy.parent.mkdir(exist_ok=True)
-            with writing.replacing(copy) as file:
-                file.write(path.read_bytes())
+            writing.make_directory(copy.parent)
+            writing.write_bytes(copy, path.read_bytes())
     own = re.compile(r"(generation_)?config\.json|model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
     return sorted(path for path in Path(target).iterdir() if own.fullmatch(path.name)) + companions

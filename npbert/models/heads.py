@@ -58,15 +58,38 @@ class BertLMHeadModel(CausalLanguageModel, _LanguageModel):
         return super().forward_pass(m, call)
 
 
-class BertForMaskedLM(_LanguageModel):
-    """A masked language model: each position predicts its own token. `labels` `[B, S]`, -100 where nothing was masked."""
+class _MaskedLanguageModel(_LanguageModel):
+    """Each position predicts its own token. With `sparse_prediction=True` only those do that have a label: in training most
+    have none, and the head costs as much as many layers. The logits then are `[n, V]`, for the n labels in their order."""
+
+    switches = ("sparse_prediction",)
+
+    def predicted_positions(self, hidden: Array, call: Call) -> Array | None:
+        if not call.sparse_prediction:
+            return None
+        if call.labels["labels"] is None:
+            raise InputError("sparse_prediction: predicts where there are labels, got none")
+        labels = checks.labels("labels", call.labels["labels"], self.config.vocab_size, hidden.shape[:2])
+        rows = labels != checks.IGNORED  # [B, S]
+        call.labels["labels"] = labels[rows]
+        return rows
+
+
+class BertForMaskedLM(_MaskedLanguageModel):
+    """A masked language model: each position predicts its own token. `labels` `[B, S]`, -100 where nothing was masked.
+
+    With `sparse_prediction=True` only the labelled positions are predicted: `logits` `[n, V]`.
+    """
 
     decoder_inputs = ENCODER_INPUTS
     output_class = outputs.MaskedLMOutput
 
 
-class BertForPreTraining(_LanguageModel):
-    """Both tasks of the paper at once. The loss, given `labels` `[B, S]` and `next_sentence_label` `[B]`, is their sum."""
+class BertForPreTraining(_MaskedLanguageModel):
+    """Both tasks of the paper at once. The loss, given `labels` `[B, S]` and `next_sentence_label` `[B]`, is their sum.
+
+    With `sparse_prediction=True` only the labelled positions are predicted: `prediction_logits` `[n, V]`.
+    """
 
     has_pooler = True
     label_names = ("labels", "next_sentence_label")

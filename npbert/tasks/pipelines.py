@@ -13,8 +13,8 @@ from npbert.tasks.answering import question_answering
 from npbert.tasks.classification import next_sentence, text_classification
 from npbert.tasks.embedding import embed, feature_extraction, similarity
 from npbert.tasks.entities import token_classification
-from npbert.tasks.generating import text_generation
-from npbert.tasks.inputs import Item, answer_in_kind, entries
+from npbert.tasks.generating import GENERATE_OPTIONS, text_generation
+from npbert.tasks.inputs import Item, answer_in_kind, check_tokenizer, entries
 from npbert.tasks.masking import fill_mask
 from npbert.tasks.pooling import pooling_of
 from npbert.types import StrPath
@@ -78,6 +78,7 @@ class Pipeline:
         self.task, self.model, self.tokenizer = task, model, tokenizer
         self.options = dict(options)
         self._function = TASKS[task].function
+        check_tokenizer(tokenizer)
         self._check_names(self.options)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -93,9 +94,8 @@ class Pipeline:
 
     def _check_names(self, options: Mapping[str, Any]) -> None:
         parameters = inspect.signature(self._function).parameters.values()
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return  # text generation checks its own
-        known(self.task, options, [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY])
+        names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        known(self.task, options, [*names, *GENERATE_OPTIONS] if self._function is text_generation else names)
 
     def __repr__(self) -> str:
         return f"Pipeline({self.task!r}, {type(self.model).__name__})"

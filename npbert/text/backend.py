@@ -103,6 +103,20 @@ def from_byte_pairs(vocab_file: StrPath, merges_file: StrPath) -> Tokenizer:
 # --- set up -----------------------------------------------------------------------------------------------------------
 
 
+def normalizer_settings(backend: Tokenizer) -> dict[str, bool | None]:
+    """The settings that the normalizer has now; none where it is not BERT's."""
+    from tokenizers import normalizers
+
+    has = backend.normalizer
+    if not isinstance(has, normalizers.BertNormalizer):
+        return {}
+    return {
+        "do_lower_case": has.lowercase,
+        "strip_accents": has.strip_accents,
+        "tokenize_chinese_chars": has.handle_chinese_chars,
+    }
+
+
 def set_normalizer(backend: Tokenizer, *, chinese_chars: bool, strip_accents: bool | None, lowercase: bool) -> None:
     """Set three switches of the normalizer; the fourth, a tokenizer.json's `clean_text`, stays."""
     from tokenizers import normalizers

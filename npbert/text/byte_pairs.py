@@ -20,13 +20,11 @@ from npbert.text.backend import library_errors
 from npbert.text.batch_encoding import BatchEncoding
 from npbert.text.file_tokenizer import FileTokenizer
 from npbert.text.files import Source, blaming
-from npbert.text.settings import GPT2, GPT2_SETTINGS, SPECIAL_TOKEN_NAMES
+from npbert.text.settings import END_OF_TEXT, GPT2, GPT2_SETTINGS, SPECIAL_TOKEN_NAMES
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 class GPT2Tokenizer(FileTokenizer):
@@ -75,7 +73,7 @@ class GPT2Tokenizer(FileTokenizer):
     def _configure(self, source: Source) -> None:
         """Everything that a constructor does."""
         checked = self._checked(source)
-        special_tokens: dict[str, Any] = {f"{name}_token": END_OF_TEXT for name in ("unk", "bos", "eos")}
+        special_tokens: dict[str, Any] = {} if source.is_bare else dict(GPT2.default_tokens)
         special_tokens.update({name: checked[name] for name in SPECIAL_TOKEN_NAMES if name in checked})
         if source.tokenizer_file is not None:
             made = backend.from_tokenizer_json(source.tokenizer_file, GPT2)

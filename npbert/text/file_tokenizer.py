@@ -61,10 +61,12 @@ class FileTokenizer(TextEncoder, Detokenizer):
         `vocab.txt`, or for GPT-2 `vocab.json` and `merges.txt`.
 
         The path of a `tokenizer.json` or `vocab.txt` works too; the files beside it are read as in a directory.
-        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win; `options` that are the
-        constructor's keywords win over both. `revision`, `cache_dir`, `local_files_only` and `token` are as for models.
-        Special and added tokens come from `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from
-        `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
+        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win. The exception is a
+        checkpoint that names the class PreTrainedTokenizerFast: `tokenizer.json` alone says how its texts are normalized, and a
+        special token that no file names is None. `options` that are the constructor's keywords win over all files. `revision`,
+        `cache_dir`, `local_files_only` and `token` are as for models. Special and added tokens come from
+        `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from `special_tokens_map.json`,
+        `added_tokens.json` and `tokenizer.json`.
         """
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
         known("from_pretrained", options, tuple(cls.kind.settings))
@@ -81,5 +83,6 @@ class FileTokenizer(TextEncoder, Detokenizer):
         own = {name: getattr(self, name) for name in self.kind.settings if name not in TOKEN_SETTINGS}
         full: dict[str, Any] = {**self._special_tokens, "additional_special_tokens": self._additional_special_tokens}
         with self._lock:
-            settings = {**self._other_settings, **own, **special}
+            unset = dict.fromkeys(self.kind.default_tokens)  # else these would come back as the defaults
+            settings = {**self._other_settings, **own, **unset, **special}
             return write_files(Path(save_directory), self._backend, settings, {name: full[name] for name in special}, self.kind)

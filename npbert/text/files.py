@@ -21,8 +21,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from npbert.checkpoints.reading import read_json_object
 from npbert.checkpoints.writing import replacing
 from npbert.checks import boolean, known, unicode_text
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown, warn
-from npbert.text.settings import BERT, SPECIAL_TOKEN_NAMES, TOKEN_SETTINGS, TokenizerKind, special_token, token_list
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
+from npbert.text import classes
+from npbert.text.settings import (
+    BERT,
+    NORMALIZER_SETTINGS,
+    SPECIAL_TOKEN_NAMES,
+    TOKEN_SETTINGS,
+    TokenizerKind,
+    special_token,
+    token_list,
+)
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
@@ -46,6 +55,7 @@ class Source(NamedTuple):
     settings: Mapping[str, Any]  # those of the constructor, and others that `save_pretrained` writes back unread
     added_tokens: Mapping[int, AddedToken]
     tokens_of_file_win: bool = False  # the flags that tokenizer.json gives a token count, not those in added_tokens
+    is_bare: bool = False  # tokenizer.json and the settings say everything, so BERT's defaults do not count
     name_or_path: str = ""
     merges_file: StrPath | None = None
 
@@ -72,16 +82,19 @@ def read_source(
 
     config = {} if config_file is None else read_json_object(config_file)
     with blaming(config_file or path_or_id):
+        class_name = classes.class_name(config, find, kind)
+        is_bare = tokenizer_file is not None and class_name == classes.BARE
         settings = _settings_of(config, kind)
         added_tokens = _added_tokens_decoder(config.get("added_tokens_decoder", {}))
     lists_added_tokens = "added_tokens_decoder" in config
     if not lists_added_tokens:
         added_tokens = _legacy_tokens(settings, overrides, find("special_tokens_map.json"), find("added_tokens.json"))
-    if "model_input_names" not in settings:
-        settings["model_input_names"] = _input_names_of(config.get("tokenizer_class"), find, kind)
+    settings.setdefault("model_input_names", classes.input_names(class_name, kind))
+    if is_bare:
+        settings = {name: value for name, value in settings.items() if name not in NORMALIZER_SETTINGS}
     settings.update(overrides)
     file_wins = tokenizer_file is not None and not lists_added_tokens
-    return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, os.fspath(path_or_id), merges_file)
+    return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, is_bare, os.fspath(path_or_id), merges_file)
 
 
 @contextmanager
@@ -183,22 +196,6 @@ def _legacy_tokens(
                 unicode_text("a token", content)
             decoder[number] = AddedToken(content, normalized=not special, special=special)
     return decoder
-
-
-def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None], kind: TokenizerKind) -> list[str]:
-    """Which arrays the checkpoint's model takes: of BERT's all but the token types for DistilBERT.
-
-    The slow and the fast form of a class cut text in the same way, so the names are compared without "Fast".
-    """
-    name = tokenizer_class.removesuffix("Fast") if isinstance(tokenizer_class, str) else None
-    if name is None:
-        config_file = find("config.json")
-        config = {} if config_file is None else read_json_object(config_file)
-        name = "DistilBertTokenizer" if kind is BERT and config.get("model_type") == "distilbert" else kind.name
-    if name not in kind.same_algorithm:
-        warn(f"the checkpoint's tokenizer is a {name}, not a {kind.name}: it may cut text in another way")
-    missing = ("token_type_ids",) if name == "DistilBertTokenizer" else ()
-    return [array for array in kind.model_input_names if array not in missing]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ NO_MAX_LENGTH = int(1e30)
 # The order decides the ids of special tokens that the vocabulary lacks: they are added at its end, one after the other.
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 TOKEN_SETTINGS = (*SPECIAL_TOKEN_NAMES, "additional_special_tokens")
+NORMALIZER_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+
+END_OF_TEXT = "<|endoftext|>"
 
 SIDES = ("right", "left")
 MODEL_INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
@@ -112,7 +115,8 @@ class TokenizerKind(NamedTuple):
     vocab_files: tuple[str, ...]  # what there is where there is no tokenizer.json
     settings: Mapping[str, Callable[[str, Any], Any]]
     model_input_names: tuple[str, ...]
-    same_algorithm: tuple[str, ...]  # other classes of the reference that cut text in the same way
+    default_tokens: Mapping[str, str]  # special tokens where no file names others
+    same_algorithm: tuple[str, ...]  # classes of the reference that cut text in the same way, without "Fast"
 
 
 BERT = TokenizerKind(
@@ -121,7 +125,8 @@ BERT = TokenizerKind(
     ("vocab.txt",),
     SETTINGS,
     MODEL_INPUT_NAMES,
-    ("BertTokenizer", "DistilBertTokenizer", "PreTrainedTokenizer"),
+    {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
+    ("BertTokenizer", "DistilBertTokenizer"),
 )
 GPT2 = TokenizerKind(
     "GPT2Tokenizer",
@@ -129,5 +134,6 @@ GPT2 = TokenizerKind(
     ("vocab.json", "merges.txt"),
     GPT2_SETTINGS,
     ("input_ids", "attention_mask"),
-    ("GPT2Tokenizer", "PreTrainedTokenizer"),
+    dict.fromkeys(("unk_token", "bos_token", "eos_token"), END_OF_TEXT),
+    ("GPT2Tokenizer",),
 )

@@ -40,6 +40,7 @@ from npbert.types import StrPath
 if TYPE_CHECKING:
     from tokenizers import AddedToken
 
+
 __all__ = ["BatchEncoding", "BertTokenizer", "CharSpan", "TokenSpan", "load_vocab"]
 
 
@@ -94,7 +95,7 @@ class BertTokenizer(FileTokenizer):
     def _configure(self, source: Source) -> None:
         """Everything that a constructor does."""
         checked = self._checked(source)
-        special_tokens = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+        special_tokens = {} if source.is_bare else dict(BERT.default_tokens)
         special_tokens.update({name: checked[name] for name in SPECIAL_TOKEN_NAMES if name in checked})
 
         file = source.vocab_file if source.tokenizer_file is None else source.tokenizer_file
@@ -102,6 +103,8 @@ class BertTokenizer(FileTokenizer):
             raise InputError("BertTokenizer takes a vocab_file (vocab.txt) or a tokenizer_file (tokenizer.json), got neither")
         from_vocab = source.tokenizer_file is None
         made = backend.from_vocab(file, str(special_tokens["unk_token"])) if from_vocab else backend.from_tokenizer_json(file)
+        if source.is_bare:
+            checked = {**backend.normalizer_settings(made), **checked}
         # The reference's two ways of making a fast tokenizer have two defaults for cleaning up.
         self._begin(source, checked, made, special_tokens, cleans_up=from_vocab)
         self.do_lower_case: bool = checked.get("do_lower_case", True)
