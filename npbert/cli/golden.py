@@ -283,7 +283,7 @@ def _load(name: str) -> Any:
 
 def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     """What the model is called with: --ids, or --text through the checkpoint's tokenizer; shorter rows are padded."""
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     if args.ids is not None:
         if args.text_pair is not None:
@@ -291,7 +291,9 @@ def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
         return _padded(_read_ids(args.ids), getattr(config, "encoder", config).pad_token_id)
     if args.text_pair is not None and len(args.text_pair) != len(args.text):
         raise InputError(f"--text-pair: takes one for each --text, {len(args.text)}, got {len(args.text_pair)}")
-    tokenizer = BertTokenizer.from_pretrained(args.model)
+    tokenizer = load_tokenizer(args.model)
+    if tokenizer.pad_token is None:  # GPT-2 has none; the mask hides whatever fills the rows up
+        tokenizer.pad_token = tokenizer.eos_token
     return dict(tokenizer(args.text, args.text_pair, padding=True, return_tensors="np"))
 
 

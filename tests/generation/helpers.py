@@ -70,9 +70,9 @@ def lively(parameters: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     weights = {}
     for name, parameter in parameters.items():
         noise = rng.normal(size=parameter.shape)
-        if name.endswith("LayerNorm.weight"):
+        if name.endswith("LayerNorm.weight") or (".ln_" in name and name.endswith("weight")):
             weights[name] = 1 + 0.2 * noise
-        elif "word_embeddings" in name or "decoder.weight" in name:
+        elif "word_embeddings" in name or "decoder.weight" in name or name.endswith(("wte.weight", "lm_head.weight")):
             weights[name] = 3 * noise / np.linalg.norm(noise, axis=-1, keepdims=True)
         else:
             weights[name] = noise * (0.1 if "bias" in name else 0.8)
@@ -118,7 +118,7 @@ def assert_generates_alike(model: Any, reference_model: Any, arrays: dict[str, A
             **options,
             do_sample=False,
             # Where attention knows distances, the reference measures them wrongly from its cache.
-            use_cache=decoder_config.position_embedding_type == "absolute",
+            use_cache=getattr(decoder_config, "position_embedding_type", "absolute") == "absolute",
             return_dict_in_generate=True,
             output_scores=True,
         )
