@@ -58,7 +58,7 @@ function choose(label, options, chosen, onChange) {
 // A token is shown as text and never as markup; what has no picture of its own gets one.
 function visible(token) {
   return String(token)
-    .replace(/[\u0000-\u0020]/g, (sign) => String.fromCodePoint(0x2400 + sign.charCodeAt(0)))
+    .replace(/[\u0000-\u001f]/g, (sign) => String.fromCodePoint(0x2400 + sign.charCodeAt(0)))
     .replace(/[\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 const isolated = (text) => `\u2068${text}\u2069`; // a right-to-left word does not turn its neighbours around
