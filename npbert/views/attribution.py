@@ -22,7 +22,7 @@ from npbert.errors import InputError
 from npbert.ops import top_k
 from npbert.tracing import GRADIENT, trace
 from npbert.types import Array
-from npbert.views.lens import answer_name, head_of
+from npbert.views.lens import answer_names, head_of
 from npbert.views.one_pass import OnePass
 
 STEPS = 20
@@ -59,7 +59,8 @@ def targets(done: OnePass, tokenizer: Any, position: int | None, logit: str | in
     else:
         chosen = [_number(done, tokenizer, count, logit)]
     where = f" at token {row[0]} ({done.speaker.tokens[row[0]]})" if row else ""
-    return [Target(names[0], (*row, number), answer_name(done, count, number, tokenizer) + where) for number in chosen]
+    called = answer_names(done, count, chosen, tokenizer)
+    return [Target(names[0], (*row, number), name + where) for number, name in zip(chosen, called, strict=True)]
 
 
 def position_that_matters(done: OnePass, tokenizer: Any) -> int:

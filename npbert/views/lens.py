@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ def best_words(done: OnePass, tokenizer: Any, position: int | None) -> list[list
     for state in states(done, done.speaker):
         best = _best(head_on(model, state)[0])
         row = checks.whole_number("position", position or 0, most=len(best.ids) - 1)
-        names = [answer_name(done, best.answers, int(number), tokenizer) for number in best.ids[row]]
+        names = answer_names(done, best.answers, best.ids[row].tolist(), tokenizer)
         found.append(list(zip(names, map(float, best.probs[row]), strict=True)))
     return found
 
@@ -66,24 +67,26 @@ def _best(logits: Array) -> Best:
 
 
 def _of_logits(name: str, layers: list[Best], done: OnePass, tokenizer: Any) -> dict[str, Any]:
-    ids, count = np.array([best.ids for best in layers]), layers[0].answers  # [L + 1, rows, k]
+    ids, answers = np.array([best.ids for best in layers]), layers[0].answers  # [L + 1, rows, k]
+    used = np.unique(ids).tolist()
     return {
         "name": name,
-        "per_position": ids.shape[1] == len(done.speaker) and count != len(done.speaker),
+        "per_position": ids.shape[1] == len(done.speaker) and answers != len(done.speaker),
         "ids": blob(ids.astype(np.int32)),
         "probs": exact(np.array([best.probs for best in layers])),
         "logits": exact(np.array([best.logits for best in layers])),
-        "words": {str(number): answer_name(done, count, int(number), tokenizer) for number in np.unique(ids)},
+        "words": dict(zip(map(str, used), answer_names(done, answers, used, tokenizer), strict=True)),
         "causal": bool(getattr(done.speaker.config, "is_decoder", False)),
     }
 
 
-def answer_name(done: OnePass, count: int, number: int, tokenizer: Any) -> str:
-    """What an answer is called: a word of the vocabulary, a label, or a token of the text."""
+def answer_names(done: OnePass, answers: int, numbers: Sequence[int], tokenizer: Any) -> list[str]:
+    """What answers are called, of so many in all: words of the vocabulary, labels, or tokens of the text."""
     config = done.speaker.config
-    if count == config.vocab_size:
-        token = tokenizer.convert_ids_to_tokens([number])[0] if number < len(tokenizer) else None
-        return token if token is not None else f"id {number}"
-    if count == config.num_labels and config.id2label:
-        return str(config.id2label.get(number, number))
-    return done.speaker.tokens[number] if count == len(done.speaker) else str(number)
+    if answers == config.vocab_size:
+        known = len(tokenizer)  # a table may have more rows than the vocabulary has words
+        words = iter(tokenizer.convert_ids_to_tokens([number for number in numbers if number < known]))
+        return [next(words) if number < known else f"id {number}" for number in numbers]
+    if answers == config.num_labels and config.id2label:
+        return [str(config.id2label.get(number, number)) for number in numbers]
+    return [done.speaker.tokens[number] if answers == len(done.speaker) else str(number) for number in numbers]

@@ -11,7 +11,8 @@ async function unpacked(value) {
   if (Array.isArray(value)) return Promise.all(value.map(unpacked));
   if (value === null || typeof value !== "object") return value;
   if (typeof value.blob === "string") {
-    const bytes = Uint8Array.from(atob(value.blob), (sign) => sign.charCodeAt(0));
+    const text = atob(value.blob), bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return { ...value, blob: null, data: new KINDS[value.kind](await new Response(stream).arrayBuffer()) };
   }

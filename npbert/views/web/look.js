@@ -4,8 +4,8 @@ function drawPage() {
   const [here, other] = DATA.passes;
   return [
     el("h1", {}, "npbert look"),
-    el("p", { class: "tokens" }, el("bdi", {}, visible(here.text))),
-    other ? el("p", { class: "quiet" }, "compared with: ", el("bdi", {}, visible(other.text)), ` (${other.model})`) : null,
+    el("p", { class: "subject" }, el("bdi", {}, visible(here.text))),
+    other ? el("p", { class: "subject quiet" }, "compared with: ", el("bdi", {}, visible(other.text)), ` (${other.model})`) : null,
     tabs(VIEWS),
     el("footer", {}, DATA.passes.map((pass, i) => el("div", {}, `${i ? "compared with " : ""}${pass.model}${pass.from ? ` from ${pass.from}` : ""} · ${pass.parameters.toLocaleString("en")} parameters, ${pass.dtype} · weights sha256 ${pass.digest}`)), el("div", {}, `page by npbert ${DATA.npbert}`)),
   ];
@@ -34,6 +34,15 @@ const VIEWS = [
     sees: "How much each piece moved one logit away from a baseline, as bars that add up: baseline + pieces + unexplained rest = the logit.",
     careful: "another baseline gives other bars, and a bar says what moved this logit, not why a person would give the same answer." },
 ];
+
+// The rows of an array of one text: its tokens, or its heads with the tokens of each.
+function rowNames(shape, count) {
+  const texts = DATA.passes[0].sides.map(({ tokens }) => labels(tokens));
+  const heads = shape.length === 4 && shape[1] * shape[2] === count ? shape[1] : 1;
+  const tokens = texts.find((candidate) => candidate.length * heads === count);
+  if (!tokens) return null;
+  return heads === 1 ? tokens : range(heads).flatMap((head) => tokens.map((text) => `${head}: ${text}`));
+}
 
 const side = (number) => DATA.passes[0].sides[number];
 const labels = (tokens) => tokens.map((text) => visible(text));

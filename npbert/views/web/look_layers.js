@@ -21,7 +21,8 @@ const drawWalk = () => redrawnOn(["step"], walkNow);
 
 function walkNow() {
   const at = chosen("step", DATA.walk.length), step = DATA.walk[at];
-  const tokens = DATA.passes[0].sides.map(({ tokens: texts }) => labels(texts)).find((texts) => texts.length === step.picture.cells[0]);
+  const rowLabels = rowNames(step.shape, step.picture.shape[0]);
+  const axes = { rowLabels, rowAxis: rowLabels ? (step.shape.length === 4 ? "head and token" : "token") : "row", colAxis: /scores|probs|self\.dropout/.test(step.names[0]) ? "key" : "feature" };
   const move = (by) => select({ step: clamp(at + by, 0, DATA.walk.length - 1) });
   return [
     el("div", { class: "controls" },
@@ -31,8 +32,8 @@ function walkNow() {
     heading(step.names[0]),
     step.names.length > 1 ? say("The same array is called ", step.names.slice(1).flatMap((name, i) => [i ? ", " : "", code(name)]), ".") : null,
     say(step.meaning ? `${step.meaning}. ` : "", `Shape [${step.shape.join(", ")}]`, step.axes ? ` = [${step.axes.replaceAll(" ", ", ")}]` : "", step.function ? [", computed by ", code(step.function)] : null),
-    el("div", { class: "row" }, pictureOf(step.picture, { label: step.names[0], rowLabels: tokens, rowAxis: tokens ? "token" : "row" }),
-      step.gradient ? pictureOf(step.gradient, { label: `grad:${step.names[0]}`, rowLabels: tokens, rowAxis: tokens ? "token" : "row" }) : null),
+    el("div", { class: "row" }, pictureOf(step.picture, { label: step.names[0], ...axes }),
+      step.gradient ? pictureOf(step.gradient, { label: `grad:${step.names[0]}`, ...axes }) : null),
     step.gradient ? el("p", { class: "quiet" }, `The gradient is of the logit of ${visible(DATA.explains)}.`) : el("p", { class: "quiet" }, DATA.explains ? "No gradient flows through here." : "There are no gradients: this model has no head, or they were not asked for."),
   ];
 }
@@ -81,7 +82,7 @@ function lensNow() {
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "after"), range(most).map((k) => el("th", { scope: "col" }, String(k + 1))))),
       el("tbody", {}, rows.map((layer) => el("tr", {}, el("th", { scope: "row" }, layer ? `layer ${layer - 1}` : "embeddings"), range(most).map((k) => {
         const at = (layer * places + position) * most + k, p = lens.probs.data[at];
-        const cell = el("td", { class: "text" }, el("bdi", {}, visible(lens.words[lens.ids.data[at]])), ` ${p.toFixed(3)} `, el("small", {}, `(${num(lens.logits.data[at], 4)})`));
+        const cell = el("td", { class: "text" }, el("bdi", {}, visible(lens.words[lens.ids.data[at]])), ` ${num(p, 2)} `, el("small", {}, `(${num(lens.logits.data[at], 4)})`));
         const paint = () => { cell.style.background = colour("sequential", p, 1); cell.style.color = ink("sequential", p, 1); };
         paint();
         keepDrawn(cell, paint);
