@@ -36,6 +36,7 @@ VERBS = (
     "info",
     "convert",
     "golden",
+    "look",
 )
 """The verbs in the order in which `--help` shows them. The module of `fill-mask` is `fill_mask`, and so on."""
 
