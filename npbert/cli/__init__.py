@@ -33,6 +33,7 @@ VERBS = (
     "generate",
     "tokenize",
     "info",
+    "train",
     "convert",
     "golden",
 )
