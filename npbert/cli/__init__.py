@@ -34,6 +34,7 @@ VERBS = (
     "generate",
     "tokenize",
     "info",
+    "train",
     "convert",
     "golden",
     "look",
