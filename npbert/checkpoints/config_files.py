@@ -21,10 +21,15 @@ def read_config_file(path: StrPath) -> dict[str, Any]:
     fields = read_json_object(path)
     if fields.get("model_type") == "distilbert":
         fields = names.fields_from_distilbert(fields)
+    check_all_fields(path, fields)
+    return fields
+
+
+def check_all_fields(path: StrPath, fields: Mapping[str, Any]) -> None:
+    """`check_fields` of a configuration and of its parts."""
     for part in (fields, *(fields.get(name) for name in _PARTS)):
         if isinstance(part, dict):
             check_fields(path, part)
-    return fields
 
 
 def check_fields(path: StrPath, fields: Mapping[str, Any]) -> None:
