@@ -280,6 +280,12 @@ def test_a_given_configuration_stands_for_the_files(tmp_path: Path) -> None:
             load(tmp_path, config={"vocab_size": 31})
 
 
+def test_a_given_configuration_needs_no_file_of_one(tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tiny(num_labels=3), seed=38).save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    assert npbert.load(tmp_path, config=tiny()).config.num_labels == 3
+
+
 def test_configurations_are_read_and_written_alone(tmp_path: Path) -> None:
     config = tiny(id2label={0: "no", 1: "yes", 2: "maybe"}, note=[1, 2])
     config.save_pretrained(tmp_path / "made")
