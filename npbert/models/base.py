@@ -45,6 +45,7 @@ class PreTrainedModel:
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
     frozen: frozenset[str] = frozenset()  # the names of the weights that are not trained
+    _agreed: dict[str, Any] | None = None  # the configuration's fields when the weights were last held against them
 
     def __init__(self, config: Any, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
         self._begin(config)
@@ -91,7 +92,32 @@ class PreTrainedModel:
         model = copy.copy(self)
         model.config = copy.deepcopy(self.config if config is None else config)
         model._use(Weights(weights, ties=model.tied()))
+        model._note_agreement()
         return model
+
+    def check_config(self) -> None:
+        """Refuse a configuration that the weights contradict, for its fields may be set at any time.
+
+        Shapes show every size and how many layers there are. They do not show how many heads a layer has, so another
+        `num_attention_heads` that divides the hidden size is believed, as is all that no weight depends on.
+        """
+        if self._agreed == vars(self.config):
+            return
+        self.config.validate()
+        expected, tied = self.expected_parameters(), self.tied()
+        for name, parameter in expected.items():
+            if name not in self.weights:
+                raise InputError(f"config: asks for the weight {name}, which this {type(self).__name__} does not have")
+            if self.weights[name].shape != parameter.shape:
+                has = list(self.weights[name].shape)
+                raise InputError(f"config: asks for {name} of shape {list(parameter.shape)}, and the model has {has}")
+        if left := [name for name in self.weights if name not in expected and name not in tied]:
+            raise InputError(f"config: has no place for weights that this {type(self).__name__} has: {listed(left)}")
+        self._note_agreement()
+
+    def _note_agreement(self) -> None:
+        """Take the configuration, as it stands now, for that of the weights."""
+        self._agreed = copy.deepcopy(vars(self.config))
 
     # ------------------------------------------------------------------------------------------------------- checkpoints
 
