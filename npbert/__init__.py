@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         text_generation,
         token_classification,
     )
+    from npbert.text.byte_pairs import GPT2Tokenizer, GPT2TokenizerFast
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
     from npbert.tracing import Trace, trace
     from npbert.weights import Weights
@@ -92,6 +93,7 @@ _LATER = {
         "text_generation",
         "token_classification",
     ),
+    "text.byte_pairs": ("GPT2Tokenizer", "GPT2TokenizerFast"),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
     "tracing": ("Trace", "trace"),
     "weights": ("Weights",),
@@ -126,6 +128,8 @@ __all__ = [
     "GPT2ForSequenceClassification",
     "GPT2LMHeadModel",
     "GPT2Model",
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
     "GenerationConfig",
     "InputError",
     "InputTypeError",
@@ -166,7 +170,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"npbert.{_MODULES[name]}")
     if name not in _HOME:
-        raise AttributeError(f"module 'npbert' has no attribute {name!r}")
+        return importlib.import_module("npbert.familiar").find(name)
     value = globals()[name] = getattr(importlib.import_module(f"npbert.{_HOME[name]}"), name)
     return value
 

@@ -108,6 +108,12 @@ class Configuration:
         except (InputError, InputTypeError) as error:
             raise FileError(f"{path}: {error}") from None
 
+    def to_json_file(self, path: StrPath) -> None:
+        """Write the text of `config.json` to a file of any name."""
+        from npbert.checkpoints.writing import write_text
+
+        write_text(path, self.to_json_string())
+
     def save_pretrained(self, directory: StrPath) -> None:
         """Write `config.json` into a directory, which is made if need be."""
         from npbert import checkpoints
@@ -149,6 +155,7 @@ class ModelConfiguration(Configuration):
     id2label: Any
     label2id: Any
     pruned_heads: Any
+    return_dict: Any
 
     def __init__(self, **fields: Any) -> None:
         fields = plain(fields)
@@ -176,7 +183,7 @@ class ModelConfiguration(Configuration):
         """A configuration from the contents of a `config.json`; overrides win."""
         if overrides.get("num_labels") not in (None, len(fields.get("id2label") or ())):  # its names no longer fit
             fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
-        return super().from_dict(fields, **overrides)
+        return cls(**{**fields, **overrides})
 
     @property
     def num_labels(self) -> int:
@@ -188,6 +195,11 @@ class ModelConfiguration(Configuration):
         _check_number_of_labels(number)
         self.id2label = {index: f"LABEL_{index}" for index in range(number)}
         self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def use_return_dict(self) -> bool:
+        """The same as `return_dict`, by the name that the reference's code reads."""
+        return bool(self.return_dict)
 
     @property
     def head_size(self) -> int:
@@ -238,6 +250,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def same_field(field: str) -> Any:
+    """An attribute that is another name of a field."""
+
+    def get(self: Any) -> Any:
+        return getattr(self, field)
+
+    def set_(self: Any, value: Any) -> None:
+        setattr(self, field, value)
+
+    return property(get, set_, doc=f"The same as `{field}`.")
 
 
 def is_whole_number(value: object) -> bool:

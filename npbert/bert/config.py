@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from npbert.configuration import PROBLEM_TYPES as PROBLEM_TYPES
-from npbert.configuration import ModelConfiguration
+from npbert.configuration import ModelConfiguration, same_field
 from npbert.errors import InputError, shown, warn
 from npbert.ops import ACTIVATIONS
 from npbert.ops.masks import MASKED
@@ -77,6 +77,15 @@ class BertConfig(ModelConfiguration):
     def from_file_fields(cls, fields: Mapping[str, Any], path: StrPath) -> BertConfig:
         """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
         return super().from_file_fields(fields_of_the_reference(fields, path), path)
+
+    # Some of its fields in DistilBERT's words.
+    dim = same_field("hidden_size")
+    n_layers = same_field("num_hidden_layers")
+    n_heads = same_field("num_attention_heads")
+    hidden_dim = same_field("intermediate_size")
+    dropout = same_field("hidden_dropout_prob")
+    attention_dropout = same_field("attention_probs_dropout_prob")
+    seq_classif_dropout = same_field("classifier_dropout")
 
     @property
     def activation(self) -> Callable[[Array], Array]:

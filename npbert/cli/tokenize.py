@@ -23,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a table for each text."""
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     if args.pair is not None:
         unicode_text("--pair", args.pair)
     texts = common.texts(args)
     with common.loading(common.model_name(args)) as name:
-        tokenizer = BertTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer(name)
 
     def encode(number: int, text: str) -> tuple[str, BatchEncoding]:
         unicode_text(common.place(args, number), text)
-        return text, tokenizer(text, args.pair, return_offsets_mapping=True)
+        return text, tokenizer(text, args.pair, return_offsets_mapping=True, return_token_type_ids=True)
 
     printing.print_answers(
         args,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npbert.golden import models
+from npbert.golden.kinds import is_forward
 from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.matching import MatchedDump
 from npbert.golden.mistakes.site import PartContext
@@ -69,13 +70,14 @@ class Divergence:
             for part, call in models.parts_of_call(pack.config, pack.inputs).items()
         }
         self.weights = Float64Weights(models.weights_of(model))
-        self.stage = Stage(model, self.weights, pack.inputs, self.first_layer)
+        self.stage = Stage(model, self.weights, pack.inputs, self.first_layer, pack.backward)
 
     def _start(self, right: Sequence[str]) -> tuple[str | None, int]:
         """The last hidden state that is right, and the layer that reads it: the pass is run again from there."""
         config = models.parts_of_config(self.pack.config).get("")
-        if config is None or "past_key_values" in self.pack.inputs:
-            return None, 0  # a model of two parts, or with a cache, runs as a whole
+        drops = self.pack.backward is not None and self.pack.backward.dropout_seed is not None
+        if config is None or drops or "past_key_values" in self.pack.inputs:
+            return None, 0  # a model of two parts, with a cache or with dropout, runs as a whole
         for name in reversed(right):
             layer = layer_that_reads(name, config.num_hidden_layers)
             if layer is not None and layer <= layer_of(self.first, config.num_hidden_layers):
@@ -108,7 +110,7 @@ class Divergence:
 
     def counts(self, name: str) -> Array:
         """Which elements of a tensor count. Of masked scores also the hidden ones do: a mask may be what is wrong."""
-        if name.endswith(":masked_scores"):
+        if _are_masked_scores(name):
             positions = self.pack.positions
             query = positions[models.part_of(positions, name)].query
             return np.broadcast_to(query[:, None, :, None], self.pack[name].shape)
@@ -121,7 +123,7 @@ class Divergence:
             return None
         counts = self.counts(name)
         own = seen[counts & np.isfinite(seen)]
-        if name.endswith(":masked_scores"):  # how far down a hidden score lies does not matter
+        if _are_masked_scores(name):  # how far down a hidden score lies does not matter
             floors = [x.max(axis=-1, keepdims=True) - SOFTMAX_REACH for x in (seen, computed)]
             own = seen[counts & (seen > floors[0])]
             seen, computed = np.maximum(seen, floors[0]), np.maximum(computed, floors[1])
@@ -153,6 +155,10 @@ class Divergence:
         if self.is_within(name, mistake):
             return mistake.rms * TIMES_CLOSER_WITHIN_TOLERANCE <= right.rms
         return mistake.rms * TIMES_CLOSER <= min(mistake.size, right.rms, self.true_size(name) or math.inf)
+
+
+def _are_masked_scores(name: str) -> bool:
+    return name.endswith(":masked_scores") and is_forward(name)
 
 
 def _name_inside(pack: Pack, name: str, dumped: Collection[str]) -> str:

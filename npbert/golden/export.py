@@ -17,7 +17,7 @@ from npbert.checkpoints.writing import regular_file, system_errors, takes_bytes_
 from npbert.checks import as_array
 from npbert.errors import InputError, InputTypeError, MissingFileError, shown
 from npbert.golden import models, positions
-from npbert.golden.kinds import is_forward
+from npbert.golden.kinds import is_forward, step_of
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
 from npbert.golden.passes import Backward, LookAtSpread, run, run_spread
 from npbert.golden.positions import Positions
@@ -112,7 +112,8 @@ def export(
         metadata["aliases"] = _aliases(order, spool)
         for name in order:
             first = spool.first_name[name]
-            metadata["tolerances"][name] = {precision: tolerances[precision][first]._asdict() for precision in STORED_IN}
+            bounds = {precision: known.get(name, known[first]) for precision, known in tolerances.items()}
+            metadata["tolerances"][name] = {precision: bound._asdict() for precision, bound in bounds.items()}
         contents = _contents(arguments, arrays if weights else {}, spool, metadata)
         safetensors.write(path, contents, metadata_texts(metadata))
 
@@ -197,12 +198,15 @@ def _metadata(model: Any, weights: Mapping[str, Array], backward: Backward | Non
 
 
 def _tolerances(spool: Spool, visible: Mapping[str, Positions], run_other: RunSpread, precision: str) -> dict[str, Tolerance]:
-    """What a port in `precision` may be off by in each content of the spool, by its first name."""
+    """What a port in `precision` may be off by in each content of the spool, by its first name.
+
+    A weight that a step leaves as it was has a tolerance of its own: rounding may move it.
+    """
     allowance = Allowance(precision)
     tolerances: dict[str, Tolerance] = {}
 
     def look(name: str, x: Array, spread: Array | None) -> None:
-        if spool.first_name[name] == name:
+        if spool.first_name[name] == name or step_of(name):
             counts = positions.counted(visible, name, x.shape)
             tolerances[name] = allowance.next(name, measure(spool[name], x, counts, spread))
 

@@ -25,7 +25,7 @@ from npbert.types import StrPath
 
 Names: TypeAlias = "Mapping[str, str | Mapping[str, str]] | StrPath | None"
 
-LETTERS = "BSTENHDFVC"
+LETTERS = "BSTENHDFVCOI"
 
 
 class Rule(NamedTuple):

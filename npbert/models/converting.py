@@ -16,6 +16,8 @@ from npbert.types import StrPath
 # What travels with a checkpoint besides configuration and weights: the tokenizer's files and sentence-transformers' settings.
 COMPANIONS = (
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

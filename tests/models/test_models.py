@@ -321,7 +321,16 @@ def test_cross_attention_is_not_pruned() -> None:
     assert [x.shape[1] for x in again.past_key_values[0]] == [1, 1, 3, 3]
 
 
-@pytest.mark.parametrize("wrong", [{2: [0]}, {-1: [0]}, {0: [3]}, {0: [-1]}, {0: [0.5]}, {0: ["a"]}])
+def test_layers_to_prune_count_from_the_end_too() -> None:
+    """As in the reference, whose layers are a list."""
+    models = build("BertModel", tiny()), build("BertModel", tiny())
+    for model, layer in zip(models, (-1, 1), strict=True):
+        model.prune_heads({layer: [0]})
+    assert models[0].config == models[1].config
+    assert all(np.array_equal(x, models[1].weights[name]) for name, x in models[0].named_parameters())
+
+
+@pytest.mark.parametrize("wrong", [{2: [0]}, {-3: [0]}, {0: [3]}, {0: [-1]}, {0: [0.5]}, {0: ["a"]}])
 def test_heads_that_are_not_there(wrong: Any) -> None:
     model = build("BertModel", tiny())
     before = dict(model.named_parameters())
