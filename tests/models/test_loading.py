@@ -360,6 +360,14 @@ def test_a_head_that_another_class_has_no_place_for_is_left_out_silently_but_not
         npbert.BertForMaskedLM.from_pretrained(tmp_path)
 
 
+def test_names_in_a_file_cannot_command_the_terminal(tmp_path: Path) -> None:
+    model = make("BertModel", tiny(), seed=37)
+    model.save_pretrained(tmp_path)
+    safetensors.write(tmp_path / "model.safetensors", model.state_dict() | {"\x1b[2Jevil\n": np.ones(1, np.float32)})
+    with pytest.warns(UserWarning, match=r"none of them: '\\x1b\[2Jevil\\n'$"):
+        npbert.load(tmp_path)
+
+
 def test_the_same_weights_under_berts_and_distilberts_names_are_refused(tmp_path: Path) -> None:
     model = make("BertModel", tiny(), seed=32)
     model.save_pretrained(tmp_path)
