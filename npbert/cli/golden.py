@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_port(compare)
     compare.set_defaults(run=_compare)
 
-    diagnose = verbs.add_parser("diagnose", help="name the mistake that makes a port differ")
+    diagnose = verbs.add_parser(
+        "diagnose", help="name the mistake that makes a port differ; exit status 1 where only its dump is wrong"
+    )
     _add_port(diagnose)
     diagnose.add_argument("--model", metavar="MODEL", help="the checkpoint, where the pack holds no weights")
     diagnose.set_defaults(run=_diagnose)
@@ -114,7 +116,7 @@ def _compare(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _diagnose(args: argparse.Namespace) -> None:
+def _diagnose(args: argparse.Namespace) -> int:
     from npbert import golden
 
     model = None if args.model is None else _load(args.model)
@@ -128,6 +130,7 @@ def _diagnose(args: argparse.Namespace) -> None:
         print("no mistake: the port is within its tolerances")
     else:
         print(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+    return 1 if suspects and all(suspect.mistake == "dump-not-computation" for suspect in suspects) else 0
 
 
 def _names(args: argparse.Namespace) -> None:
