@@ -30,6 +30,10 @@ class MissingFileError(NpbertError, FileNotFoundError):
     """A file, a directory or a checkpoint on the hub was not found. The message says where it was looked for."""
 
 
+class WriteError(NpbertError, OSError):
+    """The system does not let a file be written: no permission, no room, no such device. The message begins with its path."""
+
+
 class MissingNameError(NpbertError, KeyError):
     """A mapping (weights, trace, outputs) has no such name."""
 

@@ -64,9 +64,9 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
     def rank(fit: Fit) -> tuple[float, ...]:
         return (-fit.verdict.reproduced_everywhere, order[id(fit.attempt.hypothesis)], len(fit.attempt.modules))
 
-    best = _best_of_each_mistake(sorted(_equally_good(fits), key=rank))
+    best = best_of_each_mistake(sorted(equally_good(fits), key=rank))
     tie = what_would_tell(divergence, right, [fit.attempt for fit in best])
-    return [_suspect(divergence, right, fit, tie) for fit in best]
+    return [suspect_of(divergence, right, fit, tie) for fit in best]
 
 
 class _Search:
@@ -110,14 +110,14 @@ class _Search:
         return replay(self._quick, hypothesis, attempt.modules, right, quick=True) is not None
 
 
-def _equally_good(fits: Sequence[Fit]) -> list[Fit]:
+def equally_good(fits: Sequence[Fit]) -> list[Fit]:
     """The fits that reproduce the most tensors, and of them those that come closest to the first."""
     most = max((fit.verdict.reproduced for fit in fits), default=0)
     closest = min((fit.error for fit in fits if fit.verdict.reproduced == most), default=0.0)
     return [fit for fit in fits if fit.verdict.reproduced == most and fit.error <= EQUALLY_GOOD * closest]
 
 
-def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
+def best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
     """Of the fits, best first: one for each mistake and each result."""
     best: dict[str, Fit] = {}
     for fit in fits:
@@ -130,7 +130,7 @@ def _are_alike(one: Replay, other: Replay) -> bool:
     return one.where == other.where and one.deviations == other.deviations
 
 
-def _suspect(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
+def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
     first, hypothesis = divergence.first, fit.attempt.hypothesis
     evidence = Evidence(
         first,

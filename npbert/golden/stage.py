@@ -10,7 +10,7 @@ import numpy as np
 
 from npbert.golden import models
 from npbert.golden.layers import layer_of, renumbered
-from npbert.golden.passes import CastRows
+from npbert.golden.passes import Backward, CastRows
 from npbert.types import Array
 
 
@@ -41,15 +41,24 @@ class ConvertedWeights(Mapping[str, Array]):
 class Stage:
     """A model without its first layers, in the type of the weights. Its layers are numbered from the first that runs."""
 
-    def __init__(self, model: Any, weights: ConvertedWeights, inputs: Mapping[str, Any], first_layer: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        weights: ConvertedWeights,
+        inputs: Mapping[str, Any],
+        first_layer: int,
+        backward: Backward | None = None,
+    ) -> None:
         self._weights = _StageWeights(model, weights, first_layer)
-        self._runner = models.computing_with(model, self._weights, _config_from(model.config, first_layer))
-        self._inputs = _inputs_from(inputs, first_layer, weights.dtype)
+        self._backward = Backward() if backward is None else backward
+        options = {"output_attentions": False, "output_hidden_states": False, "return_dict": True}
+        self.runner = models.computing_with(model, self._weights, _config_from(model.config, first_layer))
+        self.inputs = _inputs_from(inputs, first_layer, weights.dtype) | options
 
     def run(self, replaced_weights: Mapping[str, Array], look: Callable[[str, Array], object]) -> None:
         """Run the pass with some weights replaced. `look(name, value)` sees the outputs."""
         self._weights.replaced = replaced_weights
-        outputs = self._runner(**self._inputs, output_attentions=False, output_hidden_states=False, return_dict=True)
+        outputs = self.runner(**self.inputs, rng=self._backward.rng)
         for name, value in outputs.items():
             if name != "past_key_values":  # its arrays have names of their own: `:key` and `:value`
                 look(f"output:{name}", np.asarray(value))

@@ -23,10 +23,12 @@ Chance must not make this too little:
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
 
+from npbert.golden.kinds import is_forward, is_gradient, is_of_weight, step_of
 from npbert.golden.precision import EPSILON
 from npbert.types import Array
 
@@ -70,6 +72,9 @@ FLOOR = 0.5
 
 SUMS = (":residual", ":sum")
 """Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out."""
+
+GRADIENT_SUMS = re.compile(r".*(?:attention|layer\.\d+|embeddings)")
+"""Names of values whose gradient is a sum of the last LayerNorm's, which goes past the block, and of one through the block."""
 
 PRIOR_COUNT = 32
 STANDARD_DEVIATIONS = 3.0
@@ -129,24 +134,39 @@ class Allowance:
         self._multiple = MULTIPLES[precision]
         self._floor = FLOOR * EPSILON[precision]
         self._relative = self._floor  # the error that is expected after the tensor before, relative to the values
+        self._relative_of_loss = self._floor  # the same after the loss before
         self._before = self._normed = Tolerance(0.0, 0.0)  # of the tensor before, and of the last LayerNorm
 
     def next(self, name: str, measured: MeasuredError) -> Tolerance:
         """What a port is allowed in the next tensor."""
-        expected = self._relative * measured.size
+        expected = self._expected(name) * measured.size
         squares = measured.effective * measured.rms**2 + PRIOR_COUNT * expected**2
         rms = max(math.sqrt(squares / (measured.effective + PRIOR_COUNT)), measured.rms, self._floor * measured.size)
         max_abs = max(measured.max_abs, PEAK * rms, self._floor * measured.largest)
-        if measured.size:
-            self._relative = rms / measured.size
+        if 0 < rms < measured.size:
+            self._note(name, rms / measured.size)
         chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.effective, 1))
         bounds = Tolerance(self._multiple.max_abs * max_abs, self._multiple.rms * rms * chance)
-        if name.endswith(SUMS):
-            bounds = Tolerance(*map(max, bounds, self._before, self._normed))
+        backward = is_gradient(name)
+        if GRADIENT_SUMS.fullmatch(name) if backward else name.endswith(SUMS):
+            bounds = Tolerance(*map(max, bounds, self._normed if backward else self._before, self._normed))
         self._before = bounds
-        if name.endswith("LayerNorm"):
+        if name.endswith(SUMS) if backward else name.endswith("LayerNorm"):
             self._normed = bounds
         return Tolerance(*map(_round_up, bounds))
+
+    def _expected(self, name: str) -> float:
+        """The relative error that is expected. A step begins with weights that are only rounded."""
+        if name.endswith("loss") and step_of(name):
+            return self._relative_of_loss
+        return self._floor if step_of(name) else self._relative
+
+    def _note(self, name: str, relative: float) -> None:
+        """Note a relative error for what is computed next. Nothing is computed from the gradient of a weight."""
+        if name.endswith("loss"):
+            self._relative_of_loss = relative
+        if is_forward(name) or not is_of_weight(name):
+            self._relative = relative
 
 
 def _round_up(x: float) -> float:

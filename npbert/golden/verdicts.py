@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from npbert.golden.kinds import is_forward
 from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.pack import Pack
 from npbert.golden.precision import EPSILON, round_to
@@ -80,8 +81,9 @@ def _is_short(precision: str) -> bool:
 def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
     """Whether every tensor is about as far off as the precision makes it. A port that is far more exact in some of them
     computes more exactly, and made a mistake."""
-    in_layers = [row for row in rows if layer_of(row.name, -1) >= 0 and row.compared]
-    computed = in_layers or [row for row in rows if row.name not in pack.input_arrays and row.compared]
+    rows = [row for row in rows if is_forward(row.name) and row.compared]
+    in_layers = [row for row in rows if layer_of(row.name, -1) >= 0]
+    computed = in_layers or [row for row in rows if row.name not in pack.input_arrays]
     return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
 
 
@@ -92,6 +94,7 @@ def _begins_with_products(rows: Sequence[Row]) -> bool:
 
 def dump_at_fault(rows: Sequence[Row]) -> list[str]:
     """The tensors that are far off while what is computed from them is right: they were not computed so, only dumped so."""
+    rows = [row for row in rows if is_forward(row.name)]
     return [row.name for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and _is_refuted(row, rows[index + 1 :])]
 
 
