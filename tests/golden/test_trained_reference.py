@@ -1,4 +1,4 @@
-"""The live reference as a port that learns: right in float32 and bfloat16, and named where its autograd functions are patched."""
+"""The live reference as a port that learns: right in float32 and bfloat16, and named where autograd functions are patched."""
 
 from __future__ import annotations
 
