@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from npbert.cli import common
-from npbert.cli.printing import printable
+from npbert.cli.printing import json_printable, print_json, print_lines, printable
 from npbert.errors import FileError, InputError, InputTypeError
 
 EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
@@ -142,6 +141,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from npbert import golden
+    from npbert.checkpoints.writing import takes_bytes_as_they_come
 
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")
@@ -159,7 +159,8 @@ def _export(args: argparse.Namespace) -> None:
             steps=_steps(args),
             large=not args.no_large,
         )
-    print(f"{args.output}: {golden.show(args.output).splitlines()[-1]}")
+    if not takes_bytes_as_they_come(args.output):  # else it has gone to somebody else, perhaps over standard output
+        print(f"{printable(args.output)}: {golden.show(args.output).splitlines()[-1]}")
 
 
 def _labels(given: str | None) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def _steps(args: argparse.Namespace) -> Any:
 def _show(args: argparse.Namespace) -> None:
     from npbert import golden
 
-    print(golden.show(args.pack))
+    print_lines(golden.show(args.pack))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -206,7 +207,10 @@ def _compare(args: argparse.Namespace) -> int:
         raise InputError("--model goes with --html")
     with _words_of_the_command():
         report = golden.compare(args.pack, args.port, **options) if args.html is None else _write_page(args, options)
-    print(report.to_json() if args.json else _as_command(str(report)))
+    if args.json:
+        print(json_printable(report.to_json()))
+    else:
+        print_lines(_as_command(str(report)))
     return 0 if report.ok else 1
 
 
@@ -228,17 +232,17 @@ def _diagnose(args: argparse.Namespace) -> None:
             args.pack, args.port, names=args.map, precision=args.precision, model=model, allow_unused=args.allow_unused
         )
     if args.json:
-        print(json.dumps([suspect.as_dict() for suspect in suspects], ensure_ascii=False))
+        print_json([suspect.as_dict() for suspect in suspects])
     elif not suspects:
         print("no mistake: the port is within its tolerances")
     else:
-        print(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+        print_lines(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
 
 
 def _names(args: argparse.Namespace) -> None:
     from npbert import golden
 
-    print(golden.names(_load(args.model)))
+    print_lines(golden.names(_load(args.model)))
 
 
 def _map(args: argparse.Namespace) -> None:
@@ -250,7 +254,7 @@ def _map(args: argparse.Namespace) -> None:
         reference = _load(args.pack)
     with _words_of_the_command():
         proposal = golden.propose_map(reference, args.port)
-    print(json.dumps(proposal.names, indent=1, ensure_ascii=False))
+    print_json(proposal.names, indent=1)
     for remark in proposal.remarks:
         print(f"npbert: {printable(remark)}", file=sys.stderr)
 
@@ -279,7 +283,7 @@ def _load(name: str) -> Any:
 
 def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     """What the model is called with: --ids, or --text through the checkpoint's tokenizer; shorter rows are padded."""
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     if args.ids is not None:
         if args.text_pair is not None:
@@ -287,7 +291,9 @@ def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
         return _padded(_read_ids(args.ids), getattr(config, "encoder", config).pad_token_id)
     if args.text_pair is not None and len(args.text_pair) != len(args.text):
         raise InputError(f"--text-pair: takes one for each --text, {len(args.text)}, got {len(args.text_pair)}")
-    tokenizer = BertTokenizer.from_pretrained(args.model)
+    tokenizer = load_tokenizer(args.model)
+    if tokenizer.pad_token is None:  # GPT-2 has none; the mask hides whatever fills the rows up
+        tokenizer.pad_token = tokenizer.eos_token
     return dict(tokenizer(args.text, args.text_pair, padding=True, return_tensors="np"))
 
 

@@ -15,7 +15,9 @@ from npbert.tasks.progress import progress_bar
 
 if TYPE_CHECKING:
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.gpt2 import GPT2LMHeadModel
     from npbert.models.heads import BertLMHeadModel
+    from npbert.text.byte_pairs import GPT2Tokenizer
     from npbert.text.tokenizer import BertTokenizer
 
 ARRAY_OPTIONS = (
@@ -31,8 +33,8 @@ BEAMS = 4
 
 
 def text_generation(
-    model: BertLMHeadModel | EncoderDecoderModel,
-    tokenizer: BertTokenizer,
+    model: BertLMHeadModel | GPT2LMHeadModel | EncoderDecoderModel,
+    tokenizer: BertTokenizer | GPT2Tokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
     return_full_text: bool = True,
@@ -45,8 +47,8 @@ def text_generation(
 ) -> Any:
     """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
 
-    A `BertLMHeadModel` continues the prompt, and the prompt is part of the answer unless `return_full_text` is False; an
-    `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
+    A `BertLMHeadModel` or `GPT2LMHeadModel` continues the prompt, and the prompt is part of the answer unless
+    `return_full_text` is False; an `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
     `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
 
     `generate_kwargs` are the other arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to
@@ -56,7 +58,7 @@ def text_generation(
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.generating import generate
 
-    check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
+    check_model("text-generation", model, "BertLMHeadModel", "GPT2LMHeadModel", "EncoderDecoderModel")
     known("text-generation", generate_kwargs, GENERATE_OPTIONS)
     check_tokenizer(tokenizer)
     with_prompt = flag("return_full_text", return_full_text, default=True)

@@ -41,8 +41,8 @@ def check_model(task: str, model: object, *names: str) -> None:
 
 def check_tokenizer(tokenizer: object) -> None:
     """Refuse what is not a tokenizer of npbert."""
-    if not any(kind.__name__ == "BertTokenizer" for kind in type(tokenizer).__mro__):
-        raise InputTypeError(f"tokenizer: takes a BertTokenizer, got {type(tokenizer).__name__}")
+    if not any(kind.__name__ in ("BertTokenizer", "GPT2Tokenizer") for kind in type(tokenizer).__mro__):
+        raise InputTypeError(f"tokenizer: takes a BertTokenizer or a GPT2Tokenizer, got {type(tokenizer).__name__}")
 
 
 def text_or_pair(name: str, value: object) -> str | tuple[str, str]:

@@ -21,12 +21,12 @@ def tiny(**fields: Any) -> GPT2Config:
 
 def fill(parameters: Any, rng: np.random.Generator, *, scale: float = 0.4) -> dict[str, np.ndarray]:
     """Weights for every name: large enough that attention is far from even, LayerNorm and biases far from doing nothing."""
-    return {
-        name: rng.uniform(0.5, 1.5, x.shape)
-        if ".ln_" in f".{name}" and name.endswith("weight")
-        else rng.normal(0, scale, x.shape)
-        for name, x in parameters
-    }
+
+    def values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        is_norm = ".ln_" in f".{name}" and name.endswith("weight")
+        return rng.uniform(0.5, 1.5, shape) if is_norm else rng.normal(0, scale, shape)
+
+    return {name: values(name, x.shape) for name, x in parameters}
 
 
 def build(model_class: str, config: GPT2Config, *, seed: int = 0, dtype: Any = np.float64, scale: float = 0.4) -> Any:

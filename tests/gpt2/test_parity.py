@@ -19,6 +19,7 @@ from .builders import CLASSES, build, ids, tiny
 pytestmark = pytest.mark.parity
 
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-10}
+dtypes = st.sampled_from([np.float32, np.float64])
 ACTIVATIONS = ["gelu_new", "gelu", "silu", "tanh", "quick_gelu"]  # without kinks, for the gradients
 
 
@@ -98,7 +99,7 @@ def pair(model_class: str, config: npbert.GPT2Config, dtype: Any = np.float64) -
     return ours, reference.build(model_class, ours.config.to_dict(), ours.state_dict())
 
 
-@given(st.data(), st.sampled_from(CLASSES), st.sampled_from([np.float32, np.float64]))
+@given(st.data(), st.sampled_from(CLASSES), dtypes)
 @examples(60)
 def test_every_value(data: Any, model_class: str, dtype: Any) -> None:
     from . import reference
@@ -130,9 +131,7 @@ def test_every_value(data: Any, model_class: str, dtype: Any) -> None:
     assert {name for name in kept if ":" not in name} - {"transformer.wte", "wte"} == set(modules) - {"transformer.wte", "wte"}
 
 
-@given(
-    st.data(), st.sampled_from(["GPT2LMHeadModel", "GPT2ForSequenceClassification"]), st.sampled_from([np.float32, np.float64])
-)
+@given(st.data(), st.sampled_from(CLASSES[1:]), dtypes)
 @examples(60)
 def test_every_gradient(data: Any, model_class: str, dtype: Any) -> None:
     import torch
@@ -156,7 +155,7 @@ def test_every_gradient(data: Any, model_class: str, dtype: Any) -> None:
         ours.gradient_checkpointing_enable()
     rng = data.draw(st.sampled_from([None, 0, 7]))
     with npbert.trace() as kept:
-        _, gradients = ours.gradients(
+        out, gradients = ours.gradients(
             **arguments, use_cache=False, output_gradients=wanted, rng=None if rng is None else np.random.default_rng(rng)
         )
     plant_dropout(theirs, kept)
@@ -177,6 +176,8 @@ def test_every_gradient(data: Any, model_class: str, dtype: Any) -> None:
     expected = theirs(**reference.converted(theirs, {**arguments, "use_cache": False}))
     total = expected.loss if wanted is None else (expected.logits * torch.from_numpy(wanted["logits"])).sum()
     total.backward()
+    if wanted is None:
+        assert_close(out.loss, expected.loss.detach().numpy(), TOLERANCE[dtype])
     weights = {name: x.grad.numpy() for name, x in theirs.named_parameters() if x.grad is not None}
     floor = max(float(np.abs(x).max(initial=0)) for x in weights.values()) / 10
     for name, gradient in gradients.items():
@@ -211,7 +212,7 @@ def plant_dropout(theirs: Any, kept: Any) -> None:
             module.forward = types.MethodType(lambda self, x, factor=factor: x * factor.to(x.dtype), module)
 
 
-@given(st.data(), st.sampled_from([np.float32, np.float64]))
+@given(st.data(), dtypes)
 @examples(25)
 def test_a_cache(data: Any, dtype: Any) -> None:
     """Random keys and values of random lengths in the cache, several new tokens, masks over both."""
