@@ -40,6 +40,9 @@ def _tables(text: str, guesses: list[Any]) -> str:
     of_masks = guesses if guesses and isinstance(guesses[0], list) else [guesses]
     tables = []
     for of_mask in of_masks:
-        rows = [(f"{guess['score']:.4f}", guess["token_str"], printing.printable(guess["sequence"])) for guess in of_mask]
+        rows = [
+            (f"{guess['score']:.4f}", printing.printable(guess["token_str"]), printing.printable(guess["sequence"]))
+            for guess in of_mask
+        ]
         tables.append(printing.table(rows, right=(0,)))
     return "\n\n".join(tables)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbert import ops
-from npbert.checks import unicode_text, whole_number
+from npbert.checks import flag, unicode_text, whole_number
 from npbert.errors import InputError, InputTypeError, shown
 from npbert.tasks.batches import Batch, answer_all
-from npbert.tasks.inputs import Item, check_model, entries
+from npbert.tasks.inputs import Item, check_model, check_tokenizer, entries
 from npbert.tasks.rows import TokenRow, longest_row, token_rows
 from npbert.types import Array
 
@@ -63,11 +63,14 @@ def question_answering(
     answers than `top_k` may have impossible ones in its list, whose score is 0.
     """
     check_model("question-answering", model, "BertForQuestionAnswering")
+    check_tokenizer(tokenizer)
     asked = _examples(inputs, question, context)
     for name, number in (("top_k", top_k), ("max_answer_len", max_answer_len)):
         whole_number(name, number, least=1)
     if max_question_len is not None:
         whole_number("max_question_len", max_question_len, least=1)
+    counts_none = flag("handle_impossible_answer", handle_impossible_answer, default=False)
+    align_to_words = flag("align_to_words", align_to_words, default=True)
     length, stride = span_lengths(model, tokenizer, max_seq_len, doc_stride)
 
     def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
@@ -95,8 +98,8 @@ def question_answering(
                 known = answers.setdefault(answer.lower(), {"score": 0.0, "start": begin, "end": stop, "answer": answer})
                 known["score"] += score
         found = list(answers.values())
-        if handle_impossible_answer or not found:
-            found.append({"score": null_score if handle_impossible_answer else 0.0, "start": 0, "end": 0, "answer": ""})
+        if counts_none or not found:
+            found.append({"score": null_score if counts_none else 0.0, "start": 0, "end": 0, "answer": ""})
         found = sorted(found, key=lambda answer: answer["score"], reverse=True)[:top_k]
         return found[0] if len(found) == 1 else found
 
@@ -189,7 +192,7 @@ def _allowed(row: TokenRow, cls_id: int | None) -> Array:
 
 def _best_pairs(start: Array, end: Array, allowed: Array, count: int, longest: int) -> list[tuple[int, int, float]]:
     """The likeliest (first, last) pairs, best first: last not before first, and not more than `longest` tokens."""
-    scores = np.tril(np.triu(np.outer(start, end)), longest - 1)  # [S, S]
+    scores = np.tril(np.triu(np.outer(start, end)), min(longest, len(start)) - 1)  # [S, S]
     flat = -scores.reshape(-1)
     # Not `ops.top_k`: among equal scores (often many zeros) the candidates must be those that the reference picks.
     if count == 1:
