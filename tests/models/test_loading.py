@@ -353,10 +353,14 @@ def test_weights_that_are_left_over_are_listed_in_one_warning(case: str, tmp_pat
         assert len(told) == 1
 
 
-def test_a_head_that_another_class_has_no_place_for_is_left_out_silently_but_not_a_pooler(tmp_path: Path) -> None:
+def test_what_another_class_has_no_place_for_is_left_out_silently(tmp_path: Path) -> None:
+    """Its heads, and the pooler of a class without one; but its own class tells of everything."""
     make("BertForPreTraining", tiny(), seed=31).save_pretrained(tmp_path)
     npbert.BertModel.from_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=r"has none of them: bert\.pooler\.dense\.bias, bert\.pooler\.dense\.weight$"):
+    npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    npbert.BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
+    change_config(tmp_path, architectures=["BertForMaskedLM"])
+    with pytest.warns(UserWarning, match=r"has none of them: bert\.pooler\.dense\.bias, bert\.pooler\.dense\.weight, cls"):
         npbert.BertForMaskedLM.from_pretrained(tmp_path)
 
 
