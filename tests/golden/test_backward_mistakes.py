@@ -164,6 +164,14 @@ def test_a_loss_that_is_scaled_and_gradients_that_are_doubled_are_told_apart(les
     assert (suspect.mistake, suspect.where) == ("unknown", "grad:cls")
 
 
+def test_some_doubled_gradients_are_not_all(lessons: dict[str, Lesson]) -> None:
+    lesson = lessons["lm"]
+    dump = part_of(lesson.dump(), "weights")
+    spared = "grad:weight:cls.predictions.bias"
+    (suspect,) = golden.diagnose(lesson.pack, {name: x if name == spared else 2 * x for name, x in dump.items()})
+    assert suspect.mistake == "unknown"
+
+
 def test_a_loss_that_is_right_with_the_gradient_of_another(lessons: dict[str, Lesson]) -> None:
     lesson = lessons["lm"]
     dump = lesson.dump("loss-sum-for-mean") | {"output:loss": lesson.pack["output:loss"]}
