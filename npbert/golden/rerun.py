@@ -36,9 +36,8 @@ class Rerun:
         pack = divergence.pack
         stage = Stage(divergence.model, divergence.weights, pack.inputs, 0, pack.backward)
         self._model = stage.runner
-        inputs = dict(stage.inputs)
         self._given = None if pack.backward is None else pack.backward.output_gradients
-        self._call = self._model.read_call(**inputs, rng=None if pack.backward is None else pack.backward.rng)
+        self._call = self._model.read_call(**stage.inputs, rng=None if pack.backward is None else pack.backward.rng)
         with np.errstate(all="ignore"), observe(self._keep):
             m, self._done = self._model.begin_pass(self._call, self._gradients())
         self._record: Record = m.record
