@@ -181,7 +181,9 @@ class ModelConfiguration(Configuration):
     @classmethod
     def from_dict(cls: type[SomeConfiguration], fields: Mapping[str, Any], **overrides: Any) -> SomeConfiguration:
         """A configuration from the contents of a `config.json`; overrides win."""
-        if overrides.get("num_labels") not in (None, len(fields.get("id2label") or ())):  # its names no longer fit
+        names = fields.get("id2label")
+        if "num_labels" in overrides and not (isinstance(names, Mapping) and len(names) == overrides["num_labels"]):
+            # The names that the file has for its labels no longer fit.
             fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
         return cls(**{**fields, **overrides})
 

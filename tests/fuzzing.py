@@ -27,6 +27,8 @@ import numpy as np
 import npbert
 from npbert import golden
 from npbert.checkpoints import safetensors
+from npbert.checkpoints.crc32c import masked_crc32c
+from npbert.checkpoints.wire import read_varint
 
 from .builders import build, tiny
 
@@ -181,6 +183,21 @@ def change_member(content: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+def change_index(content: bytes, rng: random.Random) -> bytes:
+    """One block of a LevelDB table changed, with a sum that fits again."""
+    footer = content[-48:]
+    handles, at = [], 0
+    for _ in range(4):
+        number, at = read_varint(footer, at)
+        handles.append(number)
+    offset, size = rng.choice((tuple(handles[:2]), tuple(handles[2:]), (0, handles[0] - 5)))
+    block = (
+        change_bytes(content[offset : offset + size], rng)[:size].ljust(size, b"\0")
+        + content[offset + size : offset + size + 1]
+    )
+    return content[:offset] + block + masked_crc32c(block).to_bytes(4, "little") + content[offset + size + 5 :]
+
+
 def change_config(content: bytes, rng: random.Random) -> bytes:
     """As `change_json`, and more often a field that counts."""
     if rng.random() < 0.5:
@@ -246,6 +263,11 @@ def _encoder_decoder() -> Any:
     model = npbert.EncoderDecoderModel(encoder=encoder, decoder=decoder)
     model.config.decoder_start_token_id, model.config.pad_token_id = 1, 0
     return model
+
+
+def _save_gpt2(folder: Path) -> None:
+    config = npbert.GPT2Config(vocab_size=31, n_positions=17, n_embd=12, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
+    npbert.GPT2LMHeadModel(config, rng=np.random.default_rng(0)).save_pretrained(folder)
 
 
 def _save_encoder_decoder(folder: Path) -> None:
@@ -401,12 +423,13 @@ TARGETS = (
     Target("config alone", _classifier, "config.json", CONFIG, use_config),
     Target("config of distilbert", _save_distilbert, "config.json", CONFIG, use_checkpoint),
     Target("config of an encoder-decoder", _save_encoder_decoder, "config.json", CONFIG, use_checkpoint),
+    Target("config of gpt2", _save_gpt2, "config.json", CONFIG, use_checkpoint),
     Target("safetensors", _classifier, "model.safetensors", HEADER, use_checkpoint),
     Target("index of shards", _save_shards, "model.safetensors.index.json", JSON, use_weights),
     Target("torch zip", partial(_copy_torch, "zip.bin"), "pytorch_model.bin", MEMBERS, use_weights),
     Target("torch stream", partial(_copy_torch, "stream.bin"), "pytorch_model.bin", BYTES, use_weights),
     Target("torch of python 2", partial(_copy_torch, "python2.bin"), "pytorch_model.bin", BYTES, use_weights),
-    Target("tensorflow index", _copy_tensorflow, "model.ckpt-7.index", BYTES, use_weights),
+    Target("tensorflow index", _copy_tensorflow, "model.ckpt-7.index", (change_index, change_index, change_bytes), use_weights),
     Target("tensorflow data", _copy_tensorflow, "model.ckpt-7.data-00000-of-00002", BYTES, use_weights),
     Target("generation settings", _save_generating, "generation_config.json", JSON, use_generation),
     Target("vocabulary", _save_older_tokenizer, "vocab.txt", BYTES, use_tokenizer),

@@ -127,10 +127,13 @@ class PreTrainedModel(FamiliarMethods):
         """The model with a checkpoint's weights.
 
         `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
-        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `revision`, `cache_dir`,
-        `local_files_only`, `token`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of
-        missing, unexpected and mismatched names), and any field of the configuration, which then overrides the checkpoint's.
-        Weights that the checkpoint lacks start at random, with one warning that lists them.
+        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`,
+        `local_files_only`, `token`, `proxies`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a
+        dictionary of missing, unexpected and mismatched names), and any field of the configuration, which then overrides the
+        checkpoint's.
+
+        Weights that the checkpoint lacks start at random, with one warning that lists them. Another lists what the checkpoint
+        holds and this class has no place for; only heads that belong to another class are left out without a word.
         """
         from npbert.models import loading  # here and below, so that a program which reads no file imports no reader
 

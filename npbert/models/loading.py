@@ -102,8 +102,10 @@ def _unused(model: Any, unexpected: Sequence[str], architectures: Any) -> list[s
     """The weights that a user must be told of because the model has no place for them.
 
     As in the reference, that is everything where the class is the one that the checkpoint was saved from. Another class leaves
-    heads out as a matter of course, but not layers, tables or a pooler.
+    heads out as a matter of course, but not layers or tables, and a pooler only where it has one itself.
     """
+    if not model.has_pooler:
+        unexpected = [name for name in unexpected if not re.search(r"(?:^|\.)pooler\.", name)]
     if type(model).__name__ in (architectures or ()):
         return list(unexpected)
     return [name for name in unexpected if _OF_A_BASE_MODEL.search(name)]

@@ -280,6 +280,12 @@ def test_a_given_configuration_stands_for_the_files(tmp_path: Path) -> None:
             load(tmp_path, config={"vocab_size": 31})
 
 
+def test_a_given_configuration_needs_no_file_of_one(tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tiny(num_labels=3), seed=38).save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    assert npbert.load(tmp_path, config=tiny()).config.num_labels == 3
+
+
 def test_configurations_are_read_and_written_alone(tmp_path: Path) -> None:
     config = tiny(id2label={0: "no", 1: "yes", 2: "maybe"}, note=[1, 2])
     config.save_pretrained(tmp_path / "made")
@@ -353,11 +359,19 @@ def test_weights_that_are_left_over_are_listed_in_one_warning(case: str, tmp_pat
         assert len(told) == 1
 
 
-def test_a_head_that_another_class_has_no_place_for_is_left_out_silently_but_not_a_pooler(tmp_path: Path) -> None:
+def test_what_another_class_has_no_place_for_is_left_out_silently(tmp_path: Path) -> None:
+    """A head of another class, and the pooler of a class that has none: both are a matter of course."""
     make("BertForPreTraining", tiny(), seed=31).save_pretrained(tmp_path)
     npbert.BertModel.from_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=r"has none of them: bert\.pooler\.dense\.bias, bert\.pooler\.dense\.weight$"):
-        npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    npbert.BertForMaskedLM.from_pretrained(tmp_path)
+
+
+def test_names_in_a_file_cannot_command_the_terminal(tmp_path: Path) -> None:
+    model = make("BertModel", tiny(), seed=37)
+    model.save_pretrained(tmp_path)
+    safetensors.write(tmp_path / "model.safetensors", model.state_dict() | {"\x1b[2Jevil\n": np.ones(1, np.float32)})
+    with pytest.warns(UserWarning, match=r"none of them: '\\x1b\[2Jevil\\n'$"):
+        npbert.load(tmp_path)
 
 
 def test_the_same_weights_under_berts_and_distilberts_names_are_refused(tmp_path: Path) -> None:
