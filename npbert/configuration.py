@@ -139,6 +139,7 @@ class ModelConfiguration(Configuration):
     id2label: Any
     label2id: Any
     pruned_heads: Any
+    architectures: Any
 
     def __init__(self, **fields: Any) -> None:
         fields = plain(fields)

@@ -76,6 +76,8 @@ class Divergence:
         config = models.parts_of_config(self.pack.config).get("")
         if config is None or "past_key_values" in self.pack.inputs:
             return None, 0  # a model of two parts, or with a cache, runs as a whole
+        if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+            return None, 0  # each layer has to know its number
         for name in reversed(right):
             layer = layer_that_reads(name, config.num_hidden_layers)
             if layer is not None and layer <= layer_of(self.first, config.num_hidden_layers):

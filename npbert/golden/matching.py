@@ -18,7 +18,8 @@ from npbert.golden.pack import INPUT, OUTPUT, WEIGHT, Pack
 from npbert.golden.positions import SOFTMAX_REACH
 from npbert.types import Array
 
-PREFIXES = ("module.", "model.", "bert.")
+BASES = ("bert.", "transformer.")
+PREFIXES = ("module.", "model.", *BASES)
 """What frameworks put before the names of a model, and what a model with a head has before those of its base."""
 
 
@@ -144,7 +145,7 @@ def _name_in_pack(known: Collection[str], name: str) -> str | None:
 
 def _seen_through(name: str) -> Iterator[str]:
     """The names that a name may mean, itself first."""
-    yield from (name, INPUT + name, OUTPUT + name, PREFIXES[-1] + name)
+    yield from (name, INPUT + name, OUTPUT + name, *(base + name for base in BASES))
     for prefix in PREFIXES:
         if name.startswith(prefix):
             yield from _seen_through(name.removeprefix(prefix))

@@ -22,7 +22,7 @@ class Float64Weights(Mapping[str, Array]):
         self._converted: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
-        return self._weights[name] if name.endswith("_embeddings.weight") else self.whole(name)
+        return self._weights[name] if models.is_table(name) else self.whole(name)
 
     def whole(self, name: str) -> Array:
         """A weight in float64, even a table."""
@@ -67,7 +67,7 @@ class _StageWeights(Mapping[str, Array]):
         own = self._names[name]
         if own in self.replaced:
             return self.replaced[own].astype(np.float64, copy=False)
-        if name.endswith("_embeddings.weight"):
+        if models.is_table(name):
             return CastRows(self._weights[own], lambda x: x.astype(np.float64))  # type: ignore[return-value]  # only its rows are read
         return self._weights.whole(own)
 

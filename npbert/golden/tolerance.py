@@ -70,11 +70,13 @@ and layernorm-unbiased, and in bfloat16, where the weights are random, gelu-sigm
 FLOOR = 0.5
 """In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
 
-SUMS = (":residual", ":sum")
-"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out."""
+SUMS = re.compile(r".*(?::residual|:sum)|(?:.*[.:])?h\.\d+")
+"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out; in GPT-2, which normalizes
+no sum, of the sum before."""
 
-GRADIENT_SUMS = re.compile(r".*(?:attention|layer\.\d+|embeddings)")
-"""Names of values whose gradient is a sum of the last LayerNorm's, which goes past the block, and of one through the block."""
+GRADIENT_SUMS = re.compile(r".*(?:attention|layer\.\d+|embeddings|attn:residual|crossattention:residual|h\.\d+|drop)")
+"""Names of values whose gradient is a sum of the last LayerNorm's, which goes past the block, and of one through the block; in
+GPT-2 of the last sum's."""
 
 PRIOR_COUNT = 32
 STANDARD_DEVIATIONS = 3.0
@@ -135,7 +137,7 @@ class Allowance:
         self._floor = FLOOR * EPSILON[precision]
         self._relative = self._floor  # the error that is expected after the tensor before, relative to the values
         self._relative_of_loss = self._floor  # the same after the loss before
-        self._before = self._normed = Tolerance(0.0, 0.0)  # of the tensor before, and of the last LayerNorm
+        self._before = self._normed = Tolerance(0.0, 0.0)  # of the tensor before, and of the last LayerNorm or sum
 
     def next(self, name: str, measured: MeasuredError) -> Tolerance:
         """What a port is allowed in the next tensor."""
@@ -148,10 +150,11 @@ class Allowance:
         chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.effective, 1))
         bounds = Tolerance(self._multiple.max_abs * max_abs, self._multiple.rms * rms * chance)
         backward = is_gradient(name)
-        if GRADIENT_SUMS.fullmatch(name) if backward else name.endswith(SUMS):
+        is_sum = SUMS.fullmatch(name)
+        if GRADIENT_SUMS.fullmatch(name) if backward else is_sum:
             bounds = Tolerance(*map(max, bounds, self._normed if backward else self._before, self._normed))
         self._before = bounds
-        if name.endswith(SUMS) if backward else name.endswith("LayerNorm"):
+        if is_sum or (not backward and name.endswith("LayerNorm")):
             self._normed = bounds
         return Tolerance(*map(_round_up, bounds))
 

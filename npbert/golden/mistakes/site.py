@@ -24,7 +24,7 @@ class PartContext:
         keys = positions.visible.shape[2]  # T
         triangle = masks.causal(positions.query.shape[1], keys) != 0  # [S, T]
         padding = positions.visible[:, -1:]  # [B, 1, T]: the last query sees all keys that are real
-        is_causal = call.config.is_decoder and np.array_equal(positions.visible, padding & triangle)
+        is_causal = call.config.is_causal and np.array_equal(positions.visible, padding & triangle)
         has_own_rows = not is_causal and not np.array_equal(
             positions.visible, np.broadcast_to(padding, positions.visible.shape)
         )
