@@ -71,8 +71,8 @@ FLOOR = 0.5
 """In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
 
 SUMS = re.compile(r".*(?::residual|:sum)|(?:.*[.:])?h\.\d+")
-"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out; in GPT-2, which normalizes
-no sum, of the sum before."""
+"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out; in GPT-2, which leaves
+sums alone, of the sum before."""
 
 GRADIENT_SUMS = re.compile(r".*(?:attention|layer\.\d+|embeddings|attn:residual|crossattention:residual|h\.\d+|drop)")
 """Names of values whose gradient is a sum of the last LayerNorm's, which goes past the block, and of one through the block; in

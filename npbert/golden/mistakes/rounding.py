@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceWeights
 from npbert.golden.precision import round_to
 from npbert.types import Array
 
 
-def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+def hypotheses(config: ModelConfiguration) -> Iterator[Hypothesis]:
     """Every shorter format."""
     for precision in ("float16", "bfloat16"):
         for what, rounds_values in (("the weights", False), ("weights and values", True)):
