@@ -80,6 +80,12 @@ class Record(Trace):
         for name in [name for name in self if name.startswith((f"{path}.", f"{path}:"))]:
             del self._pieces[name]
 
+    def copied(self) -> Record:
+        """A record of the same values, for a backward pass that lets them go, where another is to follow."""
+        other = copy.copy(self)
+        other._pieces = dict(self._pieces)
+        return other
+
     def generator_before(self, path: str) -> Rng:
         """A generator that draws again what the pass's own generator drew in the layer at `path`."""
         if self._rng is None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from npbert.errors import FileError, InputError, InputTypeError
+from npbert.errors import FileError, InputError, InputTypeError, shown, warn
 from npbert.types import StrPath
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -38,7 +39,7 @@ class Configuration:
         for name, kind in type(self).__annotations__.items():
             accepts = _KINDS.get(kind)
             if accepts is not None and not accepts(getattr(self, name)):
-                raise InputTypeError(f"config: {name} takes {kind}, got {getattr(self, name)!r}")
+                raise InputTypeError(f"config: {name} takes {kind}, got {shown(getattr(self, name))}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, plain(value))
@@ -61,6 +62,14 @@ class Configuration:
         """A configuration from the contents of a `config.json`; overrides win."""
         return cls(**{**fields, **overrides})
 
+    def overridden(self: SomeConfiguration, function: str, overrides: Mapping[str, Any]) -> SomeConfiguration:
+        """The same with some fields replaced; `function` is who was handed them, for the message about unknown ones."""
+        fields = self.to_dict()
+        for name in overrides:
+            if name not in fields and name not in (*type(self).__annotations__, "num_labels"):
+                raise InputTypeError(f"{function}: unknown argument {shown(name)}, and no field of the config")
+        return self.from_dict(fields, **overrides)
+
     def to_json_string(self) -> str:
         """The text of `config.json`."""
         from npbert import checkpoints  # here and below, so that a program which reads no file imports no reader
@@ -71,13 +80,14 @@ class Configuration:
 
     @classmethod
     def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
-        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
-        everything else overrides a field."""
+        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only`, `token`, `subfolder` and `proxies`
+        as for models, everything else overrides a field that the configuration has."""
         from npbert import checkpoints
 
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
         checkpoint = checkpoints.find(path_or_id, **location)
-        return cls.from_dict(cls.from_file_fields(checkpoint.fields, checkpoint.fields_path).to_dict(), **options)
+        config = cls.from_file_fields(checkpoint.fields, checkpoint.fields_path)
+        return config.overridden(f"{cls.__name__}.from_pretrained", options)
 
     @classmethod
     def from_json_file(cls: type[SomeConfiguration], path: StrPath) -> SomeConfiguration:
@@ -92,11 +102,17 @@ class Configuration:
         model_type = fields.get("model_type", cls._model_types[0])
         if model_type not in cls._model_types:
             taken = " or ".join(map(repr, cls._model_types))
-            raise FileError(f"{path}: has the model_type {model_type!r}; {cls.described()} takes {taken}")
+            raise FileError(f"{path}: has the model_type {shown(model_type)}; {cls.described()} takes {taken}")
         try:
             return cls.from_dict(fields)
         except (InputError, InputTypeError) as error:
             raise FileError(f"{path}: {error}") from None
+
+    def to_json_file(self, path: StrPath) -> None:
+        """Write the text of `config.json` to a file of any name."""
+        from npbert.checkpoints.writing import write_text
+
+        write_text(path, self.to_json_string())
 
     def save_pretrained(self, directory: StrPath) -> None:
         """Write `config.json` into a directory, which is made if need be."""
@@ -140,20 +156,37 @@ class ModelConfiguration(Configuration):
     label2id: Any
     pruned_heads: Any
     architectures: Any
+    return_dict: Any
 
     def __init__(self, **fields: Any) -> None:
         fields = plain(fields)
-        labels = _integer_keys("id2label", fields.pop("id2label", None))
+        names = _integer_keys("id2label", fields.pop("id2label", None))
         number = fields.pop("num_labels", None)
-        self.num_labels = (len(labels) or 2) if number is None else number
-        if labels and len(labels) == self.num_labels:
-            self.id2label = labels
-            self.label2id = {label: index for index, label in labels.items()}
+        if number is not None:
+            _check_number_of_labels(number)
+        if names:  # they count, as in the reference
+            if number is not None and number != len(names):
+                warn(f"config: num_labels is {shown(number)}, but id2label names {len(names)} labels, which count")
+            self.id2label = {index: _label(index, name) for index, name in names.items()}
+            self.label2id = {label: index for index, label in self.id2label.items()}
+        else:
+            self.num_labels = 2 if number is None else number
+        if fields.get("label2id", 0) is None:  # as the reference writes it where no label has a name
+            del fields["label2id"]
         self.pruned_heads = {
             layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
             for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
         }
         super().__init__(**fields)
+
+    @classmethod
+    def from_dict(cls: type[SomeConfiguration], fields: Mapping[str, Any], **overrides: Any) -> SomeConfiguration:
+        """A configuration from the contents of a `config.json`; overrides win."""
+        names = fields.get("id2label")
+        if "num_labels" in overrides and not (isinstance(names, Mapping) and len(names) == overrides["num_labels"]):
+            # The names that the file has for its labels no longer fit.
+            fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
+        return cls(**{**fields, **overrides})
 
     @property
     def num_labels(self) -> int:
@@ -162,10 +195,14 @@ class ModelConfiguration(Configuration):
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
-        if not is_whole_number(number) or number < 0:
-            raise InputTypeError(f"num_labels: takes a number of labels, got {number!r}")
+        _check_number_of_labels(number)
         self.id2label = {index: f"LABEL_{index}" for index in range(number)}
         self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def use_return_dict(self) -> bool:
+        """The same as `return_dict`, by the name that the reference's code reads."""
+        return bool(self.return_dict)
 
     @property
     def head_size(self) -> int:
@@ -180,7 +217,7 @@ class ModelConfiguration(Configuration):
         """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
         super().validate()
         if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {self.problem_type!r}")
+            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {shown(self.problem_type)}")
 
     def _check_least(self, least: int, *names: str) -> None:
         for name in names:
@@ -201,7 +238,7 @@ class ModelConfiguration(Configuration):
                 raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
             if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
                 raise InputError(
-                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {shown(heads)}"
                 )
 
     def _check_pad_token(self) -> None:
@@ -216,6 +253,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def same_field(field: str) -> Any:
+    """An attribute that is another name of a field."""
+
+    def get(self: Any) -> Any:
+        return getattr(self, field)
+
+    def set_(self: Any, value: Any) -> None:
+        setattr(self, field, value)
+
+    return property(get, set_, doc=f"The same as `{field}`.")
 
 
 def is_whole_number(value: object) -> bool:
@@ -248,9 +297,27 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 """What a field of each annotated type accepts; fields of other types are checked by their own class."""
 
 
-def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
+def _check_number_of_labels(number: Any) -> None:
+    if not is_whole_number(number) or number < 0:
+        raise InputTypeError(f"num_labels: takes a number of labels, got {shown(number)}")
+
+
+def _label(index: int, label: Any) -> str:
+    """The name of a label as a text; files have numbers and null too."""
+    if isinstance(label, Mapping | list):
+        raise InputTypeError(f"config: id2label takes texts, got {shown(label)} for {index}")
+    return f"LABEL_{index}" if label is None else str(label)
+
+
+def _integer_keys(name: str, mapping: Any) -> dict[int, Any]:
     """JSON has no integer keys; give them back."""
-    try:
-        return {int(key): value for key, value in (mapping or {}).items()}
-    except (AttributeError, TypeError, ValueError):
-        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {mapping!r}") from None
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
+    result: dict[int, Any] = {}
+    for key, value in (mapping or {}).items():
+        if not is_whole_number(key) and not (isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)):
+            raise InputTypeError(f"config: {name} takes a mapping from numbers, got the key {shown(key)}")
+        if int(key) in result:
+            raise InputError(f"config: {name} has the key {int(key)} twice")
+        result[int(key)] = value
+    return result

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from npbert.configuration import PROBLEM_TYPES as PROBLEM_TYPES
-from npbert.configuration import ModelConfiguration
-from npbert.errors import InputError
+from npbert.configuration import ModelConfiguration, same_field
+from npbert.errors import InputError, shown, warn
 from npbert.ops import ACTIVATIONS
 from npbert.ops.masks import MASKED
-from npbert.types import Array
+from npbert.types import Array, StrPath
 
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
+OWN_FIELDS = ("pooler_act", "mask_value")
+"""Fields that only npbert has and that change what is computed. In the reference, BERT's pooler is tanh and its mask fixed."""
 
 
 class BertConfig(ModelConfiguration):
@@ -70,6 +73,20 @@ class BertConfig(ModelConfiguration):
     label2id: dict[str, int]
     architectures: list[str] | None = None
 
+    @classmethod
+    def from_file_fields(cls, fields: Mapping[str, Any], path: StrPath) -> BertConfig:
+        """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
+        return super().from_file_fields(fields_of_the_reference(fields, path), path)
+
+    # Some of its fields in DistilBERT's words.
+    dim = same_field("hidden_size")
+    n_layers = same_field("num_hidden_layers")
+    n_heads = same_field("num_attention_heads")
+    hidden_dim = same_field("intermediate_size")
+    dropout = same_field("hidden_dropout_prob")
+    attention_dropout = same_field("attention_probs_dropout_prob")
+    seq_classif_dropout = same_field("classifier_dropout")
+
     @property
     def activation(self) -> Callable[[Array], Array]:
         """The function behind `hidden_act`."""
@@ -97,13 +114,28 @@ class BertConfig(ModelConfiguration):
         for name in ("hidden_act", "pooler_act"):
             activation = getattr(self, name)
             if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
-                raise InputError(f"config: unknown {name} {activation!r}; known are {', '.join(ACTIVATIONS)}, or a callable")
+                raise InputError(
+                    f"config: unknown {name} {shown(activation)}; known are {', '.join(ACTIVATIONS)}, or a callable"
+                )
         if not SMALLEST_FLOAT32 <= self.mask_value <= 0:
             raise InputError(f"config: mask_value takes {SMALLEST_FLOAT32} to 0, got {self.mask_value}")
         if self.position_embedding_type not in POSITION_TYPES:
             raise InputError(
-                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {self.position_embedding_type!r}"
+                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {shown(self.position_embedding_type)}"
             )
         if self.add_cross_attention and not self.is_decoder:
             raise InputError("config: add_cross_attention belongs to decoders; set is_decoder=True as well")
         self._check_pad_token()
+
+
+def fields_of_the_reference(fields: Mapping[str, Any], path: StrPath) -> dict[str, Any]:
+    """A file's fields without those of `OWN_FIELDS` that a BERT's file cannot set: they would change the results."""
+    kept = dict(fields)
+    for name in OWN_FIELDS if fields.get("model_type", "bert") == "bert" else ():
+        default = getattr(BertConfig, name)
+        if name in kept and (value := kept.pop(name)) != default:
+            warn(
+                f"{path}: {name} {shown(value)} is ignored, because every other program computes a BERT without it; "
+                f"{name}=... when loading sets it"
+            )
+    return kept

@@ -21,13 +21,18 @@ def read_config_file(path: StrPath) -> dict[str, Any]:
     fields = read_json_object(path)
     if fields.get("model_type") == "distilbert":
         fields = names.fields_from_distilbert(fields)
-    for part in (fields, *(fields.get(name) for name in _PARTS)):
-        if isinstance(part, dict):
-            _check_fields(path, part)
+    check_all_fields(path, fields)
     return fields
 
 
-def _check_fields(path: StrPath, fields: Mapping[str, Any]) -> None:
+def check_all_fields(path: StrPath, fields: Mapping[str, Any]) -> None:
+    """`check_fields` of a configuration and of its parts."""
+    for part in (fields, *(fields.get(name) for name in _PARTS)):
+        if isinstance(part, dict):
+            check_fields(path, part)
+
+
+def check_fields(path: StrPath, fields: Mapping[str, Any]) -> None:
     """Refuse what a program may set and a file of unknown origin may not."""
     for name, value in fields.items():
         if name == "self" or name.startswith("__"):  # Python's own, which must not be overwritten

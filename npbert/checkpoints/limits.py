@@ -62,14 +62,28 @@ MAX_INDEX_ENTRIES = 100_000
 
 # ------------------------------------------------------------------------------------------------- text and its generation
 
+MAX_TOKENIZER_BYTES = 1 << 27
+"""Of a `tokenizer.json`; one with half a million words takes some 16 MB."""
+MAX_TOKENIZER_STEPS = 100
 MAX_GROWTH = 32
-"""How many characters a tokenizer's normalizer may make of one. Unicode's own longest has 18."""
+"""How many characters, or tokens, the steps of a `tokenizer.json` may make of one."""
+MAX_WORD = 1_000
+"""Characters of a word that is still cut into pieces; BERT has 100. The time goes with the third power."""
 
-MAX_SEQUENCES = 1_000
+MAX_PADDED = 1 << 20
+"""Tokens that a row is padded to, which the `model_max_length` of a file may decide."""
+
+MAX_SEQUENCES = {"num_beams": 1_000, "num_return_sequences": 100_000}
 """Beams, or sequences returned, for one prompt: with BERT's vocabulary the scores of a single step take 120 MB then."""
 
 # ---------------------------------------------------------------------------------------------------------- packs and ports
 
+MAX_TENSOR_NAME = 1_000
+"""Characters: BERT's longest name has some 60."""
+MAX_PAIRS = 1 << 26
+"""Pairs of positions, a query and a key, in the inputs of a pack: which may look at which takes a byte each, several times."""
+MAX_EMPTY = 1 << 20
+"""The product of the other sizes of an array that has a size of 0, and so no byte that backs them."""
 MAX_COMPRESSION = 100
 MAX_UNPACKED = 64 << 20
 """An array in a compressed dump may have MAX_COMPRESSION times the bytes that it takes in the file, and MAX_UNPACKED more.

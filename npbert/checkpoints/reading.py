@@ -1,5 +1,6 @@
 """What every reader shares: a file mapped into memory, a guess at what a strange file is, and strict JSON."""
 
+import errno
 import json
 import math
 import mmap
@@ -45,6 +46,22 @@ def map_file(path: StrPath) -> memoryview:
         raise MissingFileError(f"{path}: there is no such file") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def kind_at(path: StrPath) -> str | None:
+    """What lies at a path, links followed: "file", "directory", "other" (a pipe, a device), or None where there is nothing.
+
+    A name that no file can have is nothing; a directory that must not be searched is an error, for there the answer is unknown.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError:  # a 0 character, or half a UTF-16 pair
+        return None
+    return "file" if stat.S_ISREG(mode) else "directory" if stat.S_ISDIR(mode) else "other"
 
 
 def what_it_seems(start: bytes) -> str:

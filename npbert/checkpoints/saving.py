@@ -7,7 +7,7 @@ from typing import Any
 from npbert.checkpoints import names
 from npbert.checkpoints.config_files import CONFIG_FILES, GENERATION_FILE, config_text, json_text
 from npbert.checkpoints.reading import UNFINISHED
-from npbert.checkpoints.writing import FilesTogether, make_directory, system_errors, write_text
+from npbert.checkpoints.writing import FilesTogether, make_directory, regular_file, system_errors, write_text
 from npbert.types import Array, StrPath
 
 CONFIG_FILE = CONFIG_FILES[0]
@@ -37,6 +37,8 @@ def save(
         fields, arrays = names.fields_to_distilbert(fields), names.arrays_to_distilbert(arrays)
     texts = {GENERATION_FILE: json_text(generation_settings) if generation_settings else None, CONFIG_FILE: config_text(fields)}
     home = make_directory(directory)
+    for name in texts:
+        regular_file(home / name)  # nothing else is read, replaced or removed
     with FilesTogether() as files:
         contents = shards.write_aside(files, home, arrays, max_shard_size, progress=progress)
         for name, text in texts.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import read_json
+from npbert.checkpoints.reading import kind_at, read_json
 from npbert.checkpoints.writing import FilesTogether, make_directory, sync_directory, system_errors
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, listed, shown
 from npbert.types import Array, StrPath
@@ -60,7 +60,7 @@ def read_index(path: StrPath) -> dict[str, Path]:
             raise FileError(f"{path}: puts tensor {shown(name)} into {shown(file_name)}; only files beside the index are taken")
     directory = Path(path).parent
     files = {file_name: directory / file_name for file_name in weight_map.values()}
-    missing = [shown(file_name) for file_name, file in files.items() if not file.is_file()]
+    missing = [shown(file_name) for file_name, file in files.items() if kind_at(file) != "file"]
     if missing:
         raise MissingFileError(f"{path}: names shards that are not in {directory}: {listed(missing)}")
     return {name: files[file_name] for name, file_name in weight_map.items()}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Generator: TypeAlias = BertLMHeadModel | GPT2LMHeadModel | EncoderDecoderModel
 
 MINILM = "all-MiniLM-L6-v2"
+SMALL = "npbert-small"  # npbert carries it
 CHECKPOINT = "a checkpoint: a directory, a file, or an id on the Hugging Face hub"
 
 
@@ -40,11 +41,15 @@ def add_text(parser: argparse.ArgumentParser, what: str = "a text") -> None:
     parser.add_argument("--file", metavar="FILE", help="read the lines of this file instead, one text a line")
 
 
-def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None) -> None:
-    """--model and --json. `needs` says what kind of checkpoint the verb needs; without it there is a default."""
-    which = f"default: {MINILM}, if it is installed" if needs is None else f"required; a checkpoint with {needs}"
+def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None, default: str | None = None) -> None:
+    """--model and --json. `needs` says what kind of checkpoint the verb needs; a verb that needs nothing special, or that has a
+    `default` of its own, can do without --model."""
+    if default is not None:
+        which = f"a checkpoint with {needs}; default: {default}"
+    else:
+        which = f"default: {MINILM}, if it is installed" if needs is None else f"required; a checkpoint with {needs}"
     parser.add_argument("--model", metavar="MODEL", help=f"{CHECKPOINT} ({which})")
-    parser.set_defaults(needs=needs)
+    parser.set_defaults(needs=needs, default_model=default)
     add_json(parser)
 
 
@@ -77,6 +82,8 @@ def model_name(args: argparse.Namespace) -> str:
     """The checkpoint that the user means."""
     if args.model is not None:
         return str(args.model)
+    if args.default_model is not None:
+        return str(args.default_model)
     if args.needs is not None:
         raise InputError(f"{args.verb} needs a checkpoint with {args.needs}: name one with --model")
     return MINILM

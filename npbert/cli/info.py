@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
             }
         )
         return
-    print(f"{type(model).__name__} from {name}, computing in {model.dtype}")
+    print(f"{type(model).__name__} from {printing.printable(name)}, computing in {model.dtype}")
     is_pair = isinstance(model, EncoderDecoderModel)
     for config in (model.config.encoder, model.config.decoder) if is_pair else (model.config,):
         print(main_numbers(config))

@@ -45,16 +45,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _table(texts: tuple[str, str | None], encoding: BatchEncoding) -> str:
-    rows = [("piece", "id", "type", "from", "to", "text")]
-    for piece, identifier, token_type, (start, end), sequence in zip(
-        encoding.tokens(),
-        encoding["input_ids"],
-        encoding["token_type_ids"],
-        encoding["offset_mapping"],
-        encoding.sequence_ids(),
-        strict=True,
-    ):
+    columns = [("piece", *map(printing.printable, encoding.tokens())), ("id", *map(str, encoding["input_ids"]))]
+    if "token_type_ids" in encoding:  # a DistilBERT has none
+        columns.append(("type", *map(str, encoding["token_type_ids"])))
+    places = [("from", "to", "text")]
+    for (start, end), sequence in zip(encoding["offset_mapping"], encoding.sequence_ids(), strict=True):
         text = None if sequence is None else texts[sequence]
-        place = ("", "", "") if text is None else (str(start), str(end), printing.printable(text[start:end]))
-        rows.append((piece, str(identifier), str(token_type), *place))
-    return printing.table(rows, right=(1, 2, 3, 4))
+        places.append(("", "", "") if text is None else (str(start), str(end), printing.printable(text[start:end])))
+    rows = [(*row, *place) for row, place in zip(zip(*columns, strict=True), places, strict=True)]
+    return printing.table(rows, right=range(1, len(columns) + 2))

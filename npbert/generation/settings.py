@@ -61,10 +61,10 @@ class GenerationConfig:
         self._check_choices()
 
     def _check_numbers(self) -> None:
-        for name in ("num_beams", "num_return_sequences"):
+        for name, most in MAX_SEQUENCES.items():
             checks.whole_number(name, getattr(self, name), least=1)
-            if getattr(self, name) > MAX_SEQUENCES:
-                raise InputError(f"{name}: takes at most {MAX_SEQUENCES} for a prompt, got {shown(getattr(self, name))}")
+            if getattr(self, name) > most:
+                raise InputError(f"{name}: takes at most {most} for a prompt, got {shown(getattr(self, name))}")
         checks.number("length_penalty", self.length_penalty)
         for name in ("max_new_tokens", "max_length"):
             if getattr(self, name) is not None:

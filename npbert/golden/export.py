@@ -13,10 +13,11 @@ from numpy.typing import DTypeLike
 
 from npbert import checks
 from npbert.checkpoints import safetensors
+from npbert.checkpoints.writing import regular_file, system_errors, takes_bytes_as_they_come
 from npbert.checks import as_array
-from npbert.errors import InputError, InputTypeError, MissingFileError
+from npbert.errors import InputError, InputTypeError, MissingFileError, shown
 from npbert.golden import models, positions
-from npbert.golden.kinds import is_forward
+from npbert.golden.kinds import is_forward, step_of
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
 from npbert.golden.passes import Backward, LookAtSpread, run, run_spread
 from npbert.golden.positions import Positions
@@ -69,7 +70,8 @@ def export(
 
     models.check_model(model)
     stored_type = models.check_dtype(dtype)
-    _check_target(Path(path))
+    path = checks.path("path", path)
+    _check_target(path)
     arguments = {name: _argument(name, value) for name, value in inputs.items() if value is not None}
     arrays = models.weights_of(model)
     backward = _backward(model, arguments, gradients, output_gradients, dropout_seed, steps)
@@ -77,7 +79,8 @@ def export(
     metadata_texts(metadata)  # what cannot be written is found before the work, not after it
 
     with (
-        tempfile.TemporaryFile(dir=Path(path).parent) as file,
+        system_errors(path),
+        tempfile.TemporaryFile(dir=_directory_for(path)) as file,
         tqdm(unit=" tensors", desc="golden pack", leave=False, disable=None) as progress,
     ):
         # Everything is spooled, also what `only` leaves out: what a tensor is allowed depends on the one before it.
@@ -109,16 +112,25 @@ def export(
         metadata["aliases"] = _aliases(order, spool)
         for name in order:
             first = spool.first_name[name]
-            metadata["tolerances"][name] = {precision: tolerances[precision][first]._asdict() for precision in STORED_IN}
+            bounds = {precision: known.get(name, known[first]) for precision, known in tolerances.items()}
+            metadata["tolerances"][name] = {precision: bound._asdict() for precision, bound in bounds.items()}
         contents = _contents(arguments, arrays if weights else {}, spool, metadata)
         safetensors.write(path, contents, metadata_texts(metadata))
 
 
-def _check_target(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise MissingFileError(f"{path}: the directory {path.parent} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, takes the name of a file to write")
+def _check_target(path: StrPath) -> None:
+    """Find what can be found before the work: a directory that is missing, a file that cannot be replaced."""
+    with system_errors(path):
+        if takes_bytes_as_they_come(path):
+            return
+        target = regular_file(path)
+        if not target.parent.is_dir():
+            raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
+
+
+def _directory_for(path: StrPath) -> Path | None:
+    """Where the spool lies: beside the pack, where there is room for it, or among other temporary files."""
+    return None if takes_bytes_as_they_come(path) else regular_file(path).parent
 
 
 def _argument(name: str, value: Any) -> Any:
@@ -127,7 +139,7 @@ def _argument(name: str, value: Any) -> Any:
         return tuple(_argument(f"{name}[{index}]", member) for index, member in enumerate(value))
     array = as_array(f"inputs: {name}", value)
     if array.dtype.kind not in "biuf" or array.ndim == 0:
-        raise InputTypeError(f"inputs: {name} takes an array of numbers, got {value!r:.80}")
+        raise InputTypeError(f"inputs: {name} takes an array of numbers, got {shown(value)}")
     return array
 
 
@@ -186,12 +198,15 @@ def _metadata(model: Any, weights: Mapping[str, Array], backward: Backward | Non
 
 
 def _tolerances(spool: Spool, visible: Mapping[str, Positions], run_other: RunSpread, precision: str) -> dict[str, Tolerance]:
-    """What a port in `precision` may be off by in each content of the spool, by its first name."""
+    """What a port in `precision` may be off by in each content of the spool, by its first name.
+
+    A weight that a step leaves as it was has a tolerance of its own: rounding may move it.
+    """
     allowance = Allowance(precision)
     tolerances: dict[str, Tolerance] = {}
 
     def look(name: str, x: Array, spread: Array | None) -> None:
-        if spool.first_name[name] == name:
+        if spool.first_name[name] == name or step_of(name):
             counts = positions.counted(visible, name, x.shape)
             tolerances[name] = allowance.next(name, measure(spool[name], x, counts, spread))
 

@@ -47,11 +47,14 @@ from typing import Any
 
 import numpy as np
 
+from npbert import checks
 from npbert.checkpoints import safetensors
+from npbert.checkpoints.config_files import check_all_fields
+from npbert.checkpoints.limits import MAX_EMPTY, MAX_PAIRS, MAX_TENSOR_NAME
 from npbert.checkpoints.reading import parse_json
-from npbert.errors import FileError, InputError, MissingNameError, shown
+from npbert.errors import FileError, InputError, MissingNameError, listed, shown
 from npbert.golden import positions
-from npbert.golden.models import Config, parts_of_config, read_config
+from npbert.golden.models import Config, part_of, parts_of_config, read_config
 from npbert.golden.passes import Backward
 from npbert.golden.positions import Positions
 from npbert.golden.precision import STORED_IN
@@ -87,11 +90,15 @@ class Pack(Mapping[str, Array]):
     def __init__(self, path: StrPath, tensors: Mapping[str, Array], metadata: dict[str, Any]) -> None:
         self.path = path
         self.metadata = metadata
+        check_all_fields(f"{path}: config", metadata["config"])
         self.config = read_config(metadata["config"])
         self.aliases = metadata["aliases"]
         self.tolerances = {name: _bounds(metadata["tolerances"][name], path) for name in metadata["order"]}
         self.input_arrays = {name: x for name, x in tensors.items() if name.startswith(INPUT)}
         self.inputs = _nested({name.removeprefix(INPUT): x for name, x in self.input_arrays.items()})
+        pairs = positions.number_of_pairs(self.config, self.inputs)
+        if pairs > MAX_PAIRS:
+            raise ValueError(f"the inputs make {pairs} pairs of positions; {MAX_PAIRS} are taken at most")
         self.positions = positions.of_call(self.config, self.inputs)
         self.backward, self.steps = _training(metadata.get(TRAINING), tensors)
         weights = {name.removeprefix(WEIGHT): x for name, x in tensors.items() if name.startswith(WEIGHT)}
@@ -119,6 +126,9 @@ class Pack(Mapping[str, Array]):
     def __repr__(self) -> str:
         return f"Pack({str(self.path)!r}, {len(self)} tensors)"
 
+
+DEEPEST = 3
+"""Tuples in one another that an argument may be made of: past_key_values have two."""
 
 ALWAYS_THERE = ("float32", "float16", "bfloat16")
 """The precisions that every pack has tolerances for; packs of the first npbert have no others."""
@@ -153,6 +163,7 @@ def _training(written: Mapping[str, Any] | None, tensors: Mapping[str, Array]) -
 
 def read_pack(path: StrPath) -> Pack:
     """Open a pack."""
+    path = checks.path("pack", path)
     texts = safetensors.read_metadata(path)
     if texts.get("format") != json.dumps(FORMAT):
         written = f"its format is {shown(texts['format'])}" if "format" in texts else "it carries no pack's metadata"
@@ -164,6 +175,7 @@ def read_pack(path: StrPath) -> Pack:
     metadata = {key: parse_json(texts[key].encode("utf-8"), f"{path}: {key}") for key in keys}
     tensors = safetensors.read(path)
     try:
+        _check_tensors(tensors)
         pack = Pack(path, tensors, metadata)
         _check(pack)
         return pack
@@ -176,16 +188,36 @@ def open_pack(pack: Pack | StrPath) -> Pack:
     return pack if isinstance(pack, Pack) else read_pack(pack)
 
 
+def _check_tensors(tensors: Mapping[str, Array]) -> None:
+    """Refuse names that no model has, and sizes that no byte of the file backs."""
+    for name, x in tensors.items():
+        if len(name) > MAX_TENSOR_NAME:
+            raise ValueError(f"a name of {len(name)} characters; {MAX_TENSOR_NAME} are taken at most")
+        if not name.isprintable():
+            raise ValueError(f"{shown(name)} is a name with signs that cannot be printed")
+        if not x.size and math.prod(max(size, 1) for size in x.shape) > MAX_EMPTY:
+            raise ValueError(f"{shown(name)} has the shape {list(x.shape)}, and no element")
+
+
 def _check(pack: Pack) -> None:
     """Refuse a pack whose parts do not fit together, so that no later step has to check."""
-    if not isinstance(pack.metadata["weights_sha256"], str):
-        raise ValueError(f"weights_sha256 takes a text, got {shown(pack.metadata['weights_sha256'])}")
+    for key in ("npbert", "weights_sha256"):
+        if not isinstance(pack.metadata[key], str):
+            raise ValueError(f"{key} takes a text, got {shown(pack.metadata[key])}")
+    for text in (pack.metadata["npbert"], *pack):
+        if not text.isprintable():
+            raise ValueError(f"{shown(text)} holds signs that cannot be printed")
+    if len(pack) < len(pack.metadata["order"]):
+        raise ValueError("order has a name twice")
     for name, precisions in pack.tolerances.items():
         for bound in (bound for tolerance in precisions.values() for bound in tolerance):
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not 0 <= bound < math.inf:
                 raise ValueError(f"{name}: a tolerance takes a number from 0 on, got {shown(bound)}")
     for name in pack:
         pack.counted(name)
+        head_size = parts_of_config(pack.config)[part_of(pack.positions, name)].head_size
+        if name.endswith((".self:query", ".self:key", ".self:value")) and pack[name].shape[-1] != head_size:
+            raise ValueError(f"{name} has heads of {pack[name].shape[-1]}, the configuration heads of {head_size}")
 
 
 def metadata_texts(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -212,14 +244,21 @@ def _nested(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """The inverse of `flat`."""
     members: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
+        if name.count(".") > DEEPEST:
+            raise ValueError(f"{shown(name)} is a tuple of tuples too deep")
         argument, _, numbers = name.partition(".")
         members.setdefault(argument, {})[numbers] = array
 
     def joined(by_numbers: dict[str, Array]) -> Any:
         if "" in by_numbers:
+            if len(by_numbers) > 1:
+                raise ValueError("an argument is an array and a tuple of arrays")
             return by_numbers[""]
         inner = _nested(by_numbers)
-        return tuple(inner[index] for index in sorted(inner, key=int))
+        order = [str(index) for index in range(len(inner))]
+        if inner.keys() != set(order):
+            raise ValueError(f"the members of a tuple are numbered from 0 on, got {listed(inner)}")
+        return tuple(inner[index] for index in order)
 
     return {argument: joined(by_numbers) for argument, by_numbers in members.items()}
 

@@ -47,11 +47,27 @@ def of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, Positions]:
     return {part: _of_part(call) for part, call in parts_of_call(config, inputs).items()}
 
 
+def number_of_pairs(config: Config, inputs: Mapping[str, Any]) -> int:
+    """How many truth values `of_call` will make: one for each query and each key that it may or may not look at."""
+    lengths = [_lengths(call.inputs) for call in parts_of_call(config, inputs).values()]
+    return sum(batch * length * (past + length + encoder) for batch, length, past, encoder in lengths)
+
+
+def _lengths(inputs: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """B, S, P and E of a part's inputs."""
+    batch, length = tokens_of(inputs).shape
+    past = inputs.get("past_key_values") or ()
+    encoder_length = 0
+    if "encoder_hidden_states" in inputs:
+        encoder_length = inputs["encoder_hidden_states"].shape[1]
+    elif past and len(past[0]) == 4:
+        encoder_length = past[0][2].shape[2]
+    return batch, length, past[0][0].shape[2] if past else 0, encoder_length
+
+
 def _of_part(call: PartCall) -> Positions:
     inputs = call.inputs
-    batch, length = tokens_of(inputs).shape  # B, S
-    past = inputs.get("past_key_values") or ()
-    past_length = past[0][0].shape[2] if past else 0  # P
+    batch, length, past_length, encoder_length = _lengths(inputs)
 
     attention_mask = inputs.get("attention_mask")
     if attention_mask is None:
@@ -63,11 +79,6 @@ def _of_part(call: PartCall) -> Positions:
         query = query | (np.arange(length) == 0)
     query = query & visible.any(axis=2)
 
-    encoder_length = 0  # E
-    if "encoder_hidden_states" in inputs:
-        encoder_length = inputs["encoder_hidden_states"].shape[1]
-    elif past and len(past[0]) == 4:
-        encoder_length = past[0][2].shape[2]
     cross_visible = np.ones((batch, length, encoder_length), np.bool_)
     if encoder_length:
         if "encoder_attention_mask" in inputs:

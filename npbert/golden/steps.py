@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from npbert import checks
+from npbert.errors import InputError, shown
 from npbert.golden import models
 from npbert.golden.kinds import step_name
 from npbert.golden.passes import Backward, LookAtSpread, run, run_spread
@@ -38,7 +39,8 @@ class Steps:
 
     def __post_init__(self) -> None:
         checks.whole_number("steps", self.number, least=1)
-        checks.choice("optimizer", self.optimizer, ["adamw"])
+        if self.optimizer != "adamw":
+            raise InputError(f"optimizer: takes 'adamw', got {shown(self.optimizer)}")
         checks.choice("schedule", self.schedule, list(SCHEDULES))
         checks.whole_number("warmup", self.warmup, least=0)
         for name, value in {"lr": self.lr, "eps": self.eps, "weight_decay": self.weight_decay}.items():

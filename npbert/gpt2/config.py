@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from npbert.configuration import ModelConfiguration
+from npbert.configuration import ModelConfiguration, same_field
 from npbert.errors import InputError
 from npbert.ops import ACTIVATIONS
 from npbert.types import Array
@@ -17,16 +17,6 @@ OTHER_NAMES = {
     "num_hidden_layers": "n_layer",
 }
 """The words of other models for four of GPT-2's fields: as arguments and as attributes both do."""
-
-
-def _other_name(field: str) -> Any:
-    def get(self: Any) -> Any:
-        return getattr(self, field)
-
-    def set_(self: Any, value: Any) -> None:
-        setattr(self, field, value)
-
-    return property(get, set_, doc=f"The same as `{field}`.")
 
 
 class GPT2Config(ModelConfiguration):
@@ -84,10 +74,10 @@ class GPT2Config(ModelConfiguration):
     is_causal = True  # a token sees only those before it
     position_embedding_type = "absolute"
 
-    hidden_size = _other_name("n_embd")
-    max_position_embeddings = _other_name("n_positions")
-    num_attention_heads = _other_name("n_head")
-    num_hidden_layers = _other_name("n_layer")
+    hidden_size = same_field("n_embd")
+    max_position_embeddings = same_field("n_positions")
+    num_attention_heads = same_field("n_head")
+    num_hidden_layers = same_field("n_layer")
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**{OTHER_NAMES.get(name, name): value for name, value in fields.items()})

@@ -110,6 +110,7 @@ class CallableModel(PreTrainedModel):
         **given: Any,
     ) -> Call:
         """Sort the arguments of a call, and refuse those that the class does not take."""
+        self.check_config()
         options = {
             "output_attentions": checks.flag("output_attentions", output_attentions, self.config.output_attentions),
             "output_hidden_states": checks.flag("output_hidden_states", output_hidden_states, self.config.output_hidden_states),

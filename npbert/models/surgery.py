@@ -28,10 +28,15 @@ def set_input_embeddings(model: Any, table: Any) -> None:
     model.weights.replace({word_table(model): checks.with_shape("table", checks.numbers("table", table, old.dtype), old.shape)})
 
 
-def resize_token_embeddings(model: Any, new_num_tokens: Any) -> None:
+def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of: Any) -> None:
     """The work behind `model.resize_token_embeddings`; see there."""
+    if new_num_tokens is None:
+        new_num_tokens = model.config.vocab_size
     if not isinstance(new_num_tokens, int | np.integer) or isinstance(new_num_tokens, bool):
         raise InputTypeError(f"new_num_tokens: takes a whole number, got {new_num_tokens!r}")
+    if pad_to_multiple_of is not None:
+        multiple = checks.whole_number("pad_to_multiple_of", pad_to_multiple_of, least=1)
+        new_num_tokens = -(-new_num_tokens // multiple) * multiple
     changed = copy.deepcopy(model.config)
     changed.vocab_size = int(new_num_tokens)
     changed.validate()
@@ -51,12 +56,13 @@ def prune_heads(model: Any, heads_to_prune: Mapping[int, Iterable[int]]) -> None
     if not isinstance(heads_to_prune, Mapping):
         raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
     changed = copy.deepcopy(model.config)
-    for layer, pruned in heads_to_prune.items():
+    layers = [int(checks.integers("heads_to_prune", layer, 0)) for layer in heads_to_prune]
+    layers = [layer + changed.num_hidden_layers if layer < 0 else layer for layer in layers]  # they count from the end
+    for layer, pruned in zip(layers, heads_to_prune.values(), strict=True):
         heads = checks.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
-        layer = int(checks.integers("heads_to_prune", layer, 0))
         changed.pruned_heads[layer] = sorted({*changed.pruned_heads.get(layer, ()), *heads.tolist()})
     changed.validate()
-    for layer in map(int, heads_to_prune):
+    for layer in layers:
         before = [h for h in range(changed.num_attention_heads) if h not in model.config.pruned_heads.get(layer, ())]
         stays = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
         model.weights.replace(model.without_heads(layer, stays))

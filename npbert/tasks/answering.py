@@ -71,10 +71,11 @@ def question_answering(
         whole_number("max_question_len", max_question_len, least=1)
     counts_none = flag("handle_impossible_answer", handle_impossible_answer, default=False)
     align_to_words = flag("align_to_words", align_to_words, default=True)
-    length, stride = _span_lengths(model, tokenizer, max_seq_len, doc_stride)
+    length, stride = span_lengths(model, tokenizer, max_seq_len, doc_stride)
 
     def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
-        return [_spans(tokenizer, *_question_and_context(*item), item.name, length, stride, max_question_len) for item in items]
+        cut = max_question_len
+        return [context_spans(tokenizer, *_question_and_context(*item), item.name, length, stride, cut) for item in items]
 
     def read(out: Any, batch: Batch) -> list[tuple[Array, Array]]:
         return list(zip(batch.without_padding(out.start_logits), batch.without_padding(out.end_logits), strict=True))
@@ -135,10 +136,10 @@ def _question_and_context(name: str, value: object) -> tuple[str, str]:
     return question, context
 
 
-def _span_lengths(
+def span_lengths(
     model: PreTrainedModel, tokenizer: BertTokenizer, max_seq_len: int | None, doc_stride: int | None
 ) -> tuple[int, int]:
-    """How many tokens a span has, question included, and by how many it overlaps the next."""
+    """How many tokens a span has, question included, and by how many it overlaps the next. None stands for the default."""
     longest = longest_row(model, tokenizer)
     least = tokenizer.num_special_tokens_to_add(pair=True) + 1
     length = min(DEFAULT_LENGTH, longest) if max_seq_len is None else whole_number("max_seq_len", max_seq_len, least=least)
@@ -150,14 +151,14 @@ def _span_lengths(
     return length, stride
 
 
-def _spans(
+def context_spans(
     tokenizer: BertTokenizer,
     question: str,
     context: str,
     name: str,
     length: int,
     stride: int,
-    max_question_len: int | None,
+    max_question_len: int | None = None,
 ) -> list[TokenRow]:
     """`[CLS] question [SEP] context [SEP]`, the context in spans where it is too long."""
     asked = tokenizer(question, add_special_tokens=False, verbose=False, return_offsets_mapping=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from npbert.checkpoints.reading import read_json_object
 from npbert.errors import FileError, InputError, MissingFileError, NpbertError, shown
+from npbert.text.hostile import check_regular, check_tokenizer_json
 from npbert.text.settings import BERT, TokenizerKind
 from npbert.types import StrPath
 
@@ -41,8 +42,8 @@ def from_tokenizer_json(path: StrPath, kind: TokenizerKind = BERT) -> Tokenizer:
     """The library's tokenizer, as the file has it."""
     from tokenizers import Tokenizer
 
-    if not os.path.isfile(path):
-        raise MissingFileError(f"{path}: no such tokenizer file")
+    check_regular(path)
+    check_tokenizer_json(path)
     with library_errors(FileError, f"{path}: not a tokenizer.json"):
         backend = Tokenizer.from_file(os.fspath(path))
     if type(backend.model).__name__ != kind.model:
@@ -55,13 +56,14 @@ def load_vocab(path: StrPath) -> dict[str, int]:
 
     A token on two lines has the later line's id, and no token has the earlier id, as in the reference.
     """
+    check_regular(path)
     try:
         with open(path, encoding="utf-8") as file:
             return {line.rstrip("\n"): number for number, line in enumerate(file)}
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: a vocabulary is UTF-8 text, one token a line: {error}") from error
     except OSError as error:
-        raise MissingFileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
+        raise FileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
 
 
 def from_vocab(path: StrPath, unk_token: str) -> Tokenizer:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from npbert import checkpoints
-from npbert.checks import known
+from npbert.checks import known, path
 from npbert.text.decoding import Detokenizer
 from npbert.text.encoding import TextEncoder
 from npbert.text.files import Source, read_source, write_files
@@ -79,10 +79,11 @@ class FileTokenizer(TextEncoder, Detokenizer):
 
         A file that is being replaced is the old one or the new one, never a part. The reference reads the same ids from them.
         """
+        directory = Path(path("save_directory", save_directory))
         special = self.special_tokens_map
         own = {name: getattr(self, name) for name in self.kind.settings if name not in TOKEN_SETTINGS}
         full: dict[str, Any] = {**self._special_tokens, "additional_special_tokens": self._additional_special_tokens}
         with self._lock:
             unset = dict.fromkeys(self.kind.default_tokens)  # else these would come back as the defaults
             settings = {**self._other_settings, **own, **unset, **special}
-            return write_files(Path(save_directory), self._backend, settings, {name: full[name] for name in special}, self.kind)
+            return write_files(directory, self._backend, settings, {name: full[name] for name in special}, self.kind)

@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from npbert.checkpoints.config_files import json_text
 from npbert.checkpoints.reading import read_json_object
-from npbert.checkpoints.writing import replacing
+from npbert.checkpoints.writing import make_directory, write_text
 from npbert.checks import boolean, known, unicode_text
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.text import classes
@@ -131,6 +132,13 @@ def _text_or_added_token(entry: Any, *, special: bool | None = None) -> Any:
     return _added_token(entry, special=special) if isinstance(entry, dict) else entry
 
 
+def _list(name: str, value: Any) -> list[Any]:
+    """The entries of a list of tokens; None is an empty list."""
+    if not isinstance(value, list | None):
+        raise InputTypeError(f"{name}: takes a list of tokens, got {shown(value)}")
+    return value or []
+
+
 def _settings_of(config: Mapping[str, Any], kind: TokenizerKind) -> dict[str, Any]:
     """A tokenizer_config.json's settings, with its tokens as `AddedToken` and its older names under their newer ones."""
     settings = {name: value for name, value in config.items() if name not in _NOT_SETTINGS}
@@ -146,7 +154,7 @@ def _settings_of(config: Mapping[str, Any], kind: TokenizerKind) -> dict[str, An
     if not isinstance(extra, dict):
         raise InputTypeError(f"extra_special_tokens: takes an object, got {shown(extra)}")
     if extra:
-        additional = settings.get("additional_special_tokens") or []
+        additional = _list("additional_special_tokens", settings.get("additional_special_tokens"))
         settings["additional_special_tokens"] = [*additional, *map(_text_or_added_token, extra.values())]
     for name, check in kind.settings.items():
         if name in settings:
@@ -182,7 +190,7 @@ def _legacy_tokens(
                     settings[name] = special_token(name, _text_or_added_token(value, special=True))
                 elif name == "additional_special_tokens" and not overrides.get(name):
                     earlier = list(settings.get(name) or [])
-                    more = [_text_or_added_token(entry, special=True) for entry in value or []]
+                    more = [_text_or_added_token(entry, special=True) for entry in _list(name, value)]
                     settings[name] = token_list(name, earlier + [entry for entry in more if entry not in earlier])
     decoder: dict[int, AddedToken] = {}
     if added_tokens is not None:
@@ -216,17 +224,14 @@ def write_files(
         "added_tokens_decoder": {str(number): _flags(entry) for number, entry in backend.get_added_tokens_decoder().items()},
     }
     contents = {
-        "tokenizer_config.json": _to_json(config),
-        "special_tokens_map.json": _to_json({name: _token_as_json(value) for name, value in special_tokens.items()}),
+        "tokenizer_config.json": json_text(config),
+        "special_tokens_map.json": json_text({name: _token_as_json(value) for name, value in special_tokens.items()}),
         **(_byte_pair_texts(backend) if kind.model == "BPE" else {"vocab.txt": _vocab_text(backend.get_vocab(False))}),
         "tokenizer.json": backend.to_str(pretty=True),
     }
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"save_directory: takes a directory, but {directory} is a file")
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     for name, text in contents.items():
-        with replacing(directory / name) as file:
-            file.write(text.encode("utf-8"))
+        write_text(directory / name, text)
     return tuple(str(directory / name) for name in contents)
 
 
@@ -240,10 +245,6 @@ def _token_as_json(token: Any) -> Any:
     if isinstance(token, str):
         return token
     return {name: value for name, value in _flags(token).items() if name != "special"}  # every token of this file is special
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _vocab_text(vocab: Mapping[str, int]) -> str:

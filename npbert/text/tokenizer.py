@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from npbert.checks import path
 from npbert.errors import FileError, InputError
 from npbert.text import backend
 from npbert.text.backend import library_errors, load_vocab
@@ -102,6 +103,7 @@ class BertTokenizer(FileTokenizer):
         if file is None:
             raise InputError("BertTokenizer takes a vocab_file (vocab.txt) or a tokenizer_file (tokenizer.json), got neither")
         from_vocab = source.tokenizer_file is None
+        path("vocab_file" if from_vocab else "tokenizer_file", file)
         made = backend.from_vocab(file, str(special_tokens["unk_token"])) if from_vocab else backend.from_tokenizer_json(file)
         if source.is_bare:
             checked = {**backend.normalizer_settings(made), **checked}

@@ -6,12 +6,12 @@ A file holds a sentence a line, with an empty line between documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from npbert.errors import FileError
+from npbert.training.reading import read_lines
 from npbert.types import StrPath
 
 Document: TypeAlias = list[list[int]]
@@ -28,12 +28,8 @@ class Pair(NamedTuple):
 
 def read_documents(path: StrPath) -> list[list[str]]:
     """The documents of a file, each a list of its sentences."""
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from None
     documents: list[list[str]] = [[]]
-    for line in text.split("\n"):
+    for line in read_lines(path):
         if sentence := line.strip():
             documents[-1].append(sentence)
         elif documents[-1]:
@@ -56,7 +52,8 @@ def sentence_pairs(documents: Sequence[Document], max_tokens: int, rng: np.rando
 
     Sentences are collected until they fill a pair, and parted at a random place. In half of the cases the second part is
     replaced by sentences from another document, and the sentences that it would have had come again in the next pair. One pair
-    in ten is made shorter than it could be, so that the model sees short texts too.
+    in ten is made shorter than it could be, so that the model sees short texts too. A sentence that fills a pair alone, or is
+    the last of its document, is always followed by one from elsewhere; where there is one document only, it is left out.
     """
     for number in rng.permutation(len(documents)):
         document = documents[number]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from npbert import checks
 from npbert.checks import IGNORED
+from npbert.errors import InputError
 from npbert.models.base import PreTrainedModel
 from npbert.tasks.masking import mask_tokens
 from npbert.text.tokenizer import BertTokenizer
-from npbert.training.batches import padded, similar_lengths
+from npbert.training.batches import Row, in_batches, padded
 from npbert.training.documents import Document, sentence_pairs
 from npbert.training.lessons import Lessons
-
-Row = dict[str, Any]
 
 
 def pretraining_lessons(
@@ -57,38 +57,41 @@ def masked_language_lessons(
 
 def _lessons(
     tokenizer: BertTokenizer,
-    rows_of: Any,
+    rows_of: Callable[[Sequence[Document], np.random.Generator], list[Row]],
     documents: Sequence[Document],
     held_out: Sequence[Document],
     batch_size: int,
     probability: float,
 ) -> Lessons:
-    def in_batches(rows: list[Row], rng: np.random.Generator) -> list[list[Row]]:
-        lengths = [len(row["input_ids"]) for row in rows]
-        return [[rows[number] for number in batch] for batch in similar_lengths(lengths, batch_size, rng)]
+    checks.whole_number("batch_size", batch_size, least=1)
+    checks.number("probability", probability, above=0, most=1)
+    special = set(tokenizer.all_special_ids)
+
+    def batches_of(source: Sequence[Document], rng: np.random.Generator) -> list[list[Row]]:
+        # A text of unknown words alone has nothing that could be masked.
+        rows = [row for row in rows_of(source, rng) if not special.issuperset(row["input_ids"])]
+        return in_batches(rows, batch_size, rng)
 
     def epoch(rng: np.random.Generator) -> list[list[Row]]:
-        return in_batches(rows_of(documents, rng), rng)
+        return batches_of(documents, rng)
 
-    def arguments(rows: list[Row], rng: np.random.Generator) -> dict[str, Any]:
+    def arguments(rows: Sequence[Row], rng: np.random.Generator) -> dict[str, Any]:
         return masked_batch(tokenizer, rows, rng, probability)
 
     def evaluate(model: PreTrainedModel) -> dict[str, float]:
         rng = np.random.default_rng(0)  # the same masks at every evaluation
-        batches = in_batches(rows_of(held_out, rng), rng)
+        batches = batches_of(held_out, rng)
+        if not batches:
+            raise InputError("held-out data: holds nothing to evaluate with")
         return figures(model, (arguments(batch, rng) for batch in batches))
 
     return Lessons(epoch, arguments, evaluate if held_out else None)
 
 
-def masked_batch(
-    tokenizer: BertTokenizer, rows: Sequence[Mapping[str, Any]], rng: np.random.Generator, probability: float
-) -> dict[str, Any]:
+def masked_batch(tokenizer: BertTokenizer, rows: Sequence[Row], rng: np.random.Generator, probability: float) -> dict[str, Any]:
     """Rows as the model takes them, with masks drawn anew. At least one token is masked: without any there is no loss."""
     assert tokenizer.pad_token_id is not None
-    arrays: dict[str, Any] = padded(
-        [{name: row[name] for name in ("input_ids", "token_type_ids")} for row in rows], tokenizer.pad_token_id
-    )
+    arrays: dict[str, Any] = padded(rows, tokenizer.pad_token_id)
     masked = mask_tokens(arrays["input_ids"], tokenizer, rng, probability)
     while (masked.labels == IGNORED).all():
         masked = mask_tokens(arrays["input_ids"], tokenizer, rng, probability)
@@ -98,8 +101,8 @@ def masked_batch(
     return arrays
 
 
-def figures(model: PreTrainedModel, batches: Iterator[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean loss of some batches, the share of masked tokens that were found, and of next sentences that were."""
+def figures(model: PreTrainedModel, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean of the losses of some batches, the share of masked tokens that were found, and of next sentences that were."""
     losses, found, followed = [], [], []
     for batch in batches:
         out = model(**batch)
@@ -112,7 +115,7 @@ def figures(model: PreTrainedModel, batches: Iterator[Mapping[str, Any]]) -> dic
     return named | ({"next_sentence_accuracy": float(np.concatenate(followed).mean())} if followed else {})
 
 
-def _framed(tokenizer: BertTokenizer, first: list[int], second: list[int] | None = None) -> Row:
+def _framed(tokenizer: BertTokenizer, first: list[int], second: list[int] | None = None) -> dict[str, Any]:
     """`[CLS] first [SEP]`, or `[CLS] first [SEP] second [SEP]`, with the token types."""
     assert tokenizer.cls_token_id is not None
     assert tokenizer.sep_token_id is not None
@@ -120,7 +123,7 @@ def _framed(tokenizer: BertTokenizer, first: list[int], second: list[int] | None
     types = [0] * len(ids)
     if second is not None:
         ids, types = [*ids, *second, tokenizer.sep_token_id], types + [1] * (len(second) + 1)
-    return {"input_ids": ids, "token_type_ids": types}
+    return {name: row for name, row in (("input_ids", ids), ("token_type_ids", types)) if name in tokenizer.model_input_names}
 
 
 def _parts(document: Document, most: int) -> Iterator[list[int]]:

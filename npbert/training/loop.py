@@ -79,7 +79,8 @@ class Run:
 
 
 def steps(run: Run) -> Iterator[dict[str, float]]:
-    """Train the model, step by step; each step yields its figures: `step`, `loss`, `norm` of the gradients, `lr`, `tokens`.
+    """Train the model, step by step; each step yields its figures: `step`, `loss`, `norm` of the gradients, `lr`, and how many
+    `tokens` were read, padding left out.
 
     A loss that is not a number ends the run with an error, before the weights have changed.
     """
@@ -89,8 +90,9 @@ def steps(run: Run) -> Iterator[dict[str, float]]:
     while progress.step < settings.steps:
         rng = np.random.default_rng([settings.seed, 1, progress.step])
         parts = [run.lessons.arguments(next(batches), rng) for _ in range(settings.accumulate)]
-        loss, grads = mean_gradients(run.model, parts, rng)
-        norm = clip_gradients(grads, settings.max_norm)
+        with np.errstate(all="ignore"):  # a loss that is not a number is an error below, with the step's name
+            loss, grads = mean_gradients(run.model, parts, rng)
+            norm = clip_gradients(grads, settings.max_norm)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise InputError(
                 f"step {progress.step + 1}: the loss is {loss} and the norm of the gradients {norm}; try a smaller lr"
@@ -98,7 +100,7 @@ def steps(run: Run) -> Iterator[dict[str, float]]:
         optimizer.lr = settings.lr * factor(progress.step)
         optimizer.step(grads)
         progress.step += 1
-        tokens = sum(part["input_ids"].size for part in parts)
+        tokens = sum(int(part["attention_mask"].sum()) for part in parts)
         yield {"step": progress.step, "loss": loss, "norm": norm, "lr": optimizer.lr, "tokens": tokens}
 
 
@@ -106,7 +108,7 @@ def batches_from(run: Run) -> Iterator[Any]:
     """The batches from where the run stands, epoch after epoch; the run's progress moves along."""
     progress = run.progress
     while True:
-        batches = run.lessons.epoch(np.random.default_rng([run.settings.seed, 0, progress.epoch]))
+        batches = run.lessons.epoch(_generator_of_epoch(run.settings.seed, progress.epoch))
         if not batches:
             raise InputError("data: holds nothing to learn from")
         while progress.place < len(batches):
@@ -115,10 +117,26 @@ def batches_from(run: Run) -> Iterator[Any]:
         progress.epoch, progress.place = progress.epoch + 1, 0
 
 
+def steps_of_epochs(lessons: Lessons, epochs: int, *, accumulate: int = 1, seed: int = 0) -> int:
+    """How many steps go over the data exactly this often.
+
+    An epoch need not have as many batches as the one before (sentences are paired anew, by chance), so the very epochs that the
+    run will see are made and their batches counted. Where `accumulate` does not divide the sum, the last step takes the rest of
+    its batches from the epoch after.
+    """
+    checks.whole_number("epochs", epochs, least=1)
+    checks.whole_number("accumulate", accumulate, least=1)
+    batches = sum(len(lessons.epoch(_generator_of_epoch(seed, epoch))) for epoch in range(epochs))
+    return -(-batches // accumulate)
+
+
 def mean_gradients(
     model: PreTrainedModel, parts: Sequence[Mapping[str, Any]], rng: np.random.Generator
 ) -> tuple[float, dict[str, Array]]:
-    """The mean loss of some batches, and its gradients: batch by batch, as if they had been one (gradient accumulation)."""
+    """The mean of the losses of some batches, and its gradients, batch by batch (gradient accumulation).
+
+    Where all batches have as many labels, this is what one large batch would give, with the memory of a small one.
+    """
     loss = 0.0
     grads: dict[str, Array] = {}
     for part in parts:
@@ -127,5 +145,13 @@ def mean_gradients(
         for name, gradient in more.items():
             if len(parts) > 1:
                 gradient /= len(parts)
-            grads[name] = grads[name] + gradient if name in grads else gradient
+            if name in grads:
+                grads[name] += gradient
+            else:
+                grads[name] = gradient
     return loss, grads
+
+
+def _generator_of_epoch(seed: int, epoch: int) -> np.random.Generator:
+    """What decides about an epoch's batches and their order."""
+    return np.random.default_rng([seed, 0, epoch])

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from npbert.checkpoints import safetensors
+from npbert.checkpoints.reading import parse_json
 from npbert.errors import FileError, InputError
 from npbert.training.loop import Progress, Run
 from npbert.types import Array, StrPath
@@ -27,26 +28,29 @@ def save_state(run: Run, path: StrPath) -> None:
 
 
 def restore_state(run: Run, path: StrPath) -> None:
-    """Let the run stand where it stood when the file was written. It must be the same run: other settings are refused."""
+    """Put the run where it was when the file was written. It must be the same run: other settings are refused."""
     text = safetensors.read_metadata(path).get(KEY)
     if text is None:
         raise FileError(f"{path}: is not the state of a training run")
-    stored, own = json.loads(text), _described(run)
+    stored, own = parse_json(text.encode(), str(path)), _described(run)
+    try:
+        settings, progress = stored["settings"], Progress(**stored["progress"])
+    except (KeyError, TypeError):
+        raise FileError(f"{path}: is not the state of a training run") from None
     for name, value in own["settings"].items():
-        if stored["settings"].get(name) != value:
-            raise InputError(f"{name}: the run to go on with has {stored['settings'].get(name)}, got {value}")
+        if settings.get(name) != value:
+            raise InputError(f"{name}: the run to go on with has {settings.get(name)}, got {value}")
     arrays = safetensors.read(path)
     parts = {"weight": dict(run.model.named_parameters()), "mean": run.optimizer.means, "square": run.optimizer.squares}
     expected = {f"{part}:{name}": array for part, own_arrays in parts.items() for name, array in own_arrays.items()}
     if {name: _kind(array) for name, array in arrays.items()} != {name: _kind(array) for name, array in expected.items()}:
         raise InputError(f"{path}: is the state of another model, or of one with other weights frozen")
-    for name, array in expected.items():
-        if name.startswith("weight:") and not array.flags.writeable:  # a frozen one, mapped from its checkpoint
-            run.model.weights.replace({name.partition(":")[2]: arrays[name]})
-        else:
-            array[...] = arrays[name]
-    run.optimizer.steps = stored["progress"]["step"]
-    run.progress = Progress(**stored["progress"])
+    run.model.weights.replace({name: arrays[f"weight:{name}"].copy() for name in parts["weight"]})
+    for part in ("mean", "square"):
+        for name, array in parts[part].items():
+            array[...] = arrays[f"{part}:{name}"]
+    run.optimizer.steps = progress.step
+    run.progress = progress
 
 
 def _described(run: Run) -> dict[str, Any]:

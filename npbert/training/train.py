@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -14,14 +15,13 @@ from pathlib import Path
 from types import FrameType
 
 from npbert import checks
-from npbert.checkpoints.writing import replacing
+from npbert.checkpoints.writing import make_directory, system_errors
 from npbert.errors import InputError
+from npbert.training.folder import LOG, RESULTS, STATE, Figures, cut_log, read_log, read_results, results_of, write_json
 from npbert.training.loop import Run, steps
 from npbert.training.state import restore_state, save_state
 from npbert.types import StrPath
 
-LOG = "log.jsonl"
-STATE = "training_state.safetensors"
 SAVE_SECONDS = 300.0  # between two saved states, where the caller does not say after how many steps
 
 
@@ -34,60 +34,69 @@ def train(
     save_every: int | None = None,
     patience: int | None = None,
     resume: bool = False,
-) -> dict[str, float]:
+) -> Figures:
     """Train the model and leave it in the directory: the best of all evaluations, or the last one where nothing is evaluated.
 
     `save_model(directory)` writes what is to be used later: the model and its tokenizer. The directory also gets `log.jsonl`,
-    with a line of figures for each step and each evaluation, and while the run is not done `training_state.safetensors`. With
-    `resume` the run goes on from there, to the same weights as if it had never stopped. `patience` ends the run after so many
+    with a line of figures for each step and each evaluation, and at the end `results.json`. While the run is not done it holds
+    `training_state.safetensors`. With `resume` the run goes on from there, to the same weights as if it had never stopped; a
+    run that is done stays as it is.
+
+    There is an evaluation at the end, and with `evaluate_every` one after so many steps. `patience` ends the run after so many
     evaluations in a row that were no better than the best. Ctrl-C ends it after the step that is under way, its state saved.
 
-    Returns the figures of the best evaluation, or the last step's.
+    Returns the figures of the best evaluation with its `step`, or the last step's.
     """
     for name, value in {"evaluate_every": evaluate_every, "save_every": save_every, "patience": patience}.items():
         if value is not None:
             checks.whole_number(name, value, least=1)
-    home, progress, total = Path(directory), run.progress, run.settings.steps
-    home.mkdir(parents=True, exist_ok=True)
+    home = make_directory(directory)
     state, log = home / STATE, home / LOG
-    if resume:
+    if not resume and (found := [name for name in (STATE, LOG, RESULTS) if (home / name).exists()]):
+        raise InputError(f"{home}: holds another run ({found[0]}); go on with it (resume), or take another directory")
+    if resume and not state.exists() and (done := read_results(home)) is not None:
+        return done
+    if state.exists():
         restore_state(run, state)
-        progress = run.progress
-    elif state.exists():
-        raise InputError(f"{home}: holds a run that is not done; go on with it (resume), or remove {STATE}")
-    result = _keep_lines(log, progress.step, run.lessons.figure, run.lessons.more_is_better)
-    saved_at = time.monotonic()
-    with open(log, "a", encoding="utf-8") as lines, _interrupts() as interrupted, _bar(total, progress.step) as tell:
+    else:  # from here on there is a state or there are results: so a run that was killed can be told from one that is done
+        save_state(run, state)
+    cut_log(log, run.progress.step)
+    progress, total, saved_at = run.progress, run.settings.steps, time.monotonic()
+    with system_errors(log):
+        lines = open(log, "a", encoding="utf-8")  # noqa: SIM115
+    with lines, _interrupts() as interrupted, _bar(total, progress.step) as tell:
 
-        def write(figures: dict[str, float]) -> None:
+        def write(figures: Figures) -> None:
             lines.write(json.dumps(figures) + "\n")
             lines.flush()
 
         for figures in steps(run) if not _is_over(run, patience) else ():
             write(figures)
             tell(figures)
-            is_last = progress.step == total
-            if run.lessons.evaluate is None:
-                result = figures
-            elif is_last or (evaluate_every is not None and progress.step % evaluate_every == 0):
+            if run.lessons.evaluate is not None and _is_due(progress.step, evaluate_every, total):
                 evaluated = run.lessons.evaluate(run.model)
                 write({"step": progress.step, **{f"eval_{name}": value for name, value in evaluated.items()}})
                 if _is_better(run, evaluated[run.lessons.figure]):
-                    result = evaluated
                     save_model(home)
             if _is_over(run, patience):
                 break
-            is_due = time.monotonic() - saved_at > SAVE_SECONDS if save_every is None else progress.step % save_every == 0
-            if interrupted() or is_due:
-                lines.flush()
+            late = time.monotonic() - saved_at > SAVE_SECONDS if save_every is None else progress.step % save_every == 0
+            if interrupted() or late:
+                os.fsync(lines.fileno())  # the log is to hold every step that the state has done
                 save_state(run, state)
                 saved_at = time.monotonic()
             if interrupted():
                 raise KeyboardInterrupt
     if run.lessons.evaluate is None:
         save_model(home)
+    results = results_of(read_log(log), run.lessons)
+    write_json(home / RESULTS, results)
     state.unlink(missing_ok=True)
-    return result
+    return results
+
+
+def _is_due(step: int, every: int | None, total: int) -> bool:
+    return step == total or (every is not None and step % every == 0)
 
 
 def _is_better(run: Run, value: float) -> bool:
@@ -106,21 +115,8 @@ def _is_over(run: Run, patience: int | None) -> bool:
     return patience is not None and run.progress.worse >= patience
 
 
-def _keep_lines(log: Path, step: int, figure: str, more_is_better: bool) -> dict[str, float]:
-    """Take off the log what a killed run wrote after its last saved state. Returns the best evaluation that stays."""
-    lines = log.read_text("utf-8").splitlines() if log.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    with replacing(log) as file:
-        file.write("".join(f"{line}\n" for line in kept).encode())
-    evaluated = [figures for line in kept if f"eval_{figure}" in (figures := json.loads(line))]
-    if not evaluated:
-        return {}
-    best = (max if more_is_better else min)(evaluated, key=lambda figures: figures[f"eval_{figure}"])
-    return {name.removeprefix("eval_"): value for name, value in best.items() if name != "step"}
-
-
 @contextlib.contextmanager
-def _bar(total: int, done: int) -> Iterator[Callable[[dict[str, float]], None]]:
+def _bar(total: int, done: int) -> Iterator[Callable[[Figures], None]]:
     """A bar on standard error, where that is a terminal: steps, time left, the loss and how many tokens a second."""
     from tqdm import tqdm
 
@@ -128,12 +124,11 @@ def _bar(total: int, done: int) -> Iterator[Callable[[dict[str, float]], None]]:
     hidden = True if sys.stderr is None else None  # None: hidden unless it is a terminal
     with tqdm(total=total, initial=done, unit="step", disable=hidden, leave=False) as bar:
 
-        def tell(figures: dict[str, float]) -> None:
+        def tell(figures: Figures) -> None:
             nonlocal tokens
             tokens += figures["tokens"]
-            bar.set_postfix_str(
-                f"loss {figures['loss']:.3f}, {tokens / (time.monotonic() - started):.0f} tokens/s", refresh=False
-            )
+            speed = tokens / max(time.monotonic() - started, 1e-9)
+            bar.set_postfix_str(f"loss {figures['loss']:.3f}, {speed:.0f} tokens/s", refresh=False)
             bar.update()
 
         yield tell

@@ -11,7 +11,7 @@ import numpy as np
 from npbert.types import Array
 from npbert.views import colours
 from npbert.views.model_map import Section
-from npbert.views.svg import LINE, WRONG, Drawing, longest
+from npbert.views.svg import LETTER, LINE, TONES, WRONG, Drawing, longest
 
 CELL = 20.0
 RIGHT_DECADES, WRONG_DECADES = 10.0, 3.0
@@ -138,4 +138,44 @@ def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_ax
         drawing.text(left + 10 + 150 * tone, top + height + 52, ("— " if tone == 0 else "- - ") + name)
     drawing.text(left, top + height + 34, f"{x_axis}; up: {y_axis}", quiet=True)
     drawing.reach(left + width + 20, top + height + 50)
+    return drawing.finished(title)
+
+
+def answers(title: str, layers: Sequence[Sequence[tuple[str, float]]], theme: str) -> str:
+    """The best answers of each layer with their probabilities, the last layer at the top."""
+    drawing = Drawing(theme)
+    drawing.text(0, 12, title, font_weight="bold")
+    for line, best in enumerate(reversed(layers)):
+        y = 36.0 + 22 * line
+        number = len(layers) - 1 - line
+        drawing.text(0, y, f"layer {number - 1}" if number else "embeddings", quiet=True)
+        x = 90.0
+        for word, probability in best:
+            red, green, blue = colours.magnitude(np.array(probability), 1.0, theme)
+            written = f"{word} {probability:.2f}"
+            width = LETTER * len(written) + 12
+            drawing.add(
+                "rect", x=x, y=y - 13, width=width, height=18, rx=3, fill=f"rgb({red},{green},{blue})", stroke=LINE[theme]
+            )
+            drawing.text(x + 6, y, written, fill="#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff")
+            x += width + 6
+    return drawing.finished(title)
+
+
+def bars(title: str, parts: Sequence[tuple[str, float]], theme: str) -> str:
+    """Signed numbers as bars to both sides of 0."""
+    drawing = Drawing(theme)
+    drawing.text(0, 12, title, font_weight="bold")
+    left = longest([name for name, _ in parts]) + 12
+    largest = max((abs(float(x)) for _, x in parts if np.isfinite(x)), default=0.0) or 1.0
+    zero = left + 170.0
+    for line, (name, x) in enumerate(parts):
+        y, width = 30.0 + 18 * line, 160 * abs(float(x)) / largest
+        drawing.text(left - 6, y + 11, name, text_anchor="end")
+        drawing.add(
+            "rect", x=zero if x > 0 else zero - width, y=y, width=width, height=13, fill=TONES[theme][1 if x > 0 else 0]
+        )
+        drawing.text(zero + 176, y + 11, f"{float(x):+.4g}")
+        drawing.reach(zero + 240, y + 16)
+    drawing.add("line", x1=zero, x2=zero, y1=26, y2=30.0 + 18 * len(parts), stroke=LINE[theme])
     return drawing.finished(title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from npbert.checkpoints import LOCATION_OPTIONS, config_text, find, read_config_
 from npbert.checkpoints import checkpoint as module
 from npbert.checkpoints.limits import MAX_CONFIG_NUMBERS
 from npbert.checkpoints.reading import UNFINISHED
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, NpbertError
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, NpbertError, WriteError
 
 ROOT = Path(__file__).parents[2]
 TF = Path(__file__).parent / "data" / "tf"
@@ -139,6 +140,35 @@ def test_a_save_with_the_same_configuration_can_be_read_at_every_moment(
 
     monkeypatch.setattr(os, "replace", look)
     saved(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors"])
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+def test_a_save_touches_nothing_but_files(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: takes the name of a file, but a pipe is there"):
+        saved(tmp_path, generation_settings=settings)
+    assert files(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("size", ["5GB", "1KB"])
+def test_a_save_onto_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, max_shard_size=40)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for works in range(4):
+        left = [works]
+
+        def refuse(descriptor: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(WriteError, match="No space left on device"):
+                save(tmp_path, {}, {f"x{n}": np.ones(200) for n in range(3)}, generation_settings={"a": 1}, max_shard_size=size)
+        if size == "1KB" or works < 3:  # with one file of weights, the third sync is that of the directory, behind the renames
+            assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_dead_save_is_called_one(tmp_path: Path) -> None:

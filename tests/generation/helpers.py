@@ -33,7 +33,10 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"num_beams": 1001}, "num_beams: takes at most 1000 for a prompt, got 1001"),
     ({"num_beams": 10**5000}, "num_beams: takes at most 1000 for a prompt, got an integer of 16610 bits"),
     ({"num_beams": 1e30}, "num_beams: takes a whole number, got 1e+30"),
-    ({"num_return_sequences": 99_999, "do_sample": True}, "num_return_sequences: takes at most 1000 for a prompt, got 99999"),
+    (
+        {"num_return_sequences": 999_999, "do_sample": True},
+        "num_return_sequences: takes at most 100000 for a prompt, got 999999",
+    ),
     ({"temperature": 1e-300, "do_sample": True}, "temperature: takes a finite number from 1e-20 to 1e+20, got 1e-300"),
     ({"repetition_penalty": 1e300}, "repetition_penalty: takes a finite number from 1e-20 to 1e+20, got 1e+300"),
     ({"eos_token_id": [[1], [2, 3]]}, "eos_token_id: takes an array or evenly nested lists"),

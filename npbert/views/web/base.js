@@ -11,7 +11,8 @@ async function unpacked(value) {
   if (Array.isArray(value)) return Promise.all(value.map(unpacked));
   if (value === null || typeof value !== "object") return value;
   if (typeof value.blob === "string") {
-    const bytes = Uint8Array.from(atob(value.blob), (sign) => sign.charCodeAt(0));
+    const text = atob(value.blob), bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return { ...value, blob: null, data: new KINDS[value.kind](await new Response(stream).arrayBuffer()) };
   }
@@ -58,7 +59,7 @@ function choose(label, options, chosen, onChange) {
 // A token is shown as text and never as markup; what has no picture of its own gets one.
 function visible(token) {
   return String(token)
-    .replace(/[\u0000-\u0020]/g, (sign) => String.fromCodePoint(0x2400 + sign.charCodeAt(0)))
+    .replace(/[\u0000-\u001f]/g, (sign) => String.fromCodePoint(0x2400 + sign.charCodeAt(0)))
     .replace(/[\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 const isolated = (text) => `\u2068${text}\u2069`; // a right-to-left word does not turn its neighbours around

@@ -31,7 +31,7 @@ function drawPage() {
     panel,
     el("details", {}, el("summary", {}, "the report as text"), el("pre", { class: "scroll mono" }, DATA.text)),
     el("footer", {}, `${DATA.architecture} · weights sha256 ${DATA.digest} · pack written by npbert ${DATA.written_by} · page by npbert ${DATA.npbert}`),
-  ].filter(Boolean);
+  ];
 }
 
 // ------------------------------------------------------------------------------------------------------------ diagnosis

@@ -5,10 +5,11 @@ const TABLE_MOST = 64;
 
 /* options: label, rows, cols (texts), rowAxis, colAxis, value(i, j), scale, largest, legend, and where they are wanted:
    clipped, hatched(i, j) with hatchedMeans, outlined(i, j), at ([row, column] in focus), onFocus(i, j), note, cellMost,
-   format(value) */
+   format(value), shade(value), tall (the least height of a row) */
 function numberMap(options) {
   const { rows, cols, scale = "sequential" } = options;
   const format = options.format ?? ((x) => num(x));
+  const shade = options.shade ?? ((x) => x); // what of a value decides its colour
   const hatched = options.hatched ?? (() => false);
   const isHatched = (i, j) => hatched(i, j) || !Number.isFinite(options.value(i, j));
   let [row, col] = options.at ?? [0, 0];
@@ -29,7 +30,7 @@ function numberMap(options) {
     const colours = palette(scale);
     for (let i = 0; i < rows.length; i++) {
       for (let j = 0; j < cols.length; j++) {
-        const from = 3 * step(scale, options.value(i, j), options.largest), to = 4 * (i * cols.length + j);
+        const from = 3 * step(scale, shade(options.value(i, j)), options.largest), to = 4 * (i * cols.length + j);
         const none = isHatched(i, j);
         for (let part = 0; part < 3; part++) pixels.data[to + part] = none ? 128 : colours[from + part];
         pixels.data[to + 3] = none ? 40 : 255;
@@ -111,7 +112,8 @@ function numberMap(options) {
     if (!rows.length || !cols.length) return;
     const value = options.value(row, col);
     const what = hatched(row, col) ? options.hatchedMeans ?? "hatched" : format(value);
-    readout.replaceChildren(`${options.rowAxis ?? "row"} `, el("bdi", {}, rows[row]), ` · ${options.colAxis ?? "column"} `,
+    const where = rows.length > 1 || rows[0] ? [`${options.rowAxis ?? "row"} `, el("bdi", {}, rows[row]), " · "] : [];
+    readout.replaceChildren(...where, `${options.colAxis ?? "column"} `,
       el("bdi", {}, cols[col]), ` · `, el("b", {}, what));
   }
 

@@ -1,0 +1,111 @@
+"""One pass of a model over one text, with every value that it computes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npbert.checks import unicode_text
+from npbert.errors import InputError
+from npbert.golden.models import check_model
+from npbert.models.encoder_decoder import EncoderDecoderModel
+from npbert.models.heads import BertForMultipleChoice
+from npbert.tracing import trace
+from npbert.types import Array
+
+WRITTEN = 20
+"""An encoder-decoder that is not told what it has written writes so many tokens at most."""
+
+
+class Side(NamedTuple):
+    """The tokens that one model, or one part of a model of two, reads."""
+
+    title: str
+    prefix: str  # of its names in the trace
+    config: Any
+    ids: Array  # [S]
+    types: Array  # [S]
+    tokens: list[str]  # S
+    is_special: list[bool]  # S
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def layer(self, number: int) -> str:
+        """The path of a layer."""
+        return f"{self.prefix}encoder.layer.{number}"
+
+
+class OnePass(NamedTuple):
+    """What went in, what came out, and everything between."""
+
+    label: str  # the text, in short
+    model: Any
+    inputs: dict[str, Array]
+    sides: list[Side]
+    values: dict[str, Array]  # under their names in the trace
+    output: Any
+
+    @property
+    def reader(self) -> Side:
+        """Where the text goes in."""
+        return self.sides[0]
+
+    @property
+    def speaker(self) -> Side:
+        """The side whose states the head reads."""
+        return self.sides[-1]
+
+
+def run(model: Any, tokenizer: Any, text: str, pair: str | None = None) -> OnePass:
+    """Run the model once. For an encoder-decoder the second text is what the decoder has written so far."""
+    check_model(model)
+    if isinstance(model, BertForMultipleChoice):
+        raise InputError("model: a multiple choice reads several texts at once; look at one of them with BertModel")
+    unicode_text("text", text)
+    if pair is not None:
+        unicode_text("pair", pair)
+    if isinstance(model, EncoderDecoderModel):
+        inputs, sides = _of_two_models(model, tokenizer, text, pair)
+    else:
+        inputs = _encoded(tokenizer, text, pair)
+        prefix = f"{model.base_model_prefix}." if model.base_model_prefix else ""
+        sides = [_side("the text", prefix, model.config, inputs["input_ids"], inputs.get("token_type_ids"), tokenizer)]
+    if not len(sides[0]):
+        raise InputError("text: holds no tokens")
+    with trace() as kept:
+        output = model(**inputs)
+    return OnePass(text if pair is None else f"{text} | {pair}", model, inputs, sides, dict(kept), output)
+
+
+def _encoded(tokenizer: Any, text: str, pair: str | None) -> dict[str, Array]:
+    return dict(tokenizer([text], None if pair is None else [pair], return_tensors="np"))
+
+
+def _of_two_models(model: Any, tokenizer: Any, text: str, written: str | None) -> tuple[dict[str, Array], list[Side]]:
+    inputs = _encoded(tokenizer, text, None)
+    inputs.pop("token_type_ids", None)
+    if written is None:
+        inputs["decoder_input_ids"] = model.generate(**inputs, max_new_tokens=WRITTEN)
+    else:
+        inputs["decoder_input_ids"] = _encoded(tokenizer, written, None)["input_ids"]
+    reader, writer = model.config.encoder, model.config.decoder
+    return inputs, [
+        _side("what the encoder reads", "encoder.", reader, inputs["input_ids"], None, tokenizer),
+        _side("what the decoder has written", "decoder.bert.", writer, inputs["decoder_input_ids"], None, tokenizer),
+    ]
+
+
+def _side(title: str, prefix: str, config: Any, ids: Array, types: Array | None, tokenizer: Any) -> Side:
+    special = set(tokenizer.all_special_ids)
+    flat = ids[0]
+    return Side(
+        title,
+        prefix,
+        config,
+        flat,
+        np.zeros_like(flat) if types is None else types[0],
+        tokenizer.convert_ids_to_tokens(flat),
+        [int(number) in special for number in flat],
+    )

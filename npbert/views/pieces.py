@@ -1,0 +1,36 @@
+"""The text as the model reads it: pieces, ids, types, positions, and the embeddings that they pick."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from npbert.types import Array
+from npbert.views.one_pass import OnePass, Side
+from npbert.views.pictures import picture
+
+TERMS = ("word_embeddings", "token_type_embeddings", "position_embeddings")
+
+
+def data(done: OnePass) -> list[dict[str, Any]]:
+    """For each side its tokens, and the embeddings as strips."""
+    return [_of_side(done, side) for side in done.sides]
+
+
+def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
+    return {
+        "title": side.title,
+        "tokens": side.tokens,
+        "ids": side.ids,
+        "types": side.types,
+        "positions": np.arange(len(side)),
+        "special": side.is_special,
+        "strips": [{"name": name, "picture": picture(x, (256, 128))} for name, x in strips(done, side).items()],
+    }
+
+
+def strips(done: OnePass, side: Side) -> dict[str, Array]:
+    """The terms of the embeddings and their sum, `[S, D]` each, under their names."""
+    names = [f"{side.prefix}embeddings.{term}" for term in TERMS] + [f"{side.prefix}embeddings:sum", f"{side.prefix}embeddings"]
+    return {name: np.broadcast_to(done.values[name], done.values[names[-1]].shape)[0] for name in names if name in done.values}

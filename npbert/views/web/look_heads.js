@@ -1,0 +1,165 @@
+// All heads: small maps, one opened, some pinned, and the difference to another pass.
+
+const LINES_MOST = 32;
+
+// One head of a pass: its size, and value(i, j). `which` is "here", "other" or "difference".
+function headOf(kind, layer, head, which) {
+  if (which === "difference") {
+    const a = headOf(kind, layer, head, "here"), b = headOf(kind, layer, head, "other");
+    if (a.rows !== b.rows || a.cols !== b.cols) return null;
+    return { ...a, value: (i, j) => a.value(i, j) - b.value(i, j) };
+  }
+  const entry = (which === "other" ? DATA.other.attention : DATA.attention)[kind].layers[layer];
+  const packed = entry.whole ?? entry.small;
+  const [, rows, cols] = packed.shape, start = head * rows * cols;
+  return { rows, cols, isWhole: Boolean(entry.whole), path: entry.path, bytes: packed.data.subarray(start, start + rows * cols),
+    value: (i, j) => probability(packed.data[start + i * cols + j]) };
+}
+
+const shadeOfDifference = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
+const whichPass = () => (DATA.other && ["other", "difference"].includes(selection.pass) ? selection.pass : "here");
+const kindOf = () => chosen("kind", DATA.attention.length);
+
+function drawHeads() {
+  const panel = el("div", {});
+  const show = () => {
+    if (!panel.isConnected && panel.childElementCount) return listeners.delete(show);
+    panel.replaceChildren(...headsNow());
+  };
+  const key = () => ["kind", "pass", "layer", "head", "pins"].map((name) => selection[name]).join();
+  let last = null;
+  const onlyIfChanged = () => {
+    if (!panel.isConnected && last !== null) return listeners.delete(onlyIfChanged);
+    if (key() !== last) { last = key(); show(); }
+  };
+  listeners.add(onlyIfChanged);
+  show();
+  last = key();
+  return panel;
+}
+
+function headsNow() {
+  const kind = kindOf(), attention = DATA.attention[kind], which = whichPass();
+  const layer = chosen("layer", attention.layers.length), head = chosen("head", attention.layers[layer].heads);
+  const pins = (selection.pins ?? "").split("_").filter((pin) => /^\d+\.\d+$/.test(pin)).map((pin) => pin.split(".").map(Number))
+    .filter(([l, h]) => l < attention.layers.length && h < attention.layers[l].heads);
+  return [
+    attention.uniform ? el("p", { class: "warning" }, "Nearly every row is even: every head looks everywhere alike, as in a model that has learned nothing. Was the checkpoint loaded?") : null,
+    el("div", { class: "controls" },
+      DATA.attention.length > 1 ? choose("attention", DATA.attention.map(({ title }, i) => [i, title]), kind, (value) => select({ kind: value, layer: null, head: null, pins: null })) : null,
+      DATA.other ? choose("show", [["here", "this pass"], ["other", "the other pass"], ["difference", "the difference"]], which, (value) => select({ pass: value })) : null),
+    gridOfHeads(attention, kind, which, layer, head),
+    legend(which === "difference" ? "diverging" : "sequential", 1, which === "difference" ? "difference of weights, this pass minus the other (colour by the square root)" : "weight (colour by its square root)"),
+    attention.layers.some((entry) => !entry.whole) ? el("p", { class: "quiet" }, `This text is long: small maps show the largest weight of each block, and the layers ${attention.layers.flatMap((entry, i) => (entry.whole ? [i] : [])).join(", ") || "(none)"} are whole on this page.`) : null,
+    openedHead(attention, kind, which, layer, head, pins),
+    pins.length ? heading("Pinned") : null,
+    el("div", { class: "row" }, pins.map(([l, h]) => el("div", {}, matrixOf(attention, kind, which, l, h),
+      el("button", { click: () => select({ pins: pins.filter(([a, b]) => a !== l || b !== h).map((pin) => pin.join(".")).join("_") || null }) }, "unpin")))),
+    heading("How much goes to special tokens"),
+    specialShares(attention),
+  ].filter(Boolean);
+}
+
+function gridOfHeads(attention, kind, which, layer, head) {
+  const most = Math.max(...attention.layers.map(({ heads }) => heads));
+  const grid = el("div", { class: "heads", role: "group", "aria-label": `${attention.title}: layers down, heads across`, keydown: (event) => {
+    const at = event.target.dataset?.at?.split(".").map(Number);
+    const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!at || !move) return;
+    event.preventDefault();
+    grid.querySelector(`[data-at="${at[0] + move[0]}.${at[1] + move[1]}"]`)?.focus();
+  } });
+  grid.style.gridTemplateColumns = `auto repeat(${most}, minmax(0, 76px))`;
+  grid.append(el("span", { class: "side" }, "layer"), ...range(most).map((h) => el("span", { class: "side" }, String(h))));
+  attention.layers.forEach((entry, l) => {
+    grid.append(el("span", { class: "side" }, String(l)));
+    for (const h of range(most)) {
+      if (h >= entry.heads) { grid.append(el("span", {})); continue; }
+      grid.append(el("button", { "data-at": `${l}.${h}`, "aria-pressed": l === layer && h === head, "aria-label": `layer ${l}, head ${h}`, title: `layer ${l}, head ${h}`,
+        click: () => { select({ layer: l, head: h }); grid.ownerDocument.querySelector(`[data-at="${l}.${h}"]`)?.focus({ preventScroll: true }); } }, thumb(kind, l, h, which)));
+    }
+  });
+  return grid;
+}
+
+function thumb(kind, layer, head, which) {
+  const map = headOf(kind, layer, head, which);
+  const canvas = el("canvas", { "aria-hidden": "true" });
+  if (!map) return canvas;
+  canvas.width = map.cols;
+  canvas.height = map.rows;
+  const draw = () => {
+    const context = canvas.getContext("2d"), image = context.createImageData(map.cols, map.rows);
+    const isDifference = which === "difference", colours = palette(isDifference ? "diverging" : "sequential");
+    for (let at = 0; at < map.rows * map.cols; at++) {
+      const i = Math.floor(at / map.cols), j = at % map.cols;
+      const from = 3 * (isDifference ? step("diverging", shadeOfDifference(map.value(i, j)), 1) : map.bytes[at]);
+      image.data.set([colours[from], colours[from + 1], colours[from + 2], 255], 4 * at);
+    }
+    context.putImageData(image, 0, 0);
+  };
+  draw();
+  keepDrawn(canvas, draw);
+  return canvas;
+}
+
+function tokensOf(attention, which) {
+  const sides = which === "other" ? DATA.passes[1].sides : DATA.passes[0].sides;
+  return [labels(sides[attention.rows].tokens), labels(sides[attention.cols].tokens)];
+}
+
+function matrixOf(attention, kind, which, layer, head) {
+  const map = headOf(kind, layer, head, which);
+  if (!map) return el("p", { class: "warning" }, "The two texts have different numbers of pieces, so there is no difference to show: look at one and at the other.");
+  const [rows, cols] = tokensOf(attention, which), isDifference = which === "difference";
+  // Keys may begin with what a cache held: then there are more of them than tokens.
+  const fit = (texts, count, all) => (map.isWhole && texts.length === count ? texts : range(count).map((i) => texts[Math.floor((i * texts.length) / count)] ?? String(i)));
+  return numberMap({
+    label: `layer ${layer}, head ${head}`, rows: fit(rows, map.rows), cols: fit(cols, map.cols), rowAxis: "query", colAxis: "key", value: map.value,
+    scale: isDifference ? "diverging" : "sequential", largest: 1, shade: isDifference ? shadeOfDifference : Math.sqrt,
+    legend: `weight, ${map.path}:probs; colour by the square root, a byte for each number`, format: (x) => (isDifference ? `${x > 0 ? "+" : ""}${x.toFixed(3)}` : `about ${x.toFixed(3)}`),
+    note: map.isWhole ? "" : "Made smaller: each cell is the largest weight of its block of tokens.", at: [0, 0],
+  });
+}
+
+function openedHead(attention, kind, which, layer, head, pins) {
+  const pin = `${layer}.${head}`, pinned = pins.some((one) => one.join(".") === pin);
+  const map = headOf(kind, layer, head, which);
+  return el("div", { id: "opened" }, heading(`Layer ${layer}, head ${head}`),
+    el("div", { class: "controls" },
+      el("button", { id: "pin", "aria-pressed": pinned, click: () => select({ pins: (pinned ? pins.filter((one) => one.join(".") !== pin) : [...pins, [layer, head]]).map((one) => one.join(".")).join("_") || null }) }, pinned ? "unpin" : "pin this head to compare it"),
+      el("button", { click: () => select({ tab: "number", layer, head }) }, "the arithmetic behind a number")),
+    el("div", { class: "row" }, matrixOf(attention, kind, which, layer, head),
+      map && map.isWhole && which !== "difference" && map.rows <= LINES_MOST && map.cols <= LINES_MOST ? linesOf(attention, map, which) : null));
+}
+
+// Short texts: a line from each token that asks to each that it looks at.
+function linesOf(attention, map, which) {
+  const [rows, cols] = tokensOf(attention, which);
+  const high = 22, height = high * Math.max(rows.length, cols.length) + 14, width = 420;
+  const root = svg("svg", { class: "lines", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "lines from each token to those that it looks at; the table of the map has the numbers" });
+  const y = (i) => 18 + i * high;
+  const draw = (only) => {
+    root.replaceChildren();
+    for (let i = 0; i < map.rows; i++) for (let j = 0; j < map.cols; j++) {
+      const weight = map.value(i, j);
+      if (weight < 0.02 || (only !== null && i !== only)) continue;
+      root.append(svg("line", { x1: 130, x2: width - 130, y1: y(i) - 4, y2: y(j) - 4, stroke: "var(--tone-0)", "stroke-width": 1 + 4 * weight, opacity: Math.min(1, 0.12 + weight) }));
+    }
+    rows.forEach((text, i) => {
+      const label = svg("text", { x: 122, y: y(i), "text-anchor": "end" }, isolated(text));
+      label.addEventListener("pointerenter", () => draw(i));
+      root.append(label);
+    });
+    cols.forEach((text, j) => root.append(svg("text", { x: width - 122, y: y(j) }, isolated(text))));
+  };
+  draw(null);
+  root.addEventListener("pointerleave", () => draw(null));
+  return el("figure", {}, el("figcaption", {}, "The same as lines ", el("span", { class: "quiet" }, "— left asks, right is looked at; weights below 0.02 are left out")), root);
+}
+
+function specialShares(attention) {
+  const table = attention.to_special.map((line) => line.map(toNumber));
+  return numberMap({ label: "Share of each head's weight that goes to special tokens", rows: table.map((_, l) => String(l)), cols: table[0].map((_, h) => String(h)), rowAxis: "layer", colAxis: "head",
+    value: (i, j) => table[i][j], largest: 1, legend: "share", hatchedMeans: "pruned", cellMost: 30, tall: 16, format: (x) => x.toFixed(3) });
+}

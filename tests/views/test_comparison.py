@@ -1,0 +1,155 @@
+"""The data of a comparison's page tell apart what a glance at it must tell apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import npbert
+from npbert import golden, views
+from npbert.cli import main
+
+from .conftest import changed
+
+Q = "encoder.layer.1.attention.self.query"
+ACTIVATION = "encoder.layer.0.intermediate.intermediate_act_fn"
+
+
+def data_of(view: views.View) -> dict[str, Any]:
+    found = re.search(r'id="data">(.*?)</script>', view.html, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def cells_of(view: views.View) -> dict[str, dict[str, Any]]:
+    return {cell["name"]: cell for cell in data_of(view)["cells"]}
+
+
+def with_change(pack: golden.Pack, name: str, change: Any) -> dict[str, np.ndarray]:
+    dump = {other: np.array(x) for other, x in pack.items()}
+    dump[name] = change(dump[name])
+    return dump
+
+
+def test_only_the_guilty_step_stays_wrong_on_the_port_s_own_inputs(pack: golden.Pack) -> None:
+    report, view = views.comparison(pack, changed(pack, hidden_act="gelu_new"))
+    cells = cells_of(view)
+    wrong = {name for name, cell in cells.items() if cell["state"] == "wrong"}
+    guilty = {name for name, cell in cells.items() if cell.get("own_share") is not None and float(cell["own_share"]) > 1}
+    assert guilty == {f"encoder.layer.{layer}.intermediate.intermediate_act_fn" for layer in range(3)}
+    assert guilty < wrong
+    assert report.first_divergence == ACTIVATION
+    assert [name for name, cell in cells.items() if cell["is_first"]] == [ACTIVATION]
+    assert data_of(view)["suspects"][0]["mistake"] == "gelu-tanh"
+    assert cells[ACTIVATION]["detail"]["input"] == "encoder.layer.0.intermediate.dense"
+
+
+def test_one_head_and_one_token_are_named(pack: golden.Pack) -> None:
+    size = pack.config.head_size
+
+    def spoil_head(x: np.ndarray) -> np.ndarray:
+        x[..., size : 2 * size] += 0.1
+        return x
+
+    cell = cells_of(views.comparison(pack, with_change(pack, Q, spoil_head)).view)[Q]
+    assert "head 1 of 3" in cell["detail"]["where"]
+
+    def spoil_token(x: np.ndarray) -> np.ndarray:
+        x[0, 3] += 0.1
+        return x
+
+    cell = cells_of(views.comparison(pack, with_change(pack, Q, spoil_token)).view)[Q]
+    assert {"text 0 of 3", "token 3 of 7"} <= set(cell["detail"]["where"])
+
+
+def test_a_permutation_is_found_with_its_order(pack: golden.Pack) -> None:
+    order = np.random.default_rng(0).permutation(pack[Q].shape[-1])
+    cell = cells_of(views.comparison(pack, with_change(pack, Q, lambda x: x[..., order])).view)[Q]
+    assert cell["detail"]["permutation"] == {"axis": "features", "order": np.argsort(order).tolist()}
+    cell = cells_of(views.comparison(pack, with_change(pack, Q, lambda x: x + 0.1)).view)[Q]
+    assert cell["detail"]["permutation"] is None
+
+
+def test_padding_decides_nothing_and_is_told(pack: golden.Pack) -> None:
+    hidden = ~pack.counted(Q)
+    report, view = views.comparison(pack, with_change(pack, Q, lambda x: np.where(hidden, 99.0, x)))
+    assert report.ok
+    detail = cells_of(view)[Q]["detail"]
+    assert detail["uncounted"] == detail["uncounted_differs"] == hidden.sum()
+    assert detail["where"] == []
+
+
+def test_nan_is_a_state_and_what_was_not_dumped_is_open(pack: golden.Pack) -> None:
+    def spoil(x: np.ndarray) -> np.ndarray:
+        x[0, 1, 2] = np.nan
+        return x
+
+    dump = with_change(pack, Q, spoil)
+    missing = "encoder.layer.2.attention.self.key"
+    del dump[missing]
+    cells = cells_of(views.comparison(pack, dump).view)
+    assert cells[Q]["state"] == "nan"
+    assert cells[missing]["state"] == "open"
+    assert "share" not in cells[missing]
+
+
+def test_rounding_follows_the_line_of_its_precision(pack: golden.Pack) -> None:
+    dump = {name: x.astype(np.float16).astype(np.float32) for name, x in pack.items()}
+    lines = data_of(views.comparison(pack, dump).view)["lines"]
+    assert set(lines["allowed"]) == {"float32", "float16", "bfloat16"}
+    assert all(error <= allowed for error, allowed in zip(lines["rms"], lines["allowed"]["float16"], strict=True))
+    assert any(error > allowed for error, allowed in zip(lines["rms"], lines["allowed"]["float32"], strict=True))
+
+
+def test_every_cell_has_one_place_on_the_map(pack: golden.Pack) -> None:
+    data = data_of(views.comparison(pack, dict(pack)).view)
+    placed = [cell for section in data["sections"] for _, row in section["rows"] for cell in row if cell is not None]
+    assert sorted(placed) == list(range(len(data["cells"])))
+    layers = next(section for section in data["sections"] if section["title"] == "forward: layers")
+    assert [label for label, _ in layers["rows"]] == ["layer 0", "layer 1", "layer 2"]
+    assert layers["columns"].index("attention.self.query") < layers["columns"].index("intermediate.dense")
+
+
+def test_the_numbers_on_the_page_are_the_report_s(pack: golden.Pack) -> None:
+    report, view = views.comparison(pack, changed(pack, hidden_act="relu"))
+    rows = {row.name: row for row in report.rows}
+    for cell in data_of(view)["cells"]:
+        if "row" in cell:
+            assert cell["row"]["max_abs"] == rows[cell["dumped_as"][0]].max_abs
+
+
+def test_a_pack_without_weights_says_what_is_missing(pack: golden.Pack, tmp_path: Path) -> None:
+    model = npbert.BertModel(pack.config, pack.weights)
+    golden.export(model, pack.inputs, tmp_path / "light")
+    dump = changed(pack, hidden_act="relu")
+    data = data_of(views.comparison(tmp_path / "light", dump).view)
+    assert "without weights" in data["remark"]
+    assert not data["on_own_inputs"]
+    assert data_of(views.comparison(tmp_path / "light", dump, model=model).view)["suspects"]
+
+
+def test_the_map_is_a_drawing_too(pack: golden.Pack) -> None:
+    view = views.comparison(pack, changed(pack, hidden_act="relu")).view
+    for own_inputs in (False, True):
+        drawing = view.svg("map", own_inputs=own_inputs, theme="dark")
+        ElementTree.fromstring(drawing)
+        assert "layer 2" in drawing
+    assert view.svg("map").count("<path") > view.svg("map", own_inputs=True).count("<path") > 0
+
+
+def test_the_command_writes_the_page(pack: golden.Pack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "port.npz", **changed(pack, hidden_act="relu"))
+    words = ["golden", "compare", str(pack.path), str(tmp_path / "port.npz")]
+    assert main([*words, "--html", str(tmp_path / "report.html")]) == 1
+    printed = capsys.readouterr().out
+    assert main(words) == 1
+    assert capsys.readouterr().out == printed
+    assert "drawPage" in (tmp_path / "report.html").read_text("utf-8")
+    assert main([*words, "--model", "x"]) == 2
+    assert "--model goes with --html" in capsys.readouterr().err
