@@ -59,6 +59,10 @@ def test_with_the_prefix_or_without_and_with_old_buffers(tmp_path: Path) -> None
     assert info["unexpected_keys"] == ["lm_head.weight"]
     for name, x in base.named_parameters():
         np.testing.assert_array_equal(x, weights[f"transformer.{name}"])
+    table = weights["transformer.wte.weight"]
+    save(tmp_path, {name: x for name, x in weights.items() if "wte" not in name} | {"lm_head.weight": table})
+    np.testing.assert_array_equal(npbert.GPT2LMHeadModel.from_pretrained(tmp_path).get_input_embeddings(), table)
+    save(tmp_path, {**weights, "lm_head.weight": weights["transformer.wte.weight"]})
     untied = npbert.GPT2LMHeadModel.from_pretrained(tmp_path, tie_word_embeddings=False)
     np.testing.assert_array_equal(untied.lm_head.weight, weights["transformer.wte.weight"])
 
@@ -71,8 +75,8 @@ def test_a_configuration_that_names_no_class(tmp_path: Path) -> None:
     save(tmp_path, dict(classifier.named_parameters()), architectures=None)
     assert type(npbert.load(tmp_path)) is npbert.GPT2ForSequenceClassification
     save(tmp_path, dict(model.named_parameters()), architectures=["GPT2DoubleHeadsModel"])
-    with pytest.raises(InputError, match="npbert has no GPT2DoubleHeadsModel"):
-        npbert.load(tmp_path)
+    with pytest.warns(UserWarning, match="npbert has no 'GPT2DoubleHeadsModel', and loads a GPT2LMHeadModel"):
+        assert type(npbert.load(tmp_path)) is npbert.GPT2LMHeadModel
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:
