@@ -155,6 +155,7 @@ class ModelConfiguration(Configuration):
     id2label: Any
     label2id: Any
     pruned_heads: Any
+    architectures: Any
     return_dict: Any
 
     def __init__(self, **fields: Any) -> None:
