@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import zlib
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,13 +16,11 @@ import pytest
 import npbert
 from npbert import views
 from npbert.cli import main
-from npbert.views import attribution, lens, one_number
+from npbert.views import attribution, heads, lens, one_number
 from npbert.views.one_pass import run
 from npbert.views.pictures import Budget
 
 from ..builders import build, tiny
-
-look = import_module("npbert.views.look")
 
 TEXT = "the cat [MASK] on mats"
 KINDS = ("masked", "causal", "classifier", "relative", "base", "two", "answers", "tokens", "pretraining")
@@ -186,23 +183,25 @@ def test_twelve_layers_of_twelve_heads_fit_on_a_small_page(tokenizer: npbert.Ber
     assert all("whole" in layer for layer in attention["layers"])
 
 
-def test_of_a_long_text_some_layers_are_whole_and_it_says_which(
-    tokenizer: npbert.BertTokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(look, "LONG_PAGE", 700_000)
+def test_of_a_long_text_some_layers_are_whole(tokenizer: npbert.BertTokenizer) -> None:
     model = build("BertModel", tiny(num_hidden_layers=6, max_position_embeddings=200), dtype=np.float32)
+    done = run(model, tokenizer, long_text(198))
 
-    def whole_of(**options: Any) -> tuple[views.View, list[int]]:
-        view = views.look(model, tokenizer, long_text(198), **options)
-        (attention,) = data_of(view)["attention"]
+    everything = Budget(10**8)
+    heads.data(done, None, everything)
+    taken = 10**8 - everything.left
+
+    def whole_of(size: int, layers: list[int] | None = None) -> list[int]:
+        (attention,) = heads.data(done, layers, Budget(size))
         assert all("small" in layer for layer in attention["layers"])
-        return view, [number for number, layer in enumerate(attention["layers"]) if "whole" in layer]
+        return [number for number, layer in enumerate(attention["layers"]) if "whole" in layer]
 
-    view, whole = whole_of()
-    assert len(view.html) < 900_000
-    assert whole[0] == 0
-    assert len(whole) < 6
-    assert whole_of(layers=[4])[1] == [4]
+    assert whole_of(taken) == [0, 1, 2, 3, 4, 5]
+    assert whole_of(10**8, [4]) == [4]
+    few = whole_of(taken * 2 // 3)
+    assert 0 < len(few) < 6
+    assert {0, 5} <= set(few)
+    assert whole_of(0) == []
 
 
 def test_what_cannot_be_shown_is_refused(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
