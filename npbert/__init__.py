@@ -9,23 +9,21 @@ out.last_hidden_state  # [B, S, D]
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from npbert import ops
-from npbert.bert.config import BertConfig
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError
-from npbert.ops import masks
-from npbert.tracing import Trace, trace
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError, WriteError
 from npbert.version import __version__ as __version__
-from npbert.weights import Weights
 
 if TYPE_CHECKING:
-    from npbert import golden, views
+    from npbert import golden, ops, training, views
+    from npbert.bert.config import BertConfig
     from npbert.generation import GenerationConfig
+    from npbert.gpt2.config import GPT2Config
     from npbert.models import outputs
     from npbert.models.auto import load
     from npbert.models.bert import BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.encoder_decoder_config import EncoderDecoderConfig
     from npbert.models.generating import generate, stream
+    from npbert.models.gpt2 import GPT2ForSequenceClassification, GPT2LMHeadModel, GPT2Model
     from npbert.models.heads import (
         BertForMaskedLM,
         BertForMultipleChoice,
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
         BertForTokenClassification,
         BertLMHeadModel,
     )
+    from npbert.ops import masks
     from npbert.tasks import (
         Pipeline,
         Pooling,
@@ -52,16 +51,22 @@ if TYPE_CHECKING:
         text_generation,
         token_classification,
     )
+    from npbert.text.byte_pairs import GPT2Tokenizer, GPT2TokenizerFast
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
+    from npbert.tracing import Trace, trace
+    from npbert.weights import Weights
 
-# Imported when they are first asked for, so that `import npbert` costs little more than `import numpy`.
+# Imported when they are first asked for, NumPy with them, so that `import npbert` costs nothing.
 _LATER = {
+    "bert.config": ("BertConfig",),
     "generation": ("GenerationConfig",),
+    "gpt2.config": ("GPT2Config",),
     "models.auto": ("load",),
     "models.bert": ("BertModel",),
     "models.encoder_decoder": ("EncoderDecoderModel",),
     "models.encoder_decoder_config": ("EncoderDecoderConfig",),
     "models.generating": ("generate", "stream"),
+    "models.gpt2": ("GPT2ForSequenceClassification", "GPT2LMHeadModel", "GPT2Model"),
     "models.heads": (
         "BertForMaskedLM",
         "BertForMultipleChoice",
@@ -88,9 +93,19 @@ _LATER = {
         "text_generation",
         "token_classification",
     ),
+    "text.byte_pairs": ("GPT2Tokenizer", "GPT2TokenizerFast"),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
+    "tracing": ("Trace", "trace"),
+    "weights": ("Weights",),
 }
-_MODULES = {"golden": "golden", "outputs": "models.outputs", "views": "views"}
+_MODULES = {
+    "golden": "golden",
+    "masks": "ops.masks",
+    "ops": "ops",
+    "outputs": "models.outputs",
+    "training": "training",
+    "views": "views",
+}
 _HOME = {name: module for module, names in _LATER.items() for name in names}
 
 __all__ = [
@@ -109,6 +124,12 @@ __all__ = [
     "EncoderDecoderConfig",
     "EncoderDecoderModel",
     "FileError",
+    "GPT2Config",
+    "GPT2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "GPT2Model",
+    "GPT2Tokenizer",
+    "GPT2TokenizerFast",
     "GenerationConfig",
     "InputError",
     "InputTypeError",
@@ -119,6 +140,7 @@ __all__ = [
     "Pooling",
     "Trace",
     "Weights",
+    "WriteError",
     "embed",
     "feature_extraction",
     "fill_mask",
@@ -139,6 +161,7 @@ __all__ = [
     "text_generation",
     "token_classification",
     "trace",
+    "training",
     "views",
 ]
 
@@ -147,7 +170,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"npbert.{_MODULES[name]}")
     if name not in _HOME:
-        raise AttributeError(f"module 'npbert' has no attribute {name!r}")
+        return importlib.import_module("npbert.familiar").find(name)
     value = globals()[name] = getattr(importlib.import_module(f"npbert.{_HOME[name]}"), name)
     return value
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from npbert.tracing import Trace
+from npbert.tracing import WEIGHT_GRADIENT, Trace, current_observer
 from npbert.types import Array, Rng
 from npbert.weights import join
 
@@ -22,13 +22,19 @@ NEEDED = re.compile(
     r"embeddings(?::sum|:dropout_mask)?|encoder|layer\.\d+|(?:cross)?attention|output(?::residual|:dropout_mask)"
     r"|self(?::query|:key|:value|:masked_scores|:probs|:dropout_mask|\.dropout|\.distance_embedding)?"
     r"|intermediate(?:\.dense)?|pooler(?:\.dense)?|transform(?:\.dense|\.transform_act_fn)?"
-    r")|dropout|:dropout_mask"
+    # GPT-2
+    r"|drop|h\.\d+|ln_\w+|mlp(?:\.c_fc|\.act|:dropout_mask)"
+    r"|(?:attn|crossattention)(?::query|:key|:value|:masked_scores|:probs|:context|:residual|:\w+_mask|\.attn_dropout)"
+    r")|(?:.+)?:drop_mask|dropout|:dropout_mask"
 )
 """The values that backward functions read. All others are let go as soon as the forward pass is done with them."""
 
-LAYER = re.compile(r"(?:.+\.)?layer\.\d+")
-STATE = re.compile(rf"(?:.+\.)?embeddings|{LAYER.pattern}")
+LAYER = re.compile(r"(?:.+\.)?(?:layer|h)\.\d+")
+STATE = re.compile(rf"(?:.+\.)?(?:embeddings|drop)|{LAYER.pattern}")
 """The values between layers: all that gradient checkpointing keeps of the layers."""
+
+DROPPED = re.compile(r"(.*self)\.(dropout)|(.+)\.(attn_dropout)")
+"""The dropout behind softmax: the attention, and the dropout's own name."""
 
 
 class Record(Trace):
@@ -59,9 +65,9 @@ class Record(Trace):
         Of attention a backward pass needs what softmax made. If nothing is dropped, that is the value of the dropout behind it;
         else softmax is taken of the scores again.
         """
-        module, is_dropout, _ = name.rpartition(".dropout")
-        if is_dropout and module.endswith("self"):
-            needless = name if f"{module}:dropout_mask" in self else f"{module}:masked_scores"
+        if dropped := DROPPED.fullmatch(name):
+            module, dropout = filter(None, dropped.groups())
+            needless = name if f"{module}:{dropout}_mask" in self else f"{module}:masked_scores"
             self._pieces.pop(needless, None)
             if needless == name:
                 return x
@@ -73,6 +79,12 @@ class Record(Trace):
         """Forget what is inside a module; its output stays."""
         for name in [name for name in self if name.startswith((f"{path}.", f"{path}:"))]:
             del self._pieces[name]
+
+    def copied(self) -> Record:
+        """A record of the same values, for a backward pass that lets them go, where another is to follow."""
+        other = copy.copy(self)
+        other._pieces = dict(self._pieces)
+        return other
 
     def generator_before(self, path: str) -> Rng:
         """A generator that draws again what the pass's own generator drew in the layer at `path`."""
@@ -87,6 +99,8 @@ class Record(Trace):
 class Gradients:
     """The gradients by the weights, and by which weights they are wanted. A weight that is used twice gets the sum of both.
 
+    An observer sees each gradient as `grad:weight:NAME`, of a weight that is used twice first what one use adds, then the sum.
+
     `ties` are names that stand for another name's weight: what is added under either name is added to the one weight. A
     `scope` is the same for a part of the model, with names relative to the part.
     """
@@ -99,6 +113,7 @@ class Gradients:
         self._modules = {""}
         for name in wanted:
             self.want(name)
+        self._weights = frozenset(self._wanted)
 
     def want(self, name: str) -> None:
         """Ask for one more gradient."""
@@ -125,5 +140,8 @@ class Gradients:
         """Add to the gradient by a weight, if it is wanted."""
         name = join(self._path, name)
         name = self._ties.get(name, name)
-        if name in self._wanted:
-            self.sums[name] = self.sums[name] + gradient if name in self.sums else gradient
+        if name not in self._wanted:
+            return
+        gradient = self.sums[name] + gradient if name in self.sums else gradient
+        observer = current_observer() if name in self._weights else None
+        self.sums[name] = gradient if observer is None else observer(WEIGHT_GRADIENT + name, gradient)

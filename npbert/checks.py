@@ -7,6 +7,7 @@ negative id from the end of a table, stretch a mask that is too short and cut 1.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -158,6 +159,19 @@ def unicode_text(name: str, value: object) -> str:
             surrogate = f"{checked[error.start]!r} at index {error.start}"
             raise InputError(f"{name}: holds a lone surrogate, {surrogate}, which cannot be written as UTF-8") from None
     return checked
+
+
+def path(name: str, value: object) -> str:
+    """The path of a file or a directory. A number would be a file that is open already, and no system takes a 0 character."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(found := os.fspath(value), str):
+        raise InputTypeError(f"{name}: takes a path, got {shown(value)}")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: takes a path, got {shown(found)}, which holds a lone surrogate") from None
+    if not found or "\0" in found:
+        raise InputError(f"{name}: takes a path, got {shown(found)}")
+    return found
 
 
 def text_list(name: str, value: object, takes: str = "a list of texts") -> list[str]:

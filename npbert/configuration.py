@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from npbert.errors import FileError, InputError, InputTypeError
+from npbert.errors import FileError, InputError, InputTypeError, shown, warn
 from npbert.types import StrPath
 
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 SomeConfiguration = TypeVar("SomeConfiguration", bound="Configuration")
 
 
@@ -37,7 +39,7 @@ class Configuration:
         for name, kind in type(self).__annotations__.items():
             accepts = _KINDS.get(kind)
             if accepts is not None and not accepts(getattr(self, name)):
-                raise InputTypeError(f"config: {name} takes {kind}, got {getattr(self, name)!r}")
+                raise InputTypeError(f"config: {name} takes {kind}, got {shown(getattr(self, name))}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, plain(value))
@@ -60,6 +62,14 @@ class Configuration:
         """A configuration from the contents of a `config.json`; overrides win."""
         return cls(**{**fields, **overrides})
 
+    def overridden(self: SomeConfiguration, function: str, overrides: Mapping[str, Any]) -> SomeConfiguration:
+        """The same with some fields replaced; `function` is who was handed them, for the message about unknown ones."""
+        fields = self.to_dict()
+        for name in overrides:
+            if name not in fields and name not in (*type(self).__annotations__, "num_labels"):
+                raise InputTypeError(f"{function}: unknown argument {shown(name)}, and no field of the config")
+        return self.from_dict(fields, **overrides)
+
     def to_json_string(self) -> str:
         """The text of `config.json`."""
         from npbert import checkpoints  # here and below, so that a program which reads no file imports no reader
@@ -70,13 +80,14 @@ class Configuration:
 
     @classmethod
     def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
-        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only` and `token` as for models,
-        everything else overrides a field."""
+        """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only`, `token`, `subfolder` and `proxies`
+        as for models, everything else overrides a field that the configuration has."""
         from npbert import checkpoints
 
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
         checkpoint = checkpoints.find(path_or_id, **location)
-        return cls.from_dict(cls.from_file_fields(checkpoint.fields, checkpoint.fields_path).to_dict(), **options)
+        config = cls.from_file_fields(checkpoint.fields, checkpoint.fields_path)
+        return config.overridden(f"{cls.__name__}.from_pretrained", options)
 
     @classmethod
     def from_json_file(cls: type[SomeConfiguration], path: StrPath) -> SomeConfiguration:
@@ -91,11 +102,17 @@ class Configuration:
         model_type = fields.get("model_type", cls._model_types[0])
         if model_type not in cls._model_types:
             taken = " or ".join(map(repr, cls._model_types))
-            raise FileError(f"{path}: has the model_type {model_type!r}; {cls.described()} takes {taken}")
+            raise FileError(f"{path}: has the model_type {shown(model_type)}; {cls.described()} takes {taken}")
         try:
             return cls.from_dict(fields)
         except (InputError, InputTypeError) as error:
             raise FileError(f"{path}: {error}") from None
+
+    def to_json_file(self, path: StrPath) -> None:
+        """Write the text of `config.json` to a file of any name."""
+        from npbert.checkpoints.writing import write_text
+
+        write_text(path, self.to_json_string())
 
     def save_pretrained(self, directory: StrPath) -> None:
         """Write `config.json` into a directory, which is made if need be."""
@@ -115,6 +132,119 @@ class Configuration:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
 
+class ModelConfiguration(Configuration):
+    """What the configurations of single models have in common: labels with names, and heads that may have been pruned.
+
+    The fields themselves are declared by the class of each architecture, so that all of them stand in one place.
+    """
+
+    # What every model's code reads of its configuration, as a field or as a property.
+    vocab_size: Any
+    type_vocab_size: Any
+    hidden_size: Any
+    num_hidden_layers: Any
+    num_attention_heads: Any
+    intermediate_size: Any
+    max_position_embeddings: Any
+    position_embedding_type: Any
+    layer_norm_eps: Any
+    is_causal: Any  # whether a token sees only those before it
+    add_cross_attention: Any
+    pad_token_id: Any
+    problem_type: Any
+    id2label: Any
+    label2id: Any
+    pruned_heads: Any
+    return_dict: Any
+
+    def __init__(self, **fields: Any) -> None:
+        fields = plain(fields)
+        names = _integer_keys("id2label", fields.pop("id2label", None))
+        number = fields.pop("num_labels", None)
+        if number is not None:
+            _check_number_of_labels(number)
+        if names:  # they count, as in the reference
+            if number is not None and number != len(names):
+                warn(f"config: num_labels is {shown(number)}, but id2label names {len(names)} labels, which count")
+            self.id2label = {index: _label(index, name) for index, name in names.items()}
+            self.label2id = {label: index for index, label in self.id2label.items()}
+        else:
+            self.num_labels = 2 if number is None else number
+        if fields.get("label2id", 0) is None:  # as the reference writes it where no label has a name
+            del fields["label2id"]
+        self.pruned_heads = {
+            layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
+            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
+        }
+        super().__init__(**fields)
+
+    @classmethod
+    def from_dict(cls: type[SomeConfiguration], fields: Mapping[str, Any], **overrides: Any) -> SomeConfiguration:
+        """A configuration from the contents of a `config.json`; overrides win."""
+        names = fields.get("id2label")
+        if "num_labels" in overrides and not (isinstance(names, Mapping) and len(names) == overrides["num_labels"]):
+            # The names that the file has for its labels no longer fit.
+            fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
+        return cls(**{**fields, **overrides})
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels a classifier tells apart; setting it names them LABEL_0, LABEL_1, ..."""
+        return len(self.id2label)
+
+    @num_labels.setter
+    def num_labels(self, number: int) -> None:
+        _check_number_of_labels(number)
+        self.id2label = {index: f"LABEL_{index}" for index in range(number)}
+        self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def use_return_dict(self) -> bool:
+        """The same as `return_dict`, by the name that the reference's code reads."""
+        return bool(self.return_dict)
+
+    @property
+    def head_size(self) -> int:
+        """H: the hidden size that one head works in."""
+        return int(self.hidden_size // self.num_attention_heads)
+
+    def num_heads(self, layer: int) -> int:
+        """How many heads the self-attention of a layer has left after pruning."""
+        return int(self.num_attention_heads - len(self.pruned_heads.get(layer, ())))
+
+    def validate(self) -> None:
+        """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
+        super().validate()
+        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
+            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {shown(self.problem_type)}")
+
+    def _check_least(self, least: int, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < least:
+                raise InputError(f"config: {name} takes {least} or more, got {getattr(self, name)}")
+
+    def _check_probabilities(self, *names: str) -> None:
+        for name in names:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise InputError(f"config: {name} takes a probability from 0 to 1, got {getattr(self, name)}")
+
+    def _check_heads(self, size: str, number: str) -> None:
+        """Check that the hidden size can be divided, and which heads are gone; `size` and `number` are the fields' names."""
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(f"config: {size} {self.hidden_size} cannot be divided among {number} {self.num_attention_heads}")
+        for layer, heads in self.pruned_heads.items():
+            if not 0 <= layer < self.num_hidden_layers:
+                raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
+            if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
+                raise InputError(
+                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {shown(heads)}"
+                )
+
+    def _check_pad_token(self) -> None:
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"config: pad_token_id takes 0 to {self.vocab_size - 1}, got {self.pad_token_id}")
+
+
 def plain(value: Any) -> Any:
     """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well, and could not be saved."""
     if isinstance(value, np.generic | np.ndarray):
@@ -122,6 +252,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def same_field(field: str) -> Any:
+    """An attribute that is another name of a field."""
+
+    def get(self: Any) -> Any:
+        return getattr(self, field)
+
+    def set_(self: Any, value: Any) -> None:
+        setattr(self, field, value)
+
+    return property(get, set_, doc=f"The same as `{field}`.")
 
 
 def is_whole_number(value: object) -> bool:
@@ -152,3 +294,29 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     "dict[str, int]": lambda value: isinstance(value, dict),
 }
 """What a field of each annotated type accepts; fields of other types are checked by their own class."""
+
+
+def _check_number_of_labels(number: Any) -> None:
+    if not is_whole_number(number) or number < 0:
+        raise InputTypeError(f"num_labels: takes a number of labels, got {shown(number)}")
+
+
+def _label(index: int, label: Any) -> str:
+    """The name of a label as a text; files have numbers and null too."""
+    if isinstance(label, Mapping | list):
+        raise InputTypeError(f"config: id2label takes texts, got {shown(label)} for {index}")
+    return f"LABEL_{index}" if label is None else str(label)
+
+
+def _integer_keys(name: str, mapping: Any) -> dict[int, Any]:
+    """JSON has no integer keys; give them back."""
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
+    result: dict[int, Any] = {}
+    for key, value in (mapping or {}).items():
+        if not is_whole_number(key) and not (isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)):
+            raise InputTypeError(f"config: {name} takes a mapping from numbers, got the key {shown(key)}")
+        if int(key) in result:
+            raise InputError(f"config: {name} has the key {int(key)} twice")
+        result[int(key)] = value
+    return result

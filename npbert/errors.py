@@ -5,6 +5,7 @@ code that knows nothing of npbert catches it too. A message names the argument o
 what it got.
 """
 
+import itertools
 import sys
 import warnings
 from collections.abc import Collection
@@ -28,6 +29,10 @@ class FileError(NpbertError, ValueError):
 
 class MissingFileError(NpbertError, FileNotFoundError):
     """A file, a directory or a checkpoint on the hub was not found. The message says where it was looked for."""
+
+
+class WriteError(NpbertError, OSError):
+    """The system does not let a file be written: no permission, no room, no such device. The message begins with its path."""
 
 
 class MissingNameError(NpbertError, KeyError):
@@ -65,8 +70,9 @@ def shown(value: object, limit: int = 80) -> str:
 
 
 def listed(names: Collection[str], most: int = 5) -> str:
-    """Names for a message: the first few, and how many more there are."""
+    """Names for a message: the first few, and how many more there are. What a terminal would obey is spelled out."""
     if not names:
         return "none"
-    first = ", ".join(str(name) for name in list(names)[:most])
+    texts = [str(name) for name in itertools.islice(names, most)]
+    first = ", ".join(text if text.isprintable() and len(text) <= 300 else shown(text) for text in texts)
     return first if len(names) <= most else f"{first} and {len(names) - most} more"

@@ -79,17 +79,34 @@ class Module:
         return x if observer is None else observer(join(self.path, name), x)
 
     def linear(self, name: str, x: Array) -> Array:
-        """Apply the linear map `name`."""
-        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")))
+        """Apply the linear map `name`, with its bias if it has one."""
+        bias = self.parameter(f"{name}.bias") if join(self.path, f"{name}.bias") in self.weights else None
+        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight"), bias))
 
     def linear_backward(self, name: str, dy: Array, x: Array) -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
             dweight, dbias = ops.linear_weight_backward(dy, x)
             self.add_gradient(f"{name}.weight", dweight)
             self.add_gradient(f"{name}.bias", dbias)
         return ops.linear_backward(dy, self.parameter(f"{name}.weight"))
+
+    def conv1d(self, name: str, x: Array) -> Array:
+        """Apply the linear map `name`, whose weight lies the other way: `[in, out]`, `x @ weight + bias`.
+
+        OpenAI wrote GPT-2's maps as convolutions of width 1; the shape of their weights and this name are what is left of it.
+        """
+        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight").T, self.parameter(f"{name}.bias")))
+
+    def conv1d_backward(self, name: str, dy: Array, x: Array) -> Array:
+        """The gradient by x; those by the weight and the bias are added up under their names."""
+        dy = self.keep_gradient(name, dy)
+        if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
+            dweight, dbias = ops.linear_weight_backward(dy, x)
+            self.add_gradient(f"{name}.weight", dweight.T)
+            self.add_gradient(f"{name}.bias", dbias)
+        return ops.linear_backward(dy, self.parameter(f"{name}.weight").T)
 
     def embedding(self, name: str, ids: Array) -> Array:
         """Look ids up in the table `name`."""
@@ -99,7 +116,7 @@ class Module:
         """Add up the gradient by the table. Where one row of ids serves all sequences, their gradients are summed first."""
         if dy.shape[:2] != ids.shape:
             dy = dy.sum(axis=0, keepdims=True)  # [1, S, D]
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         table = f"{name}.weight"
         if self.wants(table):
             self.add_gradient(table, ops.embedding_backward(dy, ids, len(self.parameter(table)), padding_idx=padding_idx))
@@ -111,27 +128,27 @@ class Module:
 
     def layer_norm_backward(self, dy: Array, x: Array, name: str = "LayerNorm") -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
-        self.keep_gradient(name, dy)
+        dy = self.keep_gradient(name, dy)
         dx, dweight, dbias = ops.layer_norm_backward(dy, x, self.parameter(f"{name}.weight"), eps=self.config.layer_norm_eps)
         self.add_gradient(f"{name}.weight", dweight)
         self.add_gradient(f"{name}.bias", dbias)
         return dx
 
-    def dropout(self, x: Array, probability: float | None = None) -> Array:
+    def dropout(self, x: Array, probability: float | None = None, name: str = "dropout") -> Array:
         """Apply dropout, if the pass has a generator; `probability` is by default the configuration's for hidden states."""
         if probability is None:
             probability = self.config.hidden_dropout_prob
         if self.rng is not None and probability > 0:
-            mask = self.keep(":dropout_mask", ops.dropout_mask(x.shape, probability, self.rng))
+            mask = self.keep(f":{name}_mask", ops.dropout_mask(x.shape, probability, self.rng))
             x = ops.apply_dropout(x, mask, probability)
-        return self.keep("dropout", x)
+        return self.keep(name, x)
 
-    def dropout_backward(self, dy: Array, probability: float | None = None) -> Array:
+    def dropout_backward(self, dy: Array, probability: float | None = None, name: str = "dropout") -> Array:
         """The gradient by x: through the mask that the forward pass drew, if it drew one."""
         if probability is None:
             probability = self.config.hidden_dropout_prob
-        self.keep_gradient("dropout", dy)
-        mask = self.kept(":dropout_mask") if self.has_kept(":dropout_mask") else None
+        dy = self.keep_gradient(name, dy)
+        mask = self.kept(f":{name}_mask") if self.has_kept(f":{name}_mask") else None
         return dy if mask is None else ops.dropout_backward(dy, mask, probability)
 
     def in_chunks(self, function: Callable[[Array], Array], x: Array, size: int) -> Array:
@@ -176,7 +193,7 @@ class Module:
         self.record.forget(self.path)
 
     def keep_gradient(self, name: str, gradient: Array) -> Array:
-        """Let an observer see the gradient of the loss by the value `name`."""
+        """Let an observer see the gradient of the loss by the value `name`; the pass goes on with what the observer returns."""
         observer = tracing.current_observer()
         return gradient if observer is None else observer(tracing.GRADIENT + join(self.path, name), gradient)
 

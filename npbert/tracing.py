@@ -20,16 +20,26 @@ from typing import TypeAlias
 
 import numpy as np
 
+from npbert.checks import one_or_more_texts
 from npbert.errors import MissingNameError
 from npbert.types import Array
 
 Observer: TypeAlias = Callable[[str, Array], Array]
 
-_observer: ContextVar[Observer | None] = ContextVar("npbert_observer", default=None)
+
+class _Layer:
+    """One observer that is open: given those that were opened before it, `over` makes the one that sees a value first."""
+
+    def __init__(self, over: Callable[[Observer | None], Observer | None]) -> None:
+        self.over = over
+        self.is_open = True
+
+
+_layers: ContextVar[tuple[_Layer, ...]] = ContextVar("npbert_layers", default=())
 _piece: ContextVar[int] = ContextVar("npbert_piece", default=0)
 
-GRADIENT = "grad:"
-"""`grad:NAME` is the gradient of the loss by the value NAME."""
+GRADIENT, WEIGHT_GRADIENT = "grad:", "grad:weight:"
+"""`grad:NAME` is the gradient of the loss by the value NAME, `grad:weight:NAME` by the weight NAME."""
 
 PIECES_AXIS = 1
 """The axis along which chunked work is cut: the positions of `[B, S, D]`."""
@@ -37,46 +47,70 @@ PIECES_AXIS = 1
 
 def current_observer() -> Observer | None:
     """Who sees the values of a pass that runs now."""
-    return _observer.get()
+    observer = None
+    for layer in _layers.get():
+        if layer.is_open:
+            observer = layer.over(observer)
+    return observer
 
 
 @contextmanager
-def observe(observer: Observer, *, alone: bool = False) -> Iterator[None]:
+def _open(layer: _Layer) -> Iterator[None]:
+    """Within this block the layer is over those that are open.
+
+    Blocks need not end in the order that nesting would give: two generators that each hold one may end in the order in which
+    they began, or in another thread. So a block takes out its own layer and leaves the others as they are.
+    """
+    _layers.set((*_layers.get(), layer))
+    try:
+        yield
+    finally:
+        layer.is_open = False
+        _layers.set(tuple(other for other in _layers.get() if other.is_open))
+
+
+@contextmanager
+def observe(observer: Observer, *, alone: bool = False, last: bool = False) -> Iterator[None]:
     """Within this block every named value goes through `observer(name, value) -> value`.
 
     An observer that returns its argument only looks. One that returns another array of the same shape changes what the pass
     computes from there on; rounding to a shorter format is emulated in this way. Observers may be nested: an outer one sees
-    what the inner ones return, unless the inner one is to be `alone`. Work in chunks shows each piece of a value under the
-    value's name, one after the other.
+    what the inner ones return, unless the inner one is to be `alone`; with `last` it sees what the outer ones return, which is
+    what the pass goes on with. Work in chunks shows each piece of a value under the value's name, one after the other.
     """
-    outer = None if alone else _observer.get()
 
-    def chain(name: str, x: Array) -> Array:
-        x = observer(name, x)
-        return x if outer is None else outer(name, x)
+    def over(outer: Observer | None) -> Observer:
+        if outer is None or alone:
+            return observer
+        if last:
+            return lambda name, x: observer(name, outer(name, x))
+        return lambda name, x: outer(name, observer(name, x))
 
-    token = _observer.set(chain)
-    try:
+    with _open(_Layer(over)):
         yield
-    finally:
-        _observer.reset(token)
 
 
 @contextmanager
 def under(path: str) -> Iterator[None]:
-    """Within this block every name begins with `path.`: the names of a model that is a part of another."""
-    outer = _observer.get()
+    """Within this block every name begins with `path.`: the names of a model that is a part of another.
 
-    def rename(name: str, x: Array) -> Array:
-        assert outer is not None
-        prefix = GRADIENT if name.startswith(GRADIENT) else ""
-        return outer(f"{prefix}{path}.{name.removeprefix(prefix)}", x)
+    Gradients by weights are shown under the names that the weights have in the whole model.
+    """
 
-    token = _observer.set(None if outer is None else rename)
-    try:
+    def over(outer: Observer | None) -> Observer | None:
+        if outer is None:
+            return None
+
+        def rename(name: str, x: Array) -> Array:
+            if name.startswith(WEIGHT_GRADIENT):
+                return outer(name, x)
+            prefix = GRADIENT if name.startswith(GRADIENT) else ""
+            return outer(f"{prefix}{path}.{name.removeprefix(prefix)}", x)
+
+        return rename
+
+    with _open(_Layer(over)):
         yield
-    finally:
-        _observer.reset(token)
 
 
 def in_pieces(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -102,7 +136,7 @@ def selection(only: str | Sequence[str] | None) -> Callable[[str], bool]:
     """
     if only is None:
         return lambda name: True
-    patterns = [only] if isinstance(only, str) else only
+    patterns = one_or_more_texts("only", only)
 
     def is_wanted(name: str) -> bool:
         names = {name, name.removeprefix(GRADIENT)}

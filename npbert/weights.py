@@ -63,7 +63,7 @@ class Weights(Mapping[str, Array]):
             self._arrays[self._ties.get(full, full)] = array
 
     def __getitem__(self, name: str) -> Array:
-        full = self.full_name(name)
+        full = join(self.path, name) if self.path else name
         if full in self._arrays:
             return self._arrays[full]
         try:
@@ -100,6 +100,7 @@ class Parameter:
 
     shape: tuple[int, ...]
     starts_as: str
+    scale: float = 1.0  # of normal values
     zero_row: int | None = None  # the padding token's row in the word table
 
 
@@ -119,7 +120,7 @@ def initialize(
             return np.zeros(parameter.shape, dtype)
         if parameter.starts_as == "ones":
             return np.ones(parameter.shape, dtype)
-        values = rng.normal(0.0, std, parameter.shape).astype(dtype)
+        values = rng.normal(0.0, std * parameter.scale, parameter.shape).astype(dtype)
         if parameter.zero_row is not None:
             values[parameter.zero_row] = 0
         return values

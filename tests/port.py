@@ -29,6 +29,7 @@ def run(
     rounded: Callable[[Array], Array] = lambda x: x,
     mask_value: float = -10000.0,
     seed: int = 0,
+    masks: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
     kind, _, variant = mistake.partition(" ")
     size, heads, depth = config["hidden_size"], config["num_attention_heads"], config["num_hidden_layers"]
@@ -88,6 +89,10 @@ def run(
     def dropout(name: str, x: Array, layer: int | None = None, part: str | None = None) -> Array:
         if on("dropout-left-on", layer, part):
             x = x * (rng.random(x.shape) > 0.1) / np.float32(0.9)
+        mask = (masks or {}).get(f"{name.removesuffix('dropout').removesuffix('.')}:dropout_mask")
+        if mask is not None:
+            dump[f"{name.removesuffix('dropout').removesuffix('.')}:dropout_mask"] = mask
+            x = x * mask / np.float32(1 - config["hidden_dropout_prob"])
         return keep(name, x)
 
     def activation(x: Array, layer: int | None = None) -> Array:
@@ -203,5 +208,5 @@ def run(
         bias = 0 if on("bias-missing", None, "head") and variant in ("", "decoder") else w["cls.predictions.bias"]
         keep("output:logits", keep("cls.predictions.decoder", y @ table.T + bias))
     if "classifier.weight" in w:
-        keep("output:logits", dense("classifier", dump[f"{prefix}pooler"], None, "head"))
+        keep("output:logits", dense("classifier", dropout("dropout", dump[f"{prefix}pooler"]), None, "head"))
     return dump

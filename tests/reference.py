@@ -52,7 +52,7 @@ def run(model: Any, arguments: dict[str, Any]) -> dict[str, np.ndarray]:
     flat: dict[str, np.ndarray] = {}
 
     def walk(name: str, value: Any) -> None:
-        if isinstance(value, EncoderDecoderCache):
+        if hasattr(value, "to_legacy_cache"):
             value = value.to_legacy_cache()
         if isinstance(value, tuple | list):
             for index, item in enumerate(value):

@@ -195,11 +195,15 @@ def test_gradients_by_inputs() -> None:
 def test_every_kept_value_has_a_gradient_of_its_shape(model_class: str, kind: str) -> None:
     model, arguments = case(model_class, position_embedding_type=kind)
     with npbert.trace() as kept:
-        model.gradients(**arguments)
+        _, gradients = model.gradients(**arguments)
     names = [name for name in kept if not name.startswith("grad:")]
-    assert {f"grad:{name}" for name in names} == {name for name in kept if name.startswith("grad:")}
+    reached = {name: gradient for name, gradient in gradients.items() if gradient.any()}
+    weights = {f"grad:weight:{name}" for name in reached}
+    assert {f"grad:{name}" for name in names} | weights == {name for name in kept if name.startswith("grad:")}
     for name in names:
         assert kept[f"grad:{name}"].shape == kept[name].shape, name
+    for name, gradient in reached.items():
+        assert np.array_equal(kept[f"grad:weight:{name}"], gradient), name
     assert current_observer() is None
 
 
@@ -218,6 +222,22 @@ def test_a_values_gradient_by_moving_the_value() -> None:
         expected = (losses[0] - losses[1]) / (2 * step)
         # A name whose value goes on under another name as well is moved before that one takes it over.
         assert np.sum(kept[f"grad:{name}"] * direction) == pytest.approx(expected, rel=2e-5, abs=2e-8), name
+
+
+def test_the_pass_goes_on_with_what_an_observer_returns() -> None:
+    """The values that backward functions read are those that the forward pass went on with, and each gradient goes on too."""
+    model, arguments = case("BertForMaskedLM", tie_word_embeddings=False)
+    layer = "bert.encoder.layer.0"
+    for name, zero in {
+        f"{layer}.intermediate": f"{layer}.output.dense.weight",
+        f"grad:{layer}.output.dense": f"{layer}.output.dense.bias",
+        f"grad:{layer}.output.LayerNorm": f"{layer}.output.LayerNorm.bias",
+        "grad:bert": f"{layer}.output.dense.bias",
+        f"grad:weight:{layer}.output.dense.bias": f"{layer}.output.dense.bias",
+    }.items():
+        with npbert.tracing.observe(lambda at, x, n=name: x * 0 if at == n else x):
+            gradients = model.gradients(**arguments)[1]
+        assert not gradients[zero].any(), name
 
 
 def test_a_trace_keeps_the_gradients_of_what_it_is_asked_for() -> None:

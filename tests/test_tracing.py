@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 import npbert
-from npbert import MissingNameError
-from npbert.tracing import current_observer, observe
+import npbert.tracing
+from npbert import InputTypeError, MissingNameError
+from npbert.tracing import current_observer, observe, under
 
 from .builders import arrays_of, assert_close, build, ids, tiny
 
@@ -216,6 +219,65 @@ def test_threads_do_not_see_each_others_traces() -> None:
         thread.start()
         thread.join()
     assert len(kept) == 0
+
+
+def traced(kept: list[npbert.tracing.Trace]) -> Iterator[None]:
+    """A generator that holds a trace between its steps."""
+    with npbert.trace() as trace:
+        kept.append(trace)
+        yield
+
+
+def test_generators_may_end_in_the_order_in_which_they_began() -> None:
+    model, kept = build("BertModel", tiny()), list[npbert.tracing.Trace]()
+    first, second = traced(kept), traced(kept)
+    next(first)
+    next(second)
+    first.close()
+    model(ids(tiny(), 1, 3))
+    assert [len(trace) > 0 for trace in kept] == [False, True], "the one that is still open sees the pass"
+    second.close()
+    assert current_observer() is None
+    model(ids(tiny(), 1, 4))
+    assert kept[1]["embeddings"].shape == (1, 3, D)
+
+
+def test_a_trace_that_ends_in_another_thread_has_ended() -> None:
+    kept: list[npbert.tracing.Trace] = []
+    holding = traced(kept)
+    next(holding)
+    thread = threading.Thread(target=holding.close)
+    thread.start()
+    thread.join()
+    assert current_observer() is None
+    with npbert.trace() as own:
+        build("BertModel", tiny())(ids(tiny(), 1, 3))
+    assert len(own) > len(kept[0]) == 0
+
+
+def test_the_name_of_a_part_goes_when_its_block_ends_first() -> None:
+    seen: list[str] = []
+
+    def part() -> Iterator[None]:
+        with under("part"):
+            yield
+
+    with observe(lambda name, x: (seen.append(name), x)[1]):
+        named = part()
+        next(named)
+        with observe(lambda name, x: x):
+            for close in (lambda: None, named.close):
+                close()
+                observer = current_observer()
+                assert observer is not None
+                observer("grad:x", np.zeros(1))
+    assert seen == ["grad:part.x", "grad:x"]
+
+
+@pytest.mark.parametrize("only", [5, ["pooler", 5], {"pooler": 1}])
+def test_only_takes_patterns(only: Any) -> None:
+    with pytest.raises(InputTypeError, match="only"), npbert.trace(only=only):
+        pass
 
 
 def test_a_missing_name_says_what_there_is() -> None:

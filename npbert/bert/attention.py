@@ -131,7 +131,7 @@ def relative_scores_backward(m: Module, dscores: Array, query: Array, key: Array
     if m.config.position_embedding_type == "relative_key_query":
         dkey, by_key = ops.relative_key_scores_backward(dscores, key, distances)
         ddistances = ddistances + by_key
-    m.keep_gradient("distance_embedding", ddistances)
+    ddistances = m.keep_gradient("distance_embedding", ddistances)
     table = "distance_embedding.weight"
     m.add_gradient(table, ops.relative_distances_backward(ddistances, len(m.parameter(table))))
     return dquery, dkey

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from npbert.configuration import Configuration, is_list_of, is_whole_number, plain
-from npbert.errors import InputError, InputTypeError
+from npbert.configuration import PROBLEM_TYPES as PROBLEM_TYPES
+from npbert.configuration import ModelConfiguration, same_field
+from npbert.errors import InputError, shown, warn
 from npbert.ops import ACTIVATIONS
 from npbert.ops.masks import MASKED
-from npbert.types import Array
+from npbert.types import Array, StrPath
 
 POSITION_TYPES = ("absolute", "relative_key", "relative_key_query")
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).min)
-PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+OWN_FIELDS = ("pooler_act", "mask_value")
+"""Fields that only npbert has and that change what is computed. In the reference, BERT's pooler is tanh and its mask fixed."""
 
 
-class BertConfig(Configuration):
+class BertConfig(ModelConfiguration):
     """The configuration of a BERT, with the reference's fields and defaults.
 
     Any other field is kept as well, as an attribute, and saved again: `BertConfig(num_hidden_layers=2, note="mine").note`.
@@ -71,36 +73,19 @@ class BertConfig(Configuration):
     label2id: dict[str, int]
     architectures: list[str] | None = None
 
-    def __init__(self, **fields: Any) -> None:
-        fields = plain(fields)
-        labels = _integer_keys("id2label", fields.pop("id2label", None))
-        number = fields.pop("num_labels", None)
-        self.num_labels = (len(labels) or 2) if number is None else number
-        if labels and len(labels) == self.num_labels:
-            self.id2label = labels
-            self.label2id = {label: index for index, label in labels.items()}
-        self.pruned_heads = {
-            layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
-            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
-        }
-        super().__init__(**fields)
+    @classmethod
+    def from_file_fields(cls, fields: Mapping[str, Any], path: StrPath) -> BertConfig:
+        """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
+        return super().from_file_fields(fields_of_the_reference(fields, path), path)
 
-    @property
-    def num_labels(self) -> int:
-        """How many labels a classifier tells apart; setting it names them LABEL_0, LABEL_1, ..."""
-        return len(self.id2label)
-
-    @num_labels.setter
-    def num_labels(self, number: int) -> None:
-        if not is_whole_number(number) or number < 0:
-            raise InputTypeError(f"num_labels: takes a number of labels, got {number!r}")
-        self.id2label = {index: f"LABEL_{index}" for index in range(number)}
-        self.label2id = {label: index for index, label in self.id2label.items()}
-
-    @property
-    def head_size(self) -> int:
-        """H: the hidden size that one head works in."""
-        return self.hidden_size // self.num_attention_heads
+    # Some of its fields in DistilBERT's words.
+    dim = same_field("hidden_size")
+    n_layers = same_field("num_hidden_layers")
+    n_heads = same_field("num_attention_heads")
+    hidden_dim = same_field("intermediate_size")
+    dropout = same_field("hidden_dropout_prob")
+    attention_dropout = same_field("attention_probs_dropout_prob")
+    seq_classif_dropout = same_field("classifier_dropout")
 
     @property
     def activation(self) -> Callable[[Array], Array]:
@@ -112,54 +97,45 @@ class BertConfig(Configuration):
         """What drops before a classifier: `classifier_dropout`, or `hidden_dropout_prob` where that is None."""
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
-    def num_heads(self, layer: int) -> int:
-        """How many heads the self-attention of a layer has left after pruning."""
-        return self.num_attention_heads - len(self.pruned_heads.get(layer, ()))
+    @property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        return self.is_decoder
 
     def validate(self) -> None:
         """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
         super().validate()
-        for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings"):
-            if getattr(self, name) < 1:
-                raise InputError(f"config: {name} takes 1 or more, got {getattr(self, name)}")
-        for name in ("num_hidden_layers", "type_vocab_size", "chunk_size_feed_forward", "layer_norm_eps", "initializer_range"):
-            if getattr(self, name) < 0:
-                raise InputError(f"config: {name} takes 0 or more, got {getattr(self, name)}")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
-            if not 0 <= (getattr(self, name) or 0) <= 1:
-                raise InputError(f"config: {name} takes a probability from 0 to 1, got {getattr(self, name)}")
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"config: hidden_size {self.hidden_size} cannot be divided among num_attention_heads {self.num_attention_heads}"
-            )
+        self._check_least(1, "vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
+        self._check_least(
+            0, "num_hidden_layers", "type_vocab_size", "chunk_size_feed_forward", "layer_norm_eps", "initializer_range"
+        )
+        self._check_probabilities("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+        self._check_heads("hidden_size", "num_attention_heads")
         for name in ("hidden_act", "pooler_act"):
             activation = getattr(self, name)
             if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
-                raise InputError(f"config: unknown {name} {activation!r}; known are {', '.join(ACTIVATIONS)}, or a callable")
+                raise InputError(
+                    f"config: unknown {name} {shown(activation)}; known are {', '.join(ACTIVATIONS)}, or a callable"
+                )
         if not SMALLEST_FLOAT32 <= self.mask_value <= 0:
             raise InputError(f"config: mask_value takes {SMALLEST_FLOAT32} to 0, got {self.mask_value}")
         if self.position_embedding_type not in POSITION_TYPES:
             raise InputError(
-                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {self.position_embedding_type!r}"
+                f"config: position_embedding_type takes {', '.join(POSITION_TYPES)}, got {shown(self.position_embedding_type)}"
             )
-        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
-            raise InputError(f"config: problem_type takes {', '.join(PROBLEM_TYPES)} or None, got {self.problem_type!r}")
         if self.add_cross_attention and not self.is_decoder:
             raise InputError("config: add_cross_attention belongs to decoders; set is_decoder=True as well")
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise InputError(f"config: pad_token_id takes 0 to {self.vocab_size - 1}, got {self.pad_token_id}")
-        for layer, heads in self.pruned_heads.items():
-            if not 0 <= layer < self.num_hidden_layers:
-                raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
-            if not is_list_of(heads, int) or not all(0 <= head < self.num_attention_heads for head in heads):
-                raise InputError(
-                    f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {heads!r}"
-                )
+        self._check_pad_token()
 
 
-def _integer_keys(name: str, mapping: Mapping[Any, Any] | None) -> dict[int, Any]:
-    """JSON has no integer keys; give them back."""
-    try:
-        return {int(key): value for key, value in (mapping or {}).items()}
-    except (AttributeError, TypeError, ValueError):
-        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {mapping!r}") from None
+def fields_of_the_reference(fields: Mapping[str, Any], path: StrPath) -> dict[str, Any]:
+    """A file's fields without those of `OWN_FIELDS` that a BERT's file cannot set: they would change the results."""
+    kept = dict(fields)
+    for name in OWN_FIELDS if fields.get("model_type", "bert") == "bert" else ():
+        default = getattr(BertConfig, name)
+        if name in kept and (value := kept.pop(name)) != default:
+            warn(
+                f"{path}: {name} {shown(value)} is ignored, because every other program computes a BERT without it; "
+                f"{name}=... when loading sets it"
+            )
+    return kept

@@ -65,7 +65,7 @@ def bert_backward(
     if "pooler" in m:
         dhidden = dhidden + pooler_backward(m.pooler, np.zeros_like(hidden[:, 0]) if dpooled is None else dpooled, hidden)
     if m.path:
-        m.keep_gradient("", dhidden)  # the model's output is the encoder's, so both have one gradient
+        dhidden = m.keep_gradient("", dhidden)  # the model's output is the encoder's, so both have one gradient
     if not (wants_encoder_hidden or m.encoder.wants_any or m.embeddings.wants_any):
         return None
     past_length = past[0][0].shape[2] if past else 0  # P

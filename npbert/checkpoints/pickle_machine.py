@@ -15,14 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
+from npbert.checkpoints.limits import MAX_INSTRUCTIONS, MAX_INTEGER_KEYS, MAX_PICKLE_BYTES
 from npbert.errors import FileError, shown
 from npbert.types import StrPath
-
-# BERT-large with the state of its optimizer takes some 50,000 instructions. Half a million run in about half a second.
-MAX_INSTRUCTIONS = 500_000
-MAX_BYTES = 16 << 20
-# Whoever picks integers can make them collide in a hash table, which strings cannot. An optimizer has one key a parameter.
-MAX_INTEGER_KEYS = 20_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class _Machine:
 
     def __init__(self, path: StrPath, content: memoryview, start: int, hooks: Hooks) -> None:
         self.path = path
-        self.content = content[: start + MAX_BYTES]
+        self.content = content[: start + MAX_PICKLE_BYTES]
         self.position = start
         self.hooks = hooks
         self.stack: list[Any] = []
@@ -151,7 +146,7 @@ class _Machine:
 
     def take(self, count: int) -> bytes:
         if count > len(self.content) - self.position:
-            limit = f" within {MAX_BYTES} bytes" if len(self.content) >= MAX_BYTES else ""
+            limit = f" within {MAX_PICKLE_BYTES} bytes" if len(self.content) >= MAX_PICKLE_BYTES else ""
             self.fail(f"it wants {count} bytes and has {len(self.content) - self.position} left{limit}")
         self.position += count
         return bytes(self.content[self.position - count : self.position])

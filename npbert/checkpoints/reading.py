@@ -1,14 +1,30 @@
 """What every reader shares: a file mapped into memory, a guess at what a strange file is, and strict JSON."""
 
+import errno
 import json
+import math
 import mmap
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+from npbert.checkpoints.limits import (
+    MAX_JSON_BYTES,
+    MAX_JSON_CONTAINERS,
+    MAX_JSON_DEPTH,
+    MAX_JSON_DIGITS,
+    MAX_JSON_VALUES,
+)
 from npbert.errors import FileError, MissingFileError, shown
 from npbert.types import StrPath
+
+UNFINISHED = (
+    "This checkpoint was being saved, and the save did not end: its weights and its configuration may belong to two models. "
+    "Save it again.\n"
+)
+"""What stands in `config.json` while the files beside it are replaced."""
 
 
 def map_file(path: StrPath) -> memoryview:
@@ -32,6 +48,22 @@ def map_file(path: StrPath) -> memoryview:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def kind_at(path: StrPath) -> str | None:
+    """What lies at a path, links followed: "file", "directory", "other" (a pipe, a device), or None where there is nothing.
+
+    A name that no file can have is nothing; a directory that must not be searched is an error, for there the answer is unknown.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return None
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError:  # a 0 character, or half a UTF-16 pair
+        return None
+    return "file" if stat.S_ISREG(mode) else "directory" if stat.S_ISDIR(mode) else "other"
+
+
 def what_it_seems(start: bytes) -> str:
     """What a file of the wrong format seems to be by its first bytes: the end of a message, empty where there is no telling."""
     head = start[:512].lstrip().lower()
@@ -41,13 +73,15 @@ def what_it_seems(start: bytes) -> str:
         return "; it is a web page, so a download has gone wrong"
     if head.startswith(b"pk\x03\x04"):
         return "; it is a zip archive, as torch.save writes them"
+    if start.startswith(UNFINISHED.encode()[:40]):
+        return "; a save into this directory died before its end, and the weights may not belong to it: save again"
     if head[8:9] == b"{":
         return "; it looks like a safetensors file"
     return ""
 
 
 def parse_json(raw: bytes, where: str) -> Any:
-    """The value of a JSON text, by the standard: UTF-8, no key twice in one object, no NaN. Integers have at most 40 digits.
+    """The value of a JSON text, by the standard: UTF-8, no key twice in one object, no NaN, and within the limits.
 
     Anything else is a FileError whose message begins with `where`.
     """
@@ -61,15 +95,22 @@ def parse_json(raw: bytes, where: str) -> Any:
         return result
 
     def integer(digits: str) -> int:
-        if len(digits) > 40:  # tokenizers write "no limit" as 10**30; millions of digits would take minutes to convert
+        if len(digits) > MAX_JSON_DIGITS:
             raise FileError(f"{where}: has an integer of {len(digits)} digits")
         return int(digits)
+
+    def number(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise FileError(f"{where}: has the number {shown(text)}, which is too large")
+        return value
 
     def constant(word: str) -> NoReturn:
         raise FileError(f"{where}: has {word}, which is not JSON")
 
+    _check_structure(raw, where)
+    hooks: dict[str, Any] = {"parse_int": integer, "parse_float": number, "parse_constant": constant}
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=unique, parse_int=integer, parse_constant=constant)
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=unique, **hooks)
     except FileError:
         raise
     except RecursionError:
@@ -77,10 +118,32 @@ def parse_json(raw: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise FileError(f"{where}: is not UTF-8: {error.reason} at byte {error.start}") from None
     except ValueError as error:
-        raise FileError(f"{where}: is not JSON: {error}") from None
+        raise FileError(f"{where}: is not JSON: {error}{what_it_seems(raw)}") from None
 
 
-def read_json(path: StrPath, limit: int = 4 << 20) -> Any:
+_STRING_OR_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
+
+
+def _check_structure(raw: bytes, where: str) -> None:
+    """Refuse JSON that would become too many values, or values too deep inside one another, before any of them is made."""
+    depth = containers = values = 0
+    for match in _STRING_OR_STRUCTURE.finditer(raw):
+        mark = raw[match.start()]
+        if mark in b"[{":
+            depth, containers = depth + 1, containers + 1
+        elif mark in b"]}":
+            depth -= 1
+        elif mark in b",":
+            values += 1
+        if depth > MAX_JSON_DEPTH:
+            raise FileError(f"{where}: is nested too deeply: {MAX_JSON_DEPTH} lists and objects in one another are taken")
+        if containers > MAX_JSON_CONTAINERS or values > MAX_JSON_VALUES:
+            raise FileError(
+                f"{where}: has more than {MAX_JSON_CONTAINERS} lists and objects or {MAX_JSON_VALUES} values, the most taken"
+            )
+
+
+def read_json(path: StrPath, limit: int = MAX_JSON_BYTES) -> Any:
     """The value of a JSON file no larger than `limit` bytes."""
     content = map_file(path)
     if len(content) > limit:

@@ -21,14 +21,11 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from npbert.checkpoints import dtypes
+from npbert.checkpoints.limits import MAX_DIMENSIONS, MAX_HEADER
 from npbert.checkpoints.reading import map_file, what_it_seems
 from npbert.checkpoints.writing import replacing
 from npbert.errors import FileError, InputError, InputTypeError, shown
 from npbert.types import Array, StrPath
-
-# Room for some thirty thousand tensors. The package takes 100 MB, and each tensor in a header takes far more memory than text.
-MAX_HEADER = 4 << 20
-MAX_DIMENSIONS = 32  # of NumPy 1
 
 _FORMAT_NAMES = {dtype: word for word, dtype in dtypes.SAFETENSORS.items()}
 

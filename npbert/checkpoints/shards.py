@@ -1,14 +1,13 @@
 """Checkpoints in several files: an index, `*.index.json`, says which file holds which tensor."""
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from npbert.checkpoints import safetensors
-from npbert.checkpoints.reading import read_json
-from npbert.checkpoints.writing import sync_directory, temporary_for
+from npbert.checkpoints.reading import kind_at, read_json
+from npbert.checkpoints.writing import FilesTogether, make_directory, sync_directory, system_errors
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, listed, shown
 from npbert.types import Array, StrPath
 
@@ -61,7 +60,7 @@ def read_index(path: StrPath) -> dict[str, Path]:
             raise FileError(f"{path}: puts tensor {shown(name)} into {shown(file_name)}; only files beside the index are taken")
     directory = Path(path).parent
     files = {file_name: directory / file_name for file_name in weight_map.values()}
-    missing = [shown(file_name) for file_name, file in files.items() if not file.is_file()]
+    missing = [shown(file_name) for file_name, file in files.items() if kind_at(file) != "file"]
     if missing:
         raise MissingFileError(f"{path}: names shards that are not in {directory}: {listed(missing)}")
     return {name: files[file_name] for name, file_name in weight_map.items()}
@@ -89,36 +88,52 @@ def write(
 
     `progress`, such as the `update` of a progress bar, is told the bytes of each tensor that has been written.
     """
+    home = make_directory(directory)
+    with FilesTogether() as files:
+        contents = write_aside(files, home, tensors, max_shard_size, progress=progress)
+        take_index_away(home, contents)
+        files.put_in_place()
+    remove_what_an_earlier_save_left(home, contents)
+    return contents
+
+
+def write_aside(
+    files: FilesTogether,
+    home: Path,
+    tensors: Mapping[str, Array],
+    max_shard_size: int | str,
+    *,
+    progress: Callable[[int], object] | None,
+) -> dict[str, list[str]]:
+    """The part of `write` before the first rename."""
     sizes = {name: safetensors.stored_tensor(name, array).stop for name, array in tensors.items()}
     contents = split(sizes, max_shard_size)
-    home = Path(directory)
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"directory {directory} is, or lies in, a file") from None
-
-    ready: list[tuple[Path, Path]] = []  # what is written, and the name it is to have
-    try:
-        for file_name, names in contents.items():
-            with temporary_for(home / file_name) as (file, temporary):
-                part = {name: tensors[name] for name in names}
-                safetensors.write_into(file, part, {"format": "pt"}, progress=progress)
-            ready.append((temporary, home / file_name))
-        if len(contents) > 1:
-            with temporary_for(home / INDEX_FILE) as (file, temporary):
-                file.write(_index(contents, sum(sizes.values())))
-            ready.append((temporary, home / INDEX_FILE))
-            if any((home / file_name).exists() for file_name in contents):
-                (home / INDEX_FILE).unlink(missing_ok=True)
-        for temporary, target in ready:
-            os.replace(temporary, target)
-    except BaseException:
-        for temporary, _ in ready:
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(home)
-    _remove_what_an_earlier_save_left(home, [target.name for _, target in ready])
+    for file_name, names in contents.items():
+        with files.opened(home / file_name) as file:
+            safetensors.write_into(file, {name: tensors[name] for name in names}, {"format": "pt"}, progress=progress)
+    if len(contents) > 1:
+        with files.opened(home / INDEX_FILE) as file:
+            file.write(_index(contents, sum(sizes.values())))
     return contents
+
+
+def take_index_away(home: Path, contents: Iterable[str]) -> None:
+    """Remove the index of an earlier save whose shards have the names of those that are about to be put in place."""
+    file_names = [*contents]
+    if len(file_names) > 1 and any((home / file_name).exists() for file_name in file_names):
+        with system_errors(home / INDEX_FILE):
+            (home / INDEX_FILE).unlink(missing_ok=True)
+
+
+def remove_what_an_earlier_save_left(home: Path, contents: Collection[str]) -> None:
+    """Remove weights other than those just written. What a reader looks at first goes first."""
+    just_written = {*contents, INDEX_FILE} if len(contents) > 1 else {*contents}
+    with system_errors(home):
+        shard_files = sorted(file.name for file in home.iterdir() if _SHARD_FILE.fullmatch(file.name))
+        for name in (SINGLE_FILE, INDEX_FILE, *shard_files):
+            if name not in just_written and (home / name).is_file():
+                (home / name).unlink(missing_ok=True)
+        sync_directory(home)
 
 
 def split(sizes: Mapping[str, int], max_shard_size: int | str) -> dict[str, list[str]]:
@@ -161,12 +176,3 @@ def _index(contents: Mapping[str, Iterable[str]], total_size: int) -> bytes:
     weight_map = {name: file_name for file_name, names in contents.items() for name in names}
     index = {"metadata": {"total_size": total_size}, "weight_map": weight_map}
     return (json.dumps(index, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _remove_what_an_earlier_save_left(home: Path, just_written: Iterable[str]) -> None:
-    """Remove weights other than those just written. What a reader looks at first goes first."""
-    shard_files = sorted(file.name for file in home.iterdir() if _SHARD_FILE.fullmatch(file.name))
-    for name in (SINGLE_FILE, INDEX_FILE, *shard_files):
-        if name not in just_written and (home / name).is_file():
-            (home / name).unlink(missing_ok=True)
-    sync_directory(home)

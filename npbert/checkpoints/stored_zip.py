@@ -9,11 +9,9 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from npbert.checkpoints.limits import MAX_ZIP_ENTRIES, MAX_ZIP_EXTRA, MAX_ZIP_NAME
 from npbert.errors import FileError, shown
 from npbert.types import StrPath
-
-MAX_ENTRIES = 50_000  # a checkpoint has one entry a tensor and a handful more
-MAX_NAME, MAX_EXTRA = 1024, 256  # both could have 65535 bytes, times the entries; torch needs some 20
 
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END_64, _LOCATOR_64 = b"PK\x06\x06", b"PK\x06\x07"
@@ -25,7 +23,7 @@ class Entry(NamedTuple):
     """One entry of an archive."""
 
     data: memoryview
-    crc: int  # as the archive states it; nothing has been summed up yet
+    crc: int  # as the archive states it; `summed` holds the data against it
 
 
 class _Record(NamedTuple):
@@ -96,8 +94,8 @@ def _find_directory(path: StrPath, content: memoryview) -> tuple[int, int, int]:
         raise FileError(f"{path}: is one disk of a zip archive that spans several")
     if offset + size != end:
         raise FileError(f"{path}: the directory of the zip archive claims bytes {offset} to {offset + size}, not up to {end}")
-    if count > MAX_ENTRIES:
-        raise FileError(f"{path}: the zip archive claims {count} entries in {size} bytes; {MAX_ENTRIES} are taken at most")
+    if count > MAX_ZIP_ENTRIES:
+        raise FileError(f"{path}: the zip archive claims {count} entries in {size} bytes; {MAX_ZIP_ENTRIES} are taken at most")
     return offset, end, count
 
 
@@ -109,7 +107,7 @@ def _read_record(path: StrPath, content: memoryview, position: int, end: int) ->
         "<HHIIIIHHHHHII", content, position + 8
     )
     following = position + 46 + name_length + extra_length + comment_length
-    if following > end or name_length > MAX_NAME or extra_length > MAX_EXTRA:
+    if following > end or name_length > MAX_ZIP_NAME or extra_length > MAX_ZIP_EXTRA:
         raise FileError(f"{path}: the directory of the zip archive is damaged at byte {position}")
     raw_name = bytes(content[position + 46 : position + 46 + name_length])
     extra = bytes(content[position + 46 + name_length : position + 46 + name_length + extra_length])

@@ -107,9 +107,7 @@ def data_files(index: StrPath) -> list[str]:
 
 def is_version1(path: StrPath) -> bool:
     """Whether a file is a checkpoint of the old kind, a single LevelDB table with index and values."""
-    with open(path, "rb") as file:
-        file.seek(-min(FOOTER_SIZE, os.path.getsize(path)), os.SEEK_END)
-        return is_table(file.read())
+    return is_table(bytes(map_file(path)[-FOOTER_SIZE:]))
 
 
 def _data_file(prefix: str, number: int, number_of_files: int) -> str:

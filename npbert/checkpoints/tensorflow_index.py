@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from npbert.checkpoints.leveldb import read_table
+from npbert.checkpoints.limits import MAX_DIMENSIONS, MAX_INDEX_BYTES
 from npbert.checkpoints.reading import map_file
 from npbert.checkpoints.wire import Damaged, read_fields
 from npbert.errors import FileError, shown
-
-_MAX_INDEX = 1 << 26  # bytes; the index of BERT takes some 20 kB
-_MAX_DIMENSIONS = 32  # of NumPy 1
 
 
 @dataclass
@@ -52,8 +50,8 @@ class Index(NamedTuple):
 def read_index(path: str) -> Index:
     """Read an `.index` file."""
     content = map_file(path)
-    if len(content) > _MAX_INDEX:
-        raise FileError(f"{path}: the checkpoint index has {len(content)} bytes; at most {_MAX_INDEX} are taken")
+    if len(content) > MAX_INDEX_BYTES:
+        raise FileError(f"{path}: the checkpoint index has {len(content)} bytes; at most {MAX_INDEX_BYTES} are taken")
     try:
         return _read_entries(bytes(content))
     except Damaged as error:
@@ -124,8 +122,8 @@ def _read_shape(data: bytes, name: str) -> tuple[int, ...]:
             if not isinstance(size, int) or size >= 1 << 48:  # below zero is at least 2^63
                 raise Damaged(f"has a shape for {shown(name)} with a dimension that no tensor has: {size!r}")
             shape.append(size)
-    if len(shape) > _MAX_DIMENSIONS:
-        raise Damaged(f"has a shape of {len(shape)} dimensions for {shown(name)}; at most {_MAX_DIMENSIONS} are taken")
+    if len(shape) > MAX_DIMENSIONS:
+        raise Damaged(f"has a shape of {len(shape)} dimensions for {shown(name)}; at most {MAX_DIMENSIONS} are taken")
     return tuple(shape)
 
 

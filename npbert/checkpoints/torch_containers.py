@@ -47,7 +47,7 @@ def read_zip(path: StrPath, content: memoryview) -> tuple[Any, LoadStorage]:
         name = f"{root}/data/{key}"
         if name not in archive:
             raise FileError(f"{path}: has no storage {shown(name)}")
-        return archive[name].data
+        return stored_zip.summed(path, name, archive[name])
 
     return value, _loader(path, bytes_of, byteorder)
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from npbert.checkpoints import dtypes
+from npbert.checkpoints.limits import MAX_DIMENSIONS
 from npbert.checkpoints.pickle_machine import Global, Hooks
 from npbert.errors import FileError, shown
 from npbert.types import StrPath
-
-MAX_DIMENSIONS = 32  # of NumPy 1
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,12 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from npbert.checkpoints import dtypes
+from npbert.checkpoints.limits import MAX_EXPANDED, MAX_SHARING
 from npbert.checkpoints.reading import map_file
 from npbert.checkpoints.torch_containers import LoadStorage, read_stream, read_zip
 from npbert.checkpoints.torch_objects import Storage, Tensor, are_lengths
 from npbert.errors import FileError, listed, shown, warn
 from npbert.types import Array, StrPath
-
-# A stride of 0 makes any number of elements out of one. Masks and position tables are saved like that; gigabytes are not.
-MAX_EXPANDED = 64 << 20
 
 # Where training scripts put the state dict of the model, beside that of the optimizer, the epoch and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -54,7 +52,11 @@ def read(path: StrPath) -> dict[str, Array]:
     else:
         value, load_storage = read_stream(path, content)
     tensors = _state_dict(path, value)
-    return {name: _to_array(path, name, tensor, load_storage, len(content)) for name, tensor in tensors.items()}
+    arrays, room = {}, MAX_SHARING * len(content) + MAX_EXPANDED
+    for name, tensor in tensors.items():
+        arrays[name] = _to_array(path, name, tensor, load_storage, room)
+        room -= arrays[name].nbytes
+    return arrays
 
 
 def _state_dict(path: StrPath, value: Any) -> dict[str, Tensor]:
@@ -83,8 +85,10 @@ def _state_dict(path: StrPath, value: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def _to_array(path: StrPath, name: str, tensor: Tensor, load_storage: LoadStorage, file_size: int) -> Array:
-    """The array that a description means, after every element of it has been found to lie within its storage."""
+def _to_array(path: StrPath, name: str, tensor: Tensor, load_storage: LoadStorage, room: int) -> Array:
+    """The array that a description means, of at most `room` bytes, after every element has been found to lie in its storage.
+
+    A view costs nothing, but whoever converts or saves the tensors makes an array of each."""
     storage, offset, size, stride, dtype = tensor.storage, tensor.offset, tensor.size, tensor.stride, tensor.dtype
     itemsize = dtypes.stored_dtype(dtype).itemsize
     what = f"{path}: tensor {shown(name)}"
@@ -100,8 +104,8 @@ def _to_array(path: StrPath, name: str, tensor: Tensor, load_storage: LoadStorag
     elements = math.prod(size)
     if elements and offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) >= count:
         raise FileError(f"{what} (offset {offset}, size {size}, stride {stride}) reaches past its storage of {count} elements")
-    if math.prod(max(length, 1) for length in size) * itemsize >= 1 << 63 or elements * itemsize > file_size + MAX_EXPANDED:
-        raise FileError(f"{what} of size {size} and stride {stride} claims more than a file of {file_size} bytes can mean")
+    if math.prod(max(length, 1) for length in size) * itemsize >= 1 << 63 or elements * itemsize > room:
+        raise FileError(f"{what} of size {size} and stride {stride} claims more than a file of this size can mean")
     array = load_storage(storage)  # also where no element is looked at, so that a lie about any storage comes out
     if not elements:
         result = np.empty(size, array.dtype)

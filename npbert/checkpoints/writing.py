@@ -1,54 +1,195 @@
-"""Writing whole files: a crash at any moment leaves the old file or the new one, never a mixture and never half of one."""
+"""The one place that writes files.
+
+A crash at any moment leaves the old file or the new one, never a mixture and never half of one. Only regular files are
+replaced, links are followed to what they point to, and pipes and devices are written into: `-o /dev/null` must not put a
+regular file where the device was.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from npbert.errors import MissingFileError
+from npbert import checks
+from npbert.errors import InputError, MissingFileError, WriteError
 from npbert.types import StrPath
 
 
 @contextlib.contextmanager
-def temporary_for(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
-    """Open a temporary file that is to be renamed to `path`. When the block ends well, its bytes are on the disk.
-
-    It lies in the directory of `path`, because a rename happens in one step only within one file system. Its name begins with a
-    dot and ends in `.tmp`, so that no reader takes it for a checkpoint. If the block raises, the file is removed.
-    """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
-    temporary = target.parent / f".{target.name}.{os.urandom(6).hex()}.tmp"
-    try:
-        # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
-        with open(temporary, "xb") as file:
-            yield file, temporary
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
 def replacing(path: StrPath) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends well. If the block raises, nothing has changed."""
-    with temporary_for(path) as (file, temporary):
-        yield file
-    try:
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(Path(path).parent)
+    """Open a file that takes the place of `path` when the block ends well. If the block raises, nothing has changed.
+
+    A pipe, a character device or an open file (`/dev/stdout`) is opened itself: what the block writes goes straight into it.
+    Nobody can go back in those, so write from beginning to end.
+    """
+    path = checks.path("path", path)
+    with system_errors(path):
+        if takes_bytes_as_they_come(path):
+            with open(path, "wb") as stream:
+                yield stream
+            return
+        with temporary_for(path) as (file, temporary):
+            yield file
+        put_in_place(temporary, path)
+
+
+def write_bytes(path: StrPath, content: bytes) -> None:
+    """Write a whole file."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def write_text(path: StrPath, text: str) -> None:
     """Write a whole text file, in UTF-8."""
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
+
+
+def make_directory(path: StrPath) -> Path:
+    """The directory at `path`, made with those above it if need be."""
+    directory = Path(checks.path("directory", path))
+    with system_errors(path):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"directory {path} is, or lies in, a file") from None
+    return directory
+
+
+class FilesTogether:
+    """Files that belong together: each is written aside, and `put_in_place` gives them their names in the order of writing.
+
+        with FilesTogether() as files:
+            with files.opened(path) as file: ...
+            files.put_in_place()
+
+    If the block raises, what is still aside is removed.
+    """
+
+    def __init__(self) -> None:
+        self._aside: list[tuple[Path, StrPath]] = []  # what is written, and the name that it is to have
+
+    @contextlib.contextmanager
+    def opened(self, path: StrPath) -> Iterator[IO[bytes]]:
+        """Open the file that is to be at `path`."""
+        with temporary_for(path) as (file, temporary):
+            yield file
+        self._aside.append((temporary, path))
+
+    def put_in_place(self) -> None:
+        """Replace the files, one after the other."""
+        while self._aside:
+            put_in_place(*self._aside[0])
+            del self._aside[0]
+
+    def __enter__(self) -> FilesTogether:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for temporary, _path in self._aside:
+            temporary.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- underneath
+
+
+@contextlib.contextmanager
+def temporary_for(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
+    """Open a temporary file for `put_in_place` to move to `path`. When the block ends well, its bytes are on the disk.
+
+    It lies beside the file that it will replace, because a rename happens in one step only within one file system. Its name
+    begins with a dot and ends in `.tmp`, so that no reader takes it for a checkpoint. If the block raises, it is removed.
+    """
+    path = checks.path("path", path)
+    with system_errors(path):
+        target = regular_file(path)
+        if not target.parent.is_dir():
+            raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
+        temporary = target.parent / f".{target.name[:40]}.{os.urandom(6).hex()}.tmp"  # a name has 255 bytes at most
+        try:
+            # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
+            with open(temporary, "xb") as file:
+                if target.exists():
+                    os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))  # what was private stays private
+                yield file, temporary
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def put_in_place(temporary: Path, path: StrPath) -> None:
+    """Give a temporary file the name `path`, in one step."""
+    with system_errors(path):
+        target = regular_file(path)
+        try:
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(target.parent)
+
+
+def regular_file(path: StrPath) -> Path:
+    """The regular file that `path` means, or the one to be made there. Anything else, and a file that is read-only, is an
+    error: replacing a file takes no permission to write it, so this has to be asked for."""
+    target = Path(os.path.realpath(path))
+    with system_errors(path):
+        try:
+            mode = os.stat(target).st_mode
+        except FileNotFoundError:
+            return target
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path}: takes the name of a file, but {kind_of(mode)} is there")
+    if not os.access(target, os.W_OK):
+        raise WriteError(f"{path}: cannot be written: the file is read-only")
+    return target
+
+
+def takes_bytes_as_they_come(path: StrPath) -> bool:
+    """Whether `path` is a pipe, a character device, or another name of a file that is open already (`/dev/stdout`)."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or (stat.S_ISREG(mode) and _names_an_open_file(path))
+
+
+def _names_an_open_file(path: StrPath) -> bool:
+    """Whether `path` leads to a link such as /proc/self/fd/1, which the system keeps for every open file."""
+    for _ in range(40):
+        parent = os.path.realpath(os.path.dirname(path) or ".")
+        if not os.path.islink(path):
+            return False
+        if parent.startswith("/proc/"):
+            return True
+        path = os.path.join(parent, os.readlink(path))
+    return False
+
+
+def kind_of(mode: int) -> str:
+    """What a file is by its mode, in words."""
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFREG: "a file"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+@contextlib.contextmanager
+def system_errors(path: StrPath) -> Iterator[None]:
+    """What the system refuses (no permission, no room, a name too long) becomes a WriteError that begins with the path."""
+    try:
+        yield
+    except WriteError:
+        raise
+    except FileNotFoundError as error:
+        if isinstance(error, MissingFileError):
+            raise
+        raise MissingFileError(f"{path}: {error.strerror}") from error
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def sync_directory(directory: Path) -> None:

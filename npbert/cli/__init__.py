@@ -7,6 +7,7 @@ Modules that read models are imported by `run`, so that `npbert --help` costs no
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
@@ -33,6 +34,7 @@ VERBS = (
     "generate",
     "tokenize",
     "info",
+    "train",
     "convert",
     "golden",
     "look",
@@ -44,7 +46,8 @@ class _Parser(argparse.ArgumentParser):
     """For bad usage prints one line, with exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"npbert: {message} (see: {self.prog} --help)\n")
+        _say(f"{message} (see: {self.prog} --help)")
+        raise SystemExit(2)
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """As argparse does, but an error in writing is raised: argparse would hide it."""
@@ -78,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(message: object) -> None:
-    """One line on standard error, even if the message has several."""
+    """One line on standard error, even if the message has several. Where nobody can read it, the status has to do."""
     if sys.stderr is not None:  # else print would use standard output
-        print("npbert:", printable(" ".join(str(message).splitlines())), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print("npbert:", printable(" ".join(str(message).splitlines())), file=sys.stderr, flush=True)
 
 
 def _run(args: argparse.Namespace, argv: Sequence[str] | None) -> int:
@@ -129,9 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _flush_quietly() -> None:
-    """Write what is left, because Python would do it at its end and print lines of its own where it fails."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Write what is left, because Python would do it at its end, and print lines and set a status of its own if it fails."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

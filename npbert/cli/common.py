@@ -10,7 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from npbert.errors import InputError, MissingFileError, listed
 
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from npbert.models.base import PreTrainedModel
     from npbert.models.bert import BertModel
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.gpt2 import GPT2LMHeadModel
     from npbert.models.heads import BertLMHeadModel
+    from npbert.text.byte_pairs import GPT2Tokenizer
     from npbert.text.tokenizer import BertTokenizer
 
+    Generator: TypeAlias = BertLMHeadModel | GPT2LMHeadModel | EncoderDecoderModel
+
 MINILM = "all-MiniLM-L6-v2"
+SMALL = "npbert-small"  # npbert carries it
 CHECKPOINT = "a checkpoint: a directory, a file, or an id on the Hugging Face hub"
 
 
@@ -36,11 +41,15 @@ def add_text(parser: argparse.ArgumentParser, what: str = "a text") -> None:
     parser.add_argument("--file", metavar="FILE", help="read the lines of this file instead, one text a line")
 
 
-def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None) -> None:
-    """--model and --json. `needs` says what kind of checkpoint the verb needs; without it there is a default."""
-    which = f"default: {MINILM}, if it is installed" if needs is None else f"required; a checkpoint with {needs}"
+def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None, default: str | None = None) -> None:
+    """--model and --json. `needs` says what kind of checkpoint the verb needs; a verb that needs nothing special, or that has a
+    `default` of its own, can do without --model."""
+    if default is not None:
+        which = f"a checkpoint with {needs}; default: {default}"
+    else:
+        which = f"default: {MINILM}, if it is installed" if needs is None else f"required; a checkpoint with {needs}"
     parser.add_argument("--model", metavar="MODEL", help=f"{CHECKPOINT} ({which})")
-    parser.set_defaults(needs=needs)
+    parser.set_defaults(needs=needs, default_model=default)
     add_json(parser)
 
 
@@ -73,6 +82,8 @@ def model_name(args: argparse.Namespace) -> str:
     """The checkpoint that the user means."""
     if args.model is not None:
         return str(args.model)
+    if args.default_model is not None:
+        return str(args.default_model)
     if args.needs is not None:
         raise InputError(f"{args.verb} needs a checkpoint with {args.needs}: name one with --model")
     return MINILM
@@ -99,10 +110,10 @@ def load_base(args: argparse.Namespace) -> tuple[BertModel, BertTokenizer]:
         return model, BertTokenizer.from_pretrained(name)
 
 
-def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[PreTrainedModel, BertTokenizer]:
+def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[PreTrainedModel, Any]:
     """A model with the head that the verb needs, and its tokenizer. The head must be in the checkpoint."""
     from npbert.models.auto import MODELS
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     name = model_name(args)
     with warnings.catch_warnings():
@@ -112,20 +123,21 @@ def load_with_head(args: argparse.Namespace, architecture: str) -> tuple[PreTrai
         raise InputError(
             f"{name} is not a checkpoint with {args.needs} (it lacks {listed(info['missing_keys'])}): name another with --model"
         )
-    return model, BertTokenizer.from_pretrained(name)
+    return model, load_tokenizer(name)
 
 
-def load_generator(args: argparse.Namespace) -> tuple[BertLMHeadModel | EncoderDecoderModel, BertTokenizer]:
+def load_generator(args: argparse.Namespace) -> tuple[Generator, BertTokenizer | GPT2Tokenizer]:
     """A causal language model or an encoder-decoder, whichever the checkpoint is, and its tokenizer."""
     from npbert import checkpoints
     from npbert.models.auto import load
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     name = model_name(args)
-    if checkpoints.find(name).fields.get("model_type") == "encoder-decoder":
-        return load(name, dtype=args.dtype), BertTokenizer.from_pretrained(name)
-    model, tokenizer = load_with_head(args, "BertLMHeadModel")
-    return cast("BertLMHeadModel", model), tokenizer
+    model_type = checkpoints.find(name).fields.get("model_type")
+    if model_type == "encoder-decoder":
+        return load(name, dtype=args.dtype), load_tokenizer(name)
+    model, tokenizer = load_with_head(args, "GPT2LMHeadModel" if model_type == "gpt2" else "BertLMHeadModel")
+    return cast("Generator", model), tokenizer
 
 
 # --- texts and answers ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from npbert.cli.common import CHECKPOINT
+from npbert.cli.printing import printable
 
 EXAMPLE = "npbert convert bert_model.ckpt converted/"
 
@@ -30,4 +31,4 @@ def run(args: argparse.Namespace) -> None:
     from npbert.models.converting import convert
 
     written = convert(args.source, args.target, dtype=args.dtype, max_shard_size=args.max_shard_size)
-    print("\n".join(str(path) for path in written))
+    print("\n".join(printable(str(path)) for path in written))

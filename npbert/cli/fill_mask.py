@@ -7,13 +7,13 @@ from typing import Any
 
 from npbert.cli import common, printing
 
-EXAMPLE = 'npbert fill-mask --model bert-base-uncased "Paris is the [MASK] of France."'
+EXAMPLE = 'npbert fill-mask "Paris is the [MASK] of France."'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Texts with masks, and how many guesses."""
     common.add_text(parser, "a text with [MASK] in it")
-    common.add_model(parser, needs="a masked language model")
+    common.add_model(parser, needs="a masked language model", default=common.SMALL)
     common.add_dtype(parser)
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="how many guesses to print (default: 5)")
     parser.add_argument("--targets", nargs="+", metavar="WORD", help="guess only these words (write them after the texts)")
@@ -40,6 +40,9 @@ def _tables(text: str, guesses: list[Any]) -> str:
     of_masks = guesses if guesses and isinstance(guesses[0], list) else [guesses]
     tables = []
     for of_mask in of_masks:
-        rows = [(f"{guess['score']:.4f}", guess["token_str"], printing.printable(guess["sequence"])) for guess in of_mask]
+        rows = [
+            (f"{guess['score']:.4f}", printing.printable(guess["token_str"]), printing.printable(guess["sequence"]))
+            for guess in of_mask
+        ]
         tables.append(printing.table(rows, right=(0,)))
     return "\n\n".join(tables)

@@ -63,4 +63,4 @@ def run(args: argparse.Namespace) -> None:
         if args.json:
             printing.print_json({"text": prompt, "generated": texts})
         else:
-            print(("\n" if number and len(texts) > 1 else "") + "\n".join(texts))
+            print(("\n" if number and len(texts) > 1 else "") + "\n".join(map(printing.printable, texts)))

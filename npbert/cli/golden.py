@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from npbert.cli import common
-from npbert.cli.printing import printable
+from npbert.cli.printing import json_printable, print_json, print_lines, printable
 from npbert.errors import FileError, InputError, InputTypeError
 
 EXAMPLE = """npbert golden export all-MiniLM-L6-v2 --text "Hello, world!" --weights -o pack.safetensors
@@ -20,11 +19,17 @@ npbert golden compare pack.safetensors my_port.npz
 npbert golden compare pack.safetensors my_port.npz --html report.html
 npbert golden map pack.safetensors my_port.npz > names.json
 npbert golden compare pack.safetensors my_port.npz --map names.json
-npbert golden diagnose pack.safetensors my_port.npz --map names.json"""
+npbert golden diagnose pack.safetensors my_port.npz --map names.json
+npbert golden export my-classifier --text "A fine film." --labels "[1]" --gradients --steps 2 -o training.safetensors"""
 
 WORDS = {
     r"\bprecision='?([\w-]+)'?": r"--precision \1",
     r"^precision:": "--precision:",
+    r"^(gradients|steps|lr|eps|warmup|total|optimizer|schedule):": r"--\1:",
+    r"^(dropout|weight|max)_(seed|decay|norm):": r"--\1-\2:",
+    r"\bgradients=True": "--gradients",
+    r"the inputs lack\b": "--labels gives",
+    r"give output_gradients, such as .*?, or take": "take",
     r"^port: ": "",
     r"\ballow_unused=True": "--allow-unused",
     r"\bnames=": "--map",
@@ -32,6 +37,18 @@ WORDS = {
     r"hand in model= \(or --model\)": "name the checkpoint with --model",
 }
 """How what is said of Python's arguments reads in the command."""
+
+STEP_OPTIONS = (
+    ("optimizer", "NAME", "how a step changes the weights (adamw)"),
+    ("lr", "X", "the learning rate (5e-5)"),
+    ("eps", "X", "what Adam adds to the root of the squares (1e-8)"),
+    ("weight-decay", "X", "of what is no bias and no LayerNorm (0.01)"),
+    ("max-norm", "X", "scale the gradients down to this norm (as they are)"),
+    ("schedule", "NAME", "how the learning rate changes: constant, linear or cosine (constant)"),
+    ("warmup", "N", "steps in which it rises (0)"),
+    ("total", "N", "steps of the whole schedule (K)"),
+)
+"""Options of --steps: the fields of `npbert.golden.Steps`."""
 
 PORT = "a .safetensors or .npz file, or a directory of .npy files"
 
@@ -48,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--only", nargs="+", action="extend", metavar="PATTERN", help="keep the names that match, such as 'encoder.layer.0.*'"
     )
+    _add_training(export)
     export.add_argument("--weights", action="store_true", help="the weights too, so that one file is a complete test case")
     export.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="what to store (float32)")
     export.add_argument("-o", "--output", required=True, metavar="PACK", help="the pack to write")
@@ -63,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("--model", metavar="MODEL", help="with --html, the checkpoint, where the pack holds no weights")
     compare.set_defaults(run=_compare)
 
-    diagnose = verbs.add_parser("diagnose", help="name the mistake that makes a port differ")
+    diagnose = verbs.add_parser(
+        "diagnose", help="name the mistake that makes a port differ; exit status 1 where only its dump is wrong"
+    )
     _add_port(diagnose)
     diagnose.add_argument("--model", metavar="MODEL", help="the checkpoint, where the pack holds no weights")
     diagnose.set_defaults(run=_diagnose)
@@ -81,6 +101,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         common.add_debug(child)
 
 
+def _add_training(export: argparse.ArgumentParser) -> None:
+    group = export.add_argument_group("training")
+    group.add_argument(
+        "--labels",
+        metavar="LABELS",
+        help="what the loss compares with: a file of JSON, or JSON itself, such as '[1, 0]'; an object where there are several "
+        'arguments, such as \'{"start_positions": [1], "end_positions": [3]}\'',
+    )
+    group.add_argument("--gradients", action="store_true", help="the gradient of the loss by every value and every weight")
+    group.add_argument(
+        "--no-large", action="store_true", help="leave out gradients and changed weights of more than a million numbers"
+    )
+    group.add_argument(
+        "--dropout-seed", type=int, metavar="N", help="drop what a generator with this seed draws; the masks are kept"
+    )
+    group.add_argument("--steps", type=int, metavar="K", help="the weights and the loss after each of K optimizer steps")
+    for name, metavar, text in STEP_OPTIONS:
+        group.add_argument(f"--{name}", type=_number_or_text, metavar=metavar, help=text)
+
+
+def _number_or_text(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pack", metavar="PACK")
     parser.add_argument("port", metavar="PORT", help=PORT)
@@ -94,18 +143,62 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     from npbert import golden
+    from npbert.checkpoints.writing import takes_bytes_as_they_come
 
     if (args.text is None) == (args.ids is None):
         raise InputError("golden export takes either --text or --ids")
     model = _load(args.model)
-    golden.export(model, _inputs(args, model.config), args.output, only=args.only, weights=args.weights, dtype=args.dtype)
-    print(f"{args.output}: {golden.show(args.output).splitlines()[-1]}")
+    with _words_of_the_command():
+        golden.export(
+            model,
+            _inputs(args, model.config) | _labels(args.labels),
+            args.output,
+            only=args.only,
+            weights=args.weights,
+            dtype=args.dtype,
+            gradients=args.gradients,
+            dropout_seed=args.dropout_seed,
+            steps=_steps(args),
+            large=not args.no_large,
+        )
+    if not takes_bytes_as_they_come(args.output):  # else it has gone to somebody else, perhaps over standard output
+        print(f"{printable(args.output)}: {golden.show(args.output).splitlines()[-1]}")
+
+
+def _labels(given: str | None) -> dict[str, Any]:
+    """The arguments that the loss takes."""
+    import numpy as np
+
+    from npbert.checkpoints.reading import parse_json, read_json
+
+    if given is None:
+        return {}
+    is_json = given.lstrip().startswith(("[", "{"))
+    read = parse_json(given.encode("utf-8"), "--labels") if is_json else read_json(given)
+    labels = read if isinstance(read, dict) else {"labels": read}
+    try:
+        return {name: np.asarray(value) for name, value in labels.items()}
+    except ValueError:
+        raise InputError("--labels: takes rows of one length, padded with -100") from None
+
+
+def _steps(args: argparse.Namespace) -> Any:
+    """The settings of --steps, or None."""
+    from npbert.golden import Steps
+
+    fields = {name.replace("-", "_"): getattr(args, name.replace("-", "_")) for name, _, _ in STEP_OPTIONS}
+    given = {name: value for name, value in fields.items() if value is not None}
+    if args.steps is None:
+        if given:
+            raise InputError(f"--{next(iter(given)).replace('_', '-')}: belongs to --steps")
+        return None
+    return Steps(args.steps, **given)
 
 
 def _show(args: argparse.Namespace) -> None:
     from npbert import golden
 
-    print(golden.show(args.pack))
+    print_lines(golden.show(args.pack))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -116,7 +209,10 @@ def _compare(args: argparse.Namespace) -> int:
         raise InputError("--model goes with --html")
     with _words_of_the_command():
         report = golden.compare(args.pack, args.port, **options) if args.html is None else _write_page(args, options)
-    print(report.to_json() if args.json else _as_command(str(report)))
+    if args.json:
+        print(json_printable(report.to_json()))
+    else:
+        print_lines(_as_command(str(report)))
     return 0 if report.ok else 1
 
 
@@ -129,7 +225,7 @@ def _write_page(args: argparse.Namespace, options: dict[str, Any]) -> Any:
     return report
 
 
-def _diagnose(args: argparse.Namespace) -> None:
+def _diagnose(args: argparse.Namespace) -> int:
     from npbert import golden
 
     model = None if args.model is None else _load(args.model)
@@ -138,17 +234,18 @@ def _diagnose(args: argparse.Namespace) -> None:
             args.pack, args.port, names=args.map, precision=args.precision, model=model, allow_unused=args.allow_unused
         )
     if args.json:
-        print(json.dumps([suspect.as_dict() for suspect in suspects], ensure_ascii=False))
+        print_json([suspect.as_dict() for suspect in suspects])
     elif not suspects:
         print("no mistake: the port is within its tolerances")
     else:
-        print(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+        print_lines(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+    return 1 if suspects and all(suspect.mistake == "dump-not-computation" for suspect in suspects) else 0
 
 
 def _names(args: argparse.Namespace) -> None:
     from npbert import golden
 
-    print(golden.names(_load(args.model)))
+    print_lines(golden.names(_load(args.model)))
 
 
 def _map(args: argparse.Namespace) -> None:
@@ -160,7 +257,7 @@ def _map(args: argparse.Namespace) -> None:
         reference = _load(args.pack)
     with _words_of_the_command():
         proposal = golden.propose_map(reference, args.port)
-    print(json.dumps(proposal.names, indent=1, ensure_ascii=False))
+    print_json(proposal.names, indent=1)
     for remark in proposal.remarks:
         print(f"npbert: {printable(remark)}", file=sys.stderr)
 
@@ -189,7 +286,7 @@ def _load(name: str) -> Any:
 
 def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     """What the model is called with: --ids, or --text through the checkpoint's tokenizer; shorter rows are padded."""
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     if args.ids is not None:
         if args.text_pair is not None:
@@ -197,7 +294,9 @@ def _inputs(args: argparse.Namespace, config: Any) -> dict[str, Any]:
         return _padded(_read_ids(args.ids), getattr(config, "encoder", config).pad_token_id)
     if args.text_pair is not None and len(args.text_pair) != len(args.text):
         raise InputError(f"--text-pair: takes one for each --text, {len(args.text)}, got {len(args.text_pair)}")
-    tokenizer = BertTokenizer.from_pretrained(args.model)
+    tokenizer = load_tokenizer(args.model)
+    if tokenizer.pad_token is None:  # GPT-2 has none; the mask hides whatever fills the rows up
+        tokenizer.pad_token = tokenizer.eos_token
     return dict(tokenizer(args.text, args.text_pair, padding=True, return_tensors="np"))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from npbert.cli import common, printing
 
 if TYPE_CHECKING:
-    from npbert.bert.config import BertConfig
+    from npbert.configuration import ModelConfiguration
 
 EXAMPLE = "npbert info"
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
             }
         )
         return
-    print(f"{type(model).__name__} from {name}, computing in {model.dtype}")
+    print(f"{type(model).__name__} from {printing.printable(name)}, computing in {model.dtype}")
     is_pair = isinstance(model, EncoderDecoderModel)
     for config in (model.config.encoder, model.config.decoder) if is_pair else (model.config,):
         print(main_numbers(config))
@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> None:
     print(printing.table([*rows, ("total", f"{total:,}", "")], right=(1, 2)))
 
 
-def main_numbers(config: BertConfig) -> str:
-    """The numbers that make one BERT larger than another."""
-    kind = "decoder" if config.is_decoder else "encoder"
+def main_numbers(config: ModelConfiguration) -> str:
+    """The numbers that make one model larger than another."""
+    kind = "decoder" if config.is_causal else "encoder"
     return (
         f"{kind}: {config.num_hidden_layers} layers of {config.num_attention_heads} heads, hidden size {config.hidden_size}, "
         f"intermediate size {config.intermediate_size}, {config.vocab_size:,} tokens, "
@@ -67,7 +67,7 @@ def count_parts(sizes: Mapping[str, tuple[list[int], int]]) -> dict[str, int]:
     """How many numbers each part has: embeddings, encoder, pooler and each head."""
     parts: dict[str, int] = {}
     for name, (_, size) in sizes.items():
-        modules = [module for module in name.split(".") if module != "bert"]
+        modules = [module for module in name.split(".") if module not in ("bert", "transformer")]
         # An encoder-decoder has the parts of two BERTs: "encoder.embeddings", "decoder.cls".
         is_pair = modules[0] == "decoder" or (modules[0] == "encoder" and modules[1] != "layer")
         part = ".".join(modules[:2]) if is_pair else modules[0]

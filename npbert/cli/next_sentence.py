@@ -12,13 +12,13 @@ from itertools import starmap
 from npbert.cli import common, printing
 from npbert.errors import InputError
 
-EXAMPLE = 'npbert next-sentence --model bert-base-uncased "It rained all day." "The streets were wet."'
+EXAMPLE = 'npbert next-sentence "It rained all day." "The streets were wet."'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Two texts, or pairs from a file."""
     common.add_text(parser, "the first and the second sentence")
-    common.add_model(parser, needs="a next sentence head")
+    common.add_model(parser, needs="a next sentence head", default=common.SMALL)
     common.add_dtype(parser)
     common.add_truncation(parser)
 

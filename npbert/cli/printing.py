@@ -27,9 +27,21 @@ def print_answers(
             print(("\n" if blank_lines and number else "") + as_text(value, answer))
 
 
-def print_json(value: Any) -> None:
-    """One value, on a line of its own; arrays become lists."""
-    print(json.dumps(value, ensure_ascii=False, default=lambda x: x.tolist()))
+def print_json(value: Any, indent: int | None = None) -> None:
+    """One value, on a line of its own unless indented; arrays become lists."""
+    print(json_printable(json.dumps(value, ensure_ascii=False, default=lambda x: x.tolist(), indent=indent)))
+
+
+def print_lines(text: str) -> None:
+    """A text that npbert wrote about a file, line by line, with whatever the file put into it."""
+    print("\n".join(map(printable, text.split("\n"))))
+
+
+def json_printable(text: str) -> str:
+    """A JSON text with the signs that steer terminals as JSON's own escapes."""
+    if text.isprintable():
+        return text
+    return "".join(f"\\u{ord(sign):04x}" if sign != "\n" and ord(sign) < 1 << 16 and _steers(sign) else sign for sign in text)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -61,9 +73,8 @@ def printable(text: str) -> str:
     """The text on one line, with control characters as escapes, so that it can break no table and steer no terminal."""
     if text.isprintable():
         return text
-    return "".join(
-        sign.encode("unicode_escape").decode()
-        if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") and sign not in JOINERS
-        else sign
-        for sign in text
-    )
+    return "".join(sign.encode("unicode_escape").decode() if _steers(sign) else sign for sign in text)
+
+
+def _steers(sign: str) -> bool:
+    return unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp") and sign not in JOINERS

@@ -23,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a table for each text."""
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     if args.pair is not None:
         unicode_text("--pair", args.pair)
     texts = common.texts(args)
     with common.loading(common.model_name(args)) as name:
-        tokenizer = BertTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer(name)
 
     def encode(number: int, text: str) -> tuple[str, BatchEncoding]:
         unicode_text(common.place(args, number), text)
@@ -45,16 +45,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _table(texts: tuple[str, str | None], encoding: BatchEncoding) -> str:
-    rows = [("piece", "id", "type", "from", "to", "text")]
-    for piece, identifier, token_type, (start, end), sequence in zip(
-        encoding.tokens(),
-        encoding["input_ids"],
-        encoding["token_type_ids"],
-        encoding["offset_mapping"],
-        encoding.sequence_ids(),
-        strict=True,
-    ):
+    columns = [("piece", *map(printing.printable, encoding.tokens())), ("id", *map(str, encoding["input_ids"]))]
+    if "token_type_ids" in encoding:  # a DistilBERT has none
+        columns.append(("type", *map(str, encoding["token_type_ids"])))
+    places = [("from", "to", "text")]
+    for (start, end), sequence in zip(encoding["offset_mapping"], encoding.sequence_ids(), strict=True):
         text = None if sequence is None else texts[sequence]
-        place = ("", "", "") if text is None else (str(start), str(end), printing.printable(text[start:end]))
-        rows.append((piece, str(identifier), str(token_type), *place))
-    return printing.table(rows, right=(1, 2, 3, 4))
+        places.append(("", "", "") if text is None else (str(start), str(end), printing.printable(text[start:end])))
+    rows = [(*row, *place) for row, place in zip(zip(*columns, strict=True), places, strict=True)]
+    return printing.table(rows, right=range(1, len(columns) + 2))

@@ -48,5 +48,5 @@ def _table(entities: list[dict[str, Any]]) -> str:
     for entity in entities:
         label = entity.get("entity_group", entity.get("entity"))
         score, word = f"{entity['score']:.4f}", printing.printable(entity["word"])
-        rows.append((str(label), score, str(entity["start"]), str(entity["end"]), word))
+        rows.append((printing.printable(str(label)), score, str(entity["start"]), str(entity["end"]), word))
     return printing.table(rows, right=(1, 2, 3))

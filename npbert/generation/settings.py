@@ -8,16 +8,22 @@ text degeneration" (top-p).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from npbert import checks
-from npbert.errors import InputError, InputTypeError, warn
+from npbert.checkpoints.limits import MAX_SEQUENCES
+from npbert.errors import InputError, InputTypeError, shown, warn
 
 DEFAULT_NEW_TOKENS = 20
 """How many tokens are written when no setting says how many."""
+
+LARGEST = 1e20
+"""Scores are multiplied and divided by settings up to this size. In float32, whose largest number is 3e38, more would become
+infinite and the answer nonsense."""
 
 
 @dataclasses.dataclass
@@ -55,8 +61,10 @@ class GenerationConfig:
         self._check_choices()
 
     def _check_numbers(self) -> None:
-        for name in ("num_beams", "num_return_sequences"):
+        for name, most in MAX_SEQUENCES.items():
             checks.whole_number(name, getattr(self, name), least=1)
+            if getattr(self, name) > most:
+                raise InputError(f"{name}: takes at most {most} for a prompt, got {shown(getattr(self, name))}")
         checks.number("length_penalty", self.length_penalty)
         for name in ("max_new_tokens", "max_length"):
             if getattr(self, name) is not None:
@@ -67,14 +75,22 @@ class GenerationConfig:
         for name in ("temperature", "repetition_penalty"):
             if getattr(self, name) is not None:
                 checks.number(name, getattr(self, name), above=0)
+                checks.number(name, getattr(self, name), least=1 / LARGEST, most=LARGEST)
         if self.top_p is not None:
             checks.number("top_p", self.top_p, least=0, most=1)
 
     def _check_choices(self) -> None:
+        for name in ("pad_token_id", "bos_token_id", "decoder_start_token_id"):
+            if getattr(self, name) is not None:
+                checks.integers(name, getattr(self, name), 0)
+        if self.eos_token_id is not None:
+            checks.integers("eos_token_id", self.eos_token_id, (0, 1))
         if not isinstance(self.do_sample, bool):
-            raise InputTypeError(f"do_sample: takes True or False, got {self.do_sample!r}")
-        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
-            raise InputError(f'early_stopping: takes True, False or "never", got {self.early_stopping!r}')
+            raise InputTypeError(f"do_sample: takes True or False, got {shown(self.do_sample)}")
+        if not isinstance(self.early_stopping, bool) and (
+            not isinstance(self.early_stopping, str) or self.early_stopping != "never"
+        ):
+            raise InputError(f'early_stopping: takes True, False or "never", got {shown(self.early_stopping)}')
         returned, beams = self.num_return_sequences, self.num_beams
         if beams > 1 and returned > beams:
             raise InputError(f"num_return_sequences: takes at most num_beams, {beams}; got {returned}")
@@ -151,12 +167,11 @@ def settings_from(sources: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
 
 
 def _warn_of_settings_without_effect(settings: GenerationConfig, given: Mapping[str, Any]) -> None:
-    changed = [name for name, value in given.items() if value not in (None, STORED_DEFAULTS[name])]
     for unused, names, remedy in (
         (not settings.do_sample, _ONLY_FOR_SAMPLING, "do_sample=True"),
         (settings.num_beams == 1, _ONLY_FOR_BEAMS, "num_beams"),
     ):
-        without_effect = [name for name in names if name in changed]
+        without_effect = [name for name in names if given.get(name) not in (None, STORED_DEFAULTS[name])]
         if unused and without_effect:
             warn(f"generate: {', '.join(without_effect)} has no effect without {remedy}")
 
@@ -198,6 +213,9 @@ def settle_lengths(
             f"{'max_length' if settings.max_new_tokens is None else 'max_new_tokens'}: {new_tokens} new tokens after "
             f"{positions_used} do not fit into the model's {positions} positions; at most {room} do"
         )
+    penalty = settings.length_penalty
+    if settings.num_beams > 1 and abs(penalty) * math.log(new_tokens) > math.log(LARGEST):
+        raise InputError(f"length_penalty: {penalty} makes more than {LARGEST:g} of {new_tokens} tokens, or less than 1 / that")
     shortest = settings.min_length or 0
     if settings.min_new_tokens is not None:
         shortest = prompt_length + settings.min_new_tokens

@@ -1,4 +1,4 @@
-"""Golden packs: every intermediate of a forward pass in a file, which ports are compared with."""
+"""Golden packs: every intermediate of a pass, and every gradient, in a file, which ports are compared with."""
 
 from npbert.golden.compare import compare
 from npbert.golden.diagnose import diagnose
@@ -7,6 +7,20 @@ from npbert.golden.names import names
 from npbert.golden.pack import Pack, read_pack, show
 from npbert.golden.proposal import propose_map
 from npbert.golden.report import Report, Row
+from npbert.golden.steps import Steps
 from npbert.golden.suspects import Suspect
 
-__all__ = ["Pack", "Report", "Row", "Suspect", "compare", "diagnose", "export", "names", "propose_map", "read_pack", "show"]
+__all__ = [
+    "Pack",
+    "Report",
+    "Row",
+    "Steps",
+    "Suspect",
+    "compare",
+    "diagnose",
+    "export",
+    "names",
+    "propose_map",
+    "read_pack",
+    "show",
+]

@@ -1,4 +1,7 @@
-"""Comparing a port with a pack: tensor by tensor in the order of execution, each with its own tolerance."""
+"""Comparing a port with a pack: tensor by tensor in the order of execution, each with its own tolerance.
+
+First come the values of the forward pass, then the gradients in the order of the backward pass, then what steps made.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from npbert.errors import listed
 from npbert.golden import verdicts
+from npbert.golden.kinds import is_forward
 from npbert.golden.layouts import Reading, written
 from npbert.golden.maps import Names
 from npbert.golden.matching import MatchedDump, match
@@ -85,7 +89,7 @@ def _read_row(dump: MatchedDump, name: str, reading: Reading, precision: str) ->
     pack, truth, value = dump.pack, dump.truth(name), dump.value(name, reading)
     bounds = tolerance_of(pack, name, precision)
     counts = _counted(pack, name, truth)
-    if name.endswith(":masked_scores"):
+    if name.endswith(":masked_scores") and is_forward(name):
         counts = counts | not_hidden(pack.positions[part_of(pack.positions, name)], truth, value, counts)
     row = _measured(name, truth, value, counts, bounds)
     place = "" if not row.not_finite else _first_place(dump, name, counts & ~np.isfinite(value))

@@ -8,6 +8,7 @@ it reproduces the port's numbers far better than the right pass does. When none 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,21 @@ import numpy as np
 from npbert.errors import InputError
 from npbert.golden import models
 from npbert.golden.compare import compare_matched
+from npbert.golden.diagnose_backward import find_backward_suspects
+from npbert.golden.diagnose_steps import find_step_suspects
 from npbert.golden.differences import described
 from npbert.golden.divergence import Divergence
 from npbert.golden.dump_faults import dump_fault
+from npbert.golden.kinds import is_forward, step_of
 from npbert.golden.matching import MatchedDump, Names, match
+from npbert.golden.mistakes.backward.losses import LOSS
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.pack import INPUT, Pack, open_pack, weights_sha256
 from npbert.golden.ports import Port
 from npbert.golden.precision import EPSILON, full_name, round_to
 from npbert.golden.replay import Replay, replay
-from npbert.golden.report import Report
+from npbert.golden.report import Report, blames_the_dump, right_as
+from npbert.golden.rerun import Rerun, can_run_again
 from npbert.golden.search import find_suspects
 from npbert.golden.suspects import Evidence, Suspect
 from npbert.types import StrPath
@@ -56,7 +62,17 @@ def diagnose(
     report = compare_matched(dump, full_name(precision))
     if report.first_divergence is None:
         return []
-    return _suspects(dump, model_of(dump.pack, model), report)
+    return _with_headline(_suspects(dump, model_of(dump.pack, model), report), report.precision)
+
+
+def _with_headline(suspects: list[Suspect], precision: str) -> list[Suspect]:
+    """The suspects, the first of them with what spares the reader all others."""
+    first = suspects[0]
+    if all(suspect.mistake == "dump-not-computation" for suspect in suspects):
+        return [replace(first, headline=blames_the_dump([suspect.where for suspect in suspects])), *suspects[1:]]
+    if len(suspects) == 1 and first.evidence.precision is not None:
+        return [replace(first, headline=right_as(first.evidence.precision, precision))]
+    return suspects
 
 
 def model_of(pack: Pack, model: Any = None) -> Any:
@@ -75,6 +91,10 @@ def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
     divergence = Divergence(dump, model, report)
     if divergence.first.startswith(INPUT):
         return [_unknown(divergence, divergence.row.rms, "The port was given another input than the pack holds.")]
+    if step_of(divergence.first):
+        return find_step_suspects(divergence) or [_unknown(divergence, divergence.row.rms, _told_of_a_step(divergence))]
+    if not is_forward(divergence.first) or divergence.first == LOSS:
+        return _backward_suspects(divergence)
     right = replay(divergence)
     if right is None:
         return [_unknown(divergence, divergence.row.rms, "Nothing can be computed again here, so no mistake was tried.")]
@@ -89,6 +109,27 @@ def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
     if fault is not None:
         return [fault, *_without(divergence.row.name, dump, model, report.precision)]
     return [_unknown(divergence, right.deviations[divergence.first].rms, _what_is_known(divergence, right))]
+
+
+def _backward_suspects(divergence: Divergence) -> list[Suspect]:
+    rerun = Rerun(divergence) if can_run_again(divergence) else None
+    right = None if rerun is None else rerun.run()
+    if rerun is None or right is None:
+        return [_unknown(divergence, divergence.row.rms, "Nothing can be computed again here, so no mistake was tried.")]
+    suspects = find_backward_suspects(divergence, rerun, right)
+    if suspects:
+        return suspects
+    low = _low_stored_precision(divergence, right)
+    return (
+        [low]
+        if low is not None
+        else [_unknown(divergence, right.deviations[divergence.first].rms, _what_is_known(divergence, right))]
+    )
+
+
+def _told_of_a_step(divergence: Divergence) -> str:
+    before = f"{divergence.last_right} is still right" if divergence.last_right else "nothing was dumped before it"
+    return f"No known mistake of an optimizer makes these numbers; {before}."
 
 
 def _without(name: str, dump: MatchedDump, model: Any, precision: str) -> list[Suspect]:
@@ -112,31 +153,39 @@ def _what_is_known(divergence: Divergence, right: Replay) -> str:
             f"allowed, and has added up ({before})."
         )
     assert right.first is not None
-    told = described(divergence, right.first)
-    return f"No known mistake reproduces these numbers; {before}. {told or 'Dump what lies between to narrow it down.'}"
+    told = described(divergence, right.first) or "Dump what lies between to narrow it down."
+    other = divergence.report.other_precision
+    if other is not None:
+        told += f" Nothing is further off than {other} allows: if the port computes in it, all is right."
+    return f"No known mistake reproduces these numbers; {before}. {told}"
 
 
 # ----------------------------------------------------------------------------------------------------------- low precision
 
 
 def _low_precision(divergence: Divergence, right: Replay) -> Suspect | None:
-    """The shorter precision that the port computes in, or that it wrote its numbers in."""
+    """The shorter precision that the port computes in."""
 
     def is_shorter(hypothesis: Hypothesis) -> bool:
         return hypothesis.precision is not None and EPSILON[hypothesis.precision] > EPSILON[divergence.precision]
 
     computed = find_suspects(divergence, right, is_shorter)
-    if computed:
-        return computed[0]
+    return computed[0] if computed else _low_stored_precision(divergence, right)
+
+
+def _low_stored_precision(divergence: Divergence, right: Replay) -> Suspect | None:
+    """The shorter precision that the port wrote its numbers in, or that all its errors show."""
+    deviation, report = right.deviations[divergence.first], divergence.report
     precision = _stored_precision(divergence, right)
-    if precision is None:
+    if precision is not None:
+        rounding = EPSILON[precision] / 2 * deviation.size
+        told = f"every number here is one that {precision} can hold, and rounding to it costs about {rounding:.1e}"
+    elif report.shows_precision:
+        precision = report.other_precision
+        told = f"every tensor is as far off as {precision} makes it"
+    else:
         return None
-    deviation = right.deviations[divergence.first]
-    rounding = EPSILON[precision] / 2 * deviation.size
-    explanation = (
-        f"No mistake: every number here is one that {precision} can hold, and rounding to it costs about {rounding:.1e}. "
-        f"Compare with precision={precision!r}."
-    )
+    explanation = f"No mistake: {told}. Compare with precision={precision!r}."
     evidence = Evidence(divergence.first, deviation.rms, math.inf, divergence.row.rms_tolerance, precision=precision)
     return Suspect("low-precision", divergence.first, explanation, evidence)
 

@@ -11,22 +11,30 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from npbert import checks
 from npbert.checkpoints import safetensors
+from npbert.checkpoints.writing import regular_file, system_errors, takes_bytes_as_they_come
 from npbert.checks import as_array
-from npbert.errors import InputError, InputTypeError, MissingFileError
+from npbert.errors import InputError, InputTypeError, MissingFileError, shown
 from npbert.golden import models, positions
+from npbert.golden.kinds import is_forward, step_of
 from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
-from npbert.golden.passes import LookAtSpread, run, run_spread
+from npbert.golden.passes import Backward, LookAtSpread, run, run_spread
 from npbert.golden.positions import Positions
 from npbert.golden.precision import STORED_IN
 from npbert.golden.spool import FetchedArrays, Spool
+from npbert.golden.steps import Steps, run_steps
 from npbert.golden.tolerance import MULTIPLES, Allowance, Tolerance, measure
-from npbert.tracing import selection
+from npbert.tracing import WEIGHT_GRADIENT, selection
 from npbert.types import Array, StrPath
 from npbert.version import __version__
 
-RunSpread: TypeAlias = Callable[[str, LookAtSpread], None]
-"""Runs the pass in a precision, with every sum off by its spread, and shows every value to a function."""
+RunSpread: TypeAlias = Callable[[str, LookAtSpread, Callable[[str], float]], None]
+"""Runs the pass in a precision, with every sum off by its spread, and shows every value to a function. A second function tells
+it what the gradient of a weight is allowed, once that is known."""
+
+LARGE = 1 << 20
+"""Numbers."""
 
 
 def export(
@@ -37,12 +45,23 @@ def export(
     only: str | Sequence[str] | None = None,
     weights: bool = False,
     dtype: DTypeLike = "float32",
+    gradients: bool = False,
+    output_gradients: Mapping[str, Any] | None = None,
+    dropout_seed: int | None = None,
+    steps: Steps | None = None,
+    large: bool = True,
 ) -> None:
     """Run `model(**inputs)` and write every intermediate and output to the golden pack `path`, with their tolerances.
 
     `only` is a shell-style pattern or several, as `npbert.trace` takes them; the inputs are always there. With `weights` the
     model's weights are in the pack too, so that the one file is a complete test case. Values are computed in float64 and stored
     as `dtype`, float32 or float64. The format is described in `npbert.golden.pack`.
+
+    With `gradients` the pack also holds the gradient of the loss by every intermediate and by every weight; the inputs then
+    need labels, or for a model without a loss there are `output_gradients`, as `model.gradients` takes them. With a
+    `dropout_seed` the pass drops what a generator with that seed draws, and its masks are in the pack. `steps` adds the weights
+    and the loss after some optimizer steps. Without `large`, gradients and stepped weights of more than LARGE numbers are left
+    out: the word table's, and those by the logits of all words.
 
     The arrays go to disk one by one as they are computed. The same model and inputs give the same file, byte for byte, on the
     same machine: another BLAS, or another number of its threads, may sum in another order.
@@ -51,14 +70,17 @@ def export(
 
     models.check_model(model)
     stored_type = models.check_dtype(dtype)
-    _check_target(Path(path))
+    path = checks.path("path", path)
+    _check_target(path)
     arguments = {name: _argument(name, value) for name, value in inputs.items() if value is not None}
     arrays = models.weights_of(model)
-    metadata = _metadata(model, arrays)
+    backward = _backward(model, arguments, gradients, output_gradients, dropout_seed, steps)
+    metadata = _metadata(model, arrays, backward, steps)
     metadata_texts(metadata)  # what cannot be written is found before the work, not after it
 
     with (
-        tempfile.TemporaryFile(dir=Path(path).parent) as file,
+        system_errors(path),
+        tempfile.TemporaryFile(dir=_directory_for(path)) as file,
         tqdm(unit=" tensors", desc="golden pack", leave=False, disable=None) as progress,
     ):
         # Everything is spooled, also what `only` leaves out: what a tensor is allowed depends on the one before it.
@@ -68,16 +90,20 @@ def export(
             spool.add(name, x.astype(stored_type, copy=False))
             progress.update()
 
-        def run_other(precision: str, look: LookAtSpread) -> None:
+        def run_other(precision: str, look: LookAtSpread, allowed: Callable[[str], float]) -> None:
             def look_and_count(name: str, x: Array, spread: Array | None) -> None:
                 look(name, x, spread)
                 progress.update()
 
-            run_spread(model, arguments, precision, look_and_count)
+            run_spread(model, arguments, precision, look_and_count, backward=backward)
+            if backward is not None and steps is not None:
+                run_steps(model, arguments, precision, steps, backward, look_and_count, allowed)
 
-        run(model, arguments, "float64", keep)
+        run(model, arguments, "float64", keep, backward=backward)
+        if backward is not None and steps is not None:
+            run_steps(model, arguments, "float64", steps, backward, lambda name, x, _: keep(name, x))
         progress.total = len(spool) * (1 + len(STORED_IN))
-        order = list(filter(selection(only), spool))
+        order = [name for name in filter(selection(only), spool) if large or is_forward(name) or spool[name].size <= LARGE]
         if not order:
             raise InputError(f"only: nothing in this model is called {only!r}")
         visible = positions.of_call(model.config, arguments)
@@ -86,16 +112,25 @@ def export(
         metadata["aliases"] = _aliases(order, spool)
         for name in order:
             first = spool.first_name[name]
-            metadata["tolerances"][name] = {precision: tolerances[precision][first]._asdict() for precision in STORED_IN}
+            bounds = {precision: known.get(name, known[first]) for precision, known in tolerances.items()}
+            metadata["tolerances"][name] = {precision: bound._asdict() for precision, bound in bounds.items()}
         contents = _contents(arguments, arrays if weights else {}, spool, metadata)
         safetensors.write(path, contents, metadata_texts(metadata))
 
 
-def _check_target(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise MissingFileError(f"{path}: the directory {path.parent} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, takes the name of a file to write")
+def _check_target(path: StrPath) -> None:
+    """Find what can be found before the work: a directory that is missing, a file that cannot be replaced."""
+    with system_errors(path):
+        if takes_bytes_as_they_come(path):
+            return
+        target = regular_file(path)
+        if not target.parent.is_dir():
+            raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
+
+
+def _directory_for(path: StrPath) -> Path | None:
+    """Where the spool lies: beside the pack, where there is room for it, or among other temporary files."""
+    return None if takes_bytes_as_they_come(path) else regular_file(path).parent
 
 
 def _argument(name: str, value: Any) -> Any:
@@ -104,12 +139,52 @@ def _argument(name: str, value: Any) -> Any:
         return tuple(_argument(f"{name}[{index}]", member) for index, member in enumerate(value))
     array = as_array(f"inputs: {name}", value)
     if array.dtype.kind not in "biuf" or array.ndim == 0:
-        raise InputTypeError(f"inputs: {name} takes an array of numbers, got {value!r:.80}")
+        raise InputTypeError(f"inputs: {name} takes an array of numbers, got {shown(value)}")
     return array
 
 
-def _metadata(model: Any, weights: Mapping[str, Array]) -> dict[str, Any]:
+def _backward(
+    model: Any,
+    inputs: Mapping[str, Any],
+    gradients: bool,
+    output_gradients: Mapping[str, Any] | None,
+    dropout_seed: int | None,
+    steps: Steps | None,
+) -> Backward | None:
+    """What decides the backward pass, or None where there is none."""
+    given = {"output_gradients": output_gradients, "dropout_seed": dropout_seed, "steps": steps}
+    if not checks.flag("gradients", gradients, False):
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(f"{name}: belongs to gradients=True")
+        return None
+    labels = models.label_names(model)
+    if output_gradients is None and not all(name in inputs for name in labels or ("labels",)):
+        if not labels:
+            raise InputError(
+                f"gradients: {type(model).__name__} has no loss; give output_gradients, such as "
+                '{"last_hidden_state": array}, or take a model with a head'
+            )
+        raise InputError(f"gradients: come from a loss, and the loss from {' and '.join(labels)}, which the inputs lack")
+    if steps is not None and output_gradients is not None:
+        raise InputError("steps: take a loss, so labels in place of output_gradients")
+    if dropout_seed is not None:
+        checks.whole_number("dropout_seed", dropout_seed)
+    arrays = None if output_gradients is None else {name: as_array(name, x) for name, x in output_gradients.items()}
+    return Backward(dropout_seed, arrays)
+
+
+def _metadata(model: Any, weights: Mapping[str, Array], backward: Backward | None, steps: Steps | None) -> dict[str, Any]:
     """The metadata of a pack without tensors."""
+    training = (
+        {}
+        if backward is None
+        else {
+            "dropout_seed": backward.dropout_seed,
+            "output_gradients": list(backward.output_gradients or ()),
+            "steps": None if steps is None else steps.as_dict(),
+        }
+    )
     return {
         "format": FORMAT,
         "npbert": __version__,
@@ -119,20 +194,26 @@ def _metadata(model: Any, weights: Mapping[str, Array]) -> dict[str, Any]:
         "aliases": {},
         "multiples": {precision: multiple._asdict() for precision, multiple in MULTIPLES.items()},
         "tolerances": {},
-    }
+    } | ({"training": training} if training else {})
 
 
 def _tolerances(spool: Spool, visible: Mapping[str, Positions], run_other: RunSpread, precision: str) -> dict[str, Tolerance]:
-    """What a port in `precision` may be off by in each content of the spool, by its first name."""
+    """What a port in `precision` may be off by in each content of the spool, by its first name.
+
+    A weight that a step leaves as it was has a tolerance of its own: rounding may move it.
+    """
     allowance = Allowance(precision)
     tolerances: dict[str, Tolerance] = {}
 
     def look(name: str, x: Array, spread: Array | None) -> None:
-        if spool.first_name[name] == name:
+        if spool.first_name[name] == name or step_of(name):
             counts = positions.counted(visible, name, x.shape)
             tolerances[name] = allowance.next(name, measure(spool[name], x, counts, spread))
 
-    run_other(precision, look)
+    def allowed(weight: str) -> float:
+        return tolerances[spool.first_name[WEIGHT_GRADIENT + weight]].rms
+
+    run_other(precision, look, allowed)
     return tolerances
 
 

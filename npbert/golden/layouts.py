@@ -1,9 +1,9 @@
 """Layouts: the orders of axes in which a port may hold a tensor, and how each of them is read as the pack's own.
 
 A layout is a text: axes between blanks, in the letters of `npbert.golden.names`, with `*` between axes that are merged into
-one. So `S B D` has the tokens before the texts, and `B*S N*H` has one row for each token. Axes of size 1 may be left out or
-added anywhere. A port may also leave out the padding (one row for each real token), or pad to another length; then the
-positions that it lacks are filled from the pack, because they do not count.
+one. So `S B D` has the tokens before the texts, `B*S N*H` has one row for each token, and `I O` is a weight turned round. Axes
+of size 1 may be left out or added anywhere. A port may also leave out the padding (one row for each real token), or pad to
+another length; then the positions that it lacks are filled from the pack, because they do not count, or in gradients are 0.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Target(NamedTuple):
     head_size: int
     real: Array  # [B, S]: which tokens are not padding
     batch_may_be_shared: bool  # the same rows for all texts: token types, positions
+    is_gradient: bool = False
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -84,6 +85,8 @@ def _others(axes: Sequence[str]) -> list[str]:
         return _with_heads(axes[2])
     if axes[:3] == ["B", "N", "S"]:
         return [layout.replace("T", axes[3]) for layout in ("B*N S T", "N B S T", "B S N T")]
+    if axes == ["O", "I"]:
+        return ["I O"]
     return []
 
 
@@ -229,10 +232,16 @@ def _once_or_repeated(shape: tuple[int, ...], target: Target) -> list[Reading]:
         return []
     batch, rest = target.real.shape[0], target.truth.shape[1:]
     if target.truth.shape[0] == 1 and _without_ones(shape) == _without_ones((batch, *rest)):
-        return [Reading(target.layout, "once for each text", partial(_furthest_off, target=target))]
-    if _without_ones(shape) == _without_ones(rest):
+        read = partial(_added_up if target.is_gradient else _furthest_off, target=target)
+        return [Reading(target.layout, "once for each text", read)]
+    if _without_ones(shape) == _without_ones(rest) and not target.is_gradient:
         return [Reading(target.layout, "once for all texts", lambda x: np.broadcast_to(x.reshape(rest), target.truth.shape))]
     return []
+
+
+def _added_up(x: Array, target: Target) -> Array:
+    """The gradient by what all texts share is the sum of theirs."""
+    return x.reshape(-1, *target.truth.shape[1:]).sum(axis=0, keepdims=True)  # [1, S, D]
 
 
 def _furthest_off(x: Array, target: Target) -> Array:

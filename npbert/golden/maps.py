@@ -14,18 +14,18 @@ Names that are written out go first, then the patterns, longer ones before short
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from npbert.checkpoints.reading import read_json
+from npbert.checks import path
 from npbert.errors import InputError, shown
 from npbert.types import StrPath
 
 Names: TypeAlias = "Mapping[str, str | Mapping[str, str]] | StrPath | None"
 
-LETTERS = "BSTENHDFVC"
+LETTERS = "BSTENHDFVCOI"
 
 
 class Rule(NamedTuple):
@@ -46,23 +46,39 @@ class Rule(NamedTuple):
 
     def translated(self, own: str) -> str | None:
         """The pack's name for a port's; None where the entry does not say it."""
-        match = self._match(own)
-        if match is None or self.name is None:
+        matched = self._match(own)
+        if matched is None or self.name is None:
             return None
-        texts = iter(match.groups())
+        texts = iter(matched)
         return re.sub(r"\*", lambda _: next(texts), self.name)
 
-    def _match(self, own: str) -> re.Match[str] | None:
-        return re.fullmatch("(.*?)".join(map(re.escape, self.own.split("*"))), own)
+    def _match(self, own: str) -> list[str] | None:
+        """What each * stands for, the first ones for as little as possible; in a single walk, however many there are."""
+        first, *others = self.own.split("*")
+        if not others:
+            return [] if own == first else None
+        *middle, last = others
+        end = len(own) - len(last)
+        place = len(first)
+        if not own.startswith(first) or not own.endswith(last) or place > end:
+            return None
+        texts = []
+        for text in middle:
+            found = own.find(text, place, end)
+            if found < 0:
+                return None
+            texts.append(own[place:found])
+            place = found + len(text)
+        return [*texts, own[place:end]]
 
 
 def read_map(names: Names) -> list[Rule]:
     """The entries of a map, in the order in which they are asked."""
     if names is None:
         return []
-    read = names if isinstance(names, Mapping) else read_json(names)
+    read = names if isinstance(names, Mapping) else read_json(path("names", names))
     if not isinstance(read, Mapping) or not all(isinstance(own, str) for own in read):
-        raise InputError(f"names: takes an object that maps the port's names to the pack's, got {json.dumps(read):.80}")
+        raise InputError(f"names: takes an object that maps the port's names to the pack's, got {shown(read)}")
     rules = [_rule(own, value) for own, value in read.items()]
     return sorted(rules, key=lambda rule: (rule.is_pattern, -len(rule.own)))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from npbert.errors import InputError, InputTypeError, listed, shown
 from npbert.golden import layouts, maps, ports
+from npbert.golden.kinds import bare, is_gradient
 from npbert.golden.layouts import Reading, Target
 from npbert.golden.maps import Names as Names
 from npbert.golden.maps import Rule
@@ -144,10 +145,12 @@ def _name_in_pack(known: Collection[str], name: str) -> str | None:
 
 def _seen_through(name: str) -> Iterator[str]:
     """The names that a name may mean, itself first."""
-    yield from (name, INPUT + name, OUTPUT + name, PREFIXES[-1] + name)
+    own = bare(name)
+    kind = name.removesuffix(own)  # `grad:`, `grad:weight:`, `step:1:weight:`, or nothing
+    yield from (name, INPUT + name, OUTPUT + name, kind + PREFIXES[-1] + own)
     for prefix in PREFIXES:
-        if name.startswith(prefix):
-            yield from _seen_through(name.removeprefix(prefix))
+        if own.startswith(prefix):
+            yield from _seen_through(kind + own.removeprefix(prefix))
 
 
 # ------------------------------------------------------------------------------------------------------------------ shapes
@@ -179,7 +182,8 @@ def target_of(pack: Pack, name: str) -> Target:
     part = part_of(pack.positions, name)
     head_size = parts_of_config(pack.config)[part].head_size
     is_shared = name.endswith(("token_type_embeddings", "position_embeddings", "position_ids", "token_type_ids"))
-    return Target(truth, axes_of(name, truth.ndim), head_size, np.asarray(pack.positions[part].query), is_shared)
+    real = np.asarray(pack.positions[part].query)
+    return Target(truth, axes_of(name, truth.ndim), head_size, real, is_shared, is_gradient(name))
 
 
 def _truth(pack: Pack, name: str) -> Array:

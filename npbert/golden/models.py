@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from npbert.bert.config import BertConfig
 from npbert.errors import InputError, InputTypeError
+from npbert.golden.kinds import bare
 from npbert.models.auto import MODELS
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
@@ -116,6 +117,7 @@ def part_of(parts: Mapping[str, Any], name: str) -> str:
     """The part that the value or module `name` belongs to."""
     if "" in parts:
         return ""
+    name = bare(name)
     is_in_encoder = name.startswith(("encoder", "enc_to_dec_proj", "output:encoder"))
     return "encoder" if is_in_encoder and "encoder" in parts else "decoder"
 
@@ -153,13 +155,25 @@ def under_all_names(model: Any, weights: Mapping[str, Array]) -> dict[str, Array
     return dict(weights) | {alias: weights[name] for alias, name in model.tied().items()}
 
 
+def label_names(model: Any) -> tuple[str, ...]:
+    """The arguments that a loss is computed from; none where the model has no loss."""
+    return ("labels",) if isinstance(model.config, EncoderDecoderConfig) else tuple(model.label_names)
+
+
+def used_twice(model: Any) -> set[str]:
+    """The weights that the model computes with under two names. The decoder's bias has two names as well, but one use."""
+    return {name for alias, name in model.tied().items() if not alias.endswith("cls.predictions.decoder.bias")}
+
+
 def computing_with(model: Any, weights: Mapping[str, Array], config: Config | None = None) -> Any:
     """The same model with other weights, which are read from the mapping each time they are needed, and perhaps another
     configuration.
 
-    The feed-forward runs in one piece, whatever the configuration says, so that each of its values is seen whole.
+    The feed-forward runs in one piece and nothing is computed twice, whatever the configuration says, so that each value is
+    seen whole and once.
     """
     config = copy.deepcopy(model.config if config is None else config)
     for part in parts_of_config(config).values():
         part.chunk_size_feed_forward = 0
+        part.gradient_checkpointing = False
     return model.with_weights(weights, config)

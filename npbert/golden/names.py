@@ -5,7 +5,9 @@ A name that is a module's path is that module's output. A name with a colon is a
 
     B texts (each choice of a multiple choice is one)   S tokens   T keys: S, after those that a cache holds
     E tokens of an encoder's output   N heads   H head size   D hidden size   F intermediate size   V vocabulary size
-    C labels or choices
+    C labels or choices   O and I what a weight puts out and reads
+
+A gradient has the axes of its value or its weight.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npbert.golden.kinds import bare, is_forward, is_of_weight, step_of
 from npbert.golden.models import Config, check_model, part_of, parts_of_config
 from npbert.golden.passes import run
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
@@ -122,16 +125,31 @@ parts begin with `encoder.` and `decoder.`."""
 @functools.cache
 def meaning_of(name: str) -> Meaning | None:
     """What a name of any pack stands for; None where there is no such name."""
-    bare = name
+    if not is_forward(name):
+        return _meaning_in_training(name)
+    rest = name
     for prefix in ("", "encoder.", "decoder.", "bert."):
-        bare = bare.removeprefix(prefix)
-        template = re.sub(r"\blayer\.\d+", "layer.*", bare)
+        rest = rest.removeprefix(prefix)
+        template = re.sub(r"\blayer\.\d+", "layer.*", rest)
         for meaning in MEANINGS:
             if meaning.name == template:
                 return meaning
             if ".crossattention" in template and meaning.name == template.replace(".crossattention", ".attention"):
                 return meaning._replace(name=template, axes=meaning.axes.replace("T", "E"))
     return None
+
+
+def _meaning_in_training(name: str) -> Meaning | None:
+    """What a gradient is, or what an optimizer step made."""
+    own, step = bare(name), step_of(name)
+    after = f"after {step} optimizer step{'s' if step > 1 else ''}"
+    if is_of_weight(name):
+        text = f"the weight {after}" if step else "the gradient of the loss by the weight"
+        return Meaning(name, "O I|I", text) if own.endswith((".weight", ".bias")) else None
+    if step:
+        return Meaning(name, "", f"the loss {after}") if own == "loss" else None
+    meaning = meaning_of(own)
+    return meaning and Meaning(name, meaning.axes, "the gradient of the loss by this value")
 
 
 def axes_of(name: str, rank: int) -> list[str]:

@@ -2,6 +2,10 @@
 
     a key counts      when a query that counts may look at it
     a query counts    when it may look at something, and when some query may look at its position or the pooler reads it
+    a gradient counts everywhere: where the loss does not reach, it is 0, and a port must have it so, since the gradients of
+                      weights are sums over all positions. Only those of probabilities that the mask made 0 are of no account
+
+A pass that counts labels at positions of padding depends on what stands there, and so do its gradients.
 
 A query that may look at nothing has no right answer: with -10000 added everywhere the softmax is as without a mask, with
 -infinity it is not a number. Legend as in `npbert.ops`; E is the length of the encoder's output that a decoder looks at.
@@ -14,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npbert.golden.kinds import is_forward
 from npbert.golden.models import Config, PartCall, part_of, parts_of_call, reads_first_token, tokens_of
 from npbert.ops import masks
 from npbert.types import Array
@@ -37,11 +42,27 @@ def of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, Positions]:
     return {part: _of_part(call) for part, call in parts_of_call(config, inputs).items()}
 
 
+def number_of_pairs(config: Config, inputs: Mapping[str, Any]) -> int:
+    """How many truth values `of_call` will make: one for each query and each key that it may or may not look at."""
+    lengths = [_lengths(call.inputs) for call in parts_of_call(config, inputs).values()]
+    return sum(batch * length * (past + length + encoder) for batch, length, past, encoder in lengths)
+
+
+def _lengths(inputs: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """B, S, P and E of a part's inputs."""
+    batch, length = tokens_of(inputs).shape
+    past = inputs.get("past_key_values") or ()
+    encoder_length = 0
+    if "encoder_hidden_states" in inputs:
+        encoder_length = inputs["encoder_hidden_states"].shape[1]
+    elif past and len(past[0]) == 4:
+        encoder_length = past[0][2].shape[2]
+    return batch, length, past[0][0].shape[2] if past else 0, encoder_length
+
+
 def _of_part(call: PartCall) -> Positions:
     inputs = call.inputs
-    batch, length = tokens_of(inputs).shape  # B, S
-    past = inputs.get("past_key_values") or ()
-    past_length = past[0][0].shape[2] if past else 0  # P
+    batch, length, past_length, encoder_length = _lengths(inputs)
 
     attention_mask = inputs.get("attention_mask")
     if attention_mask is None:
@@ -53,11 +74,6 @@ def _of_part(call: PartCall) -> Positions:
         query = query | (np.arange(length) == 0)
     query = query & visible.any(axis=2)
 
-    encoder_length = 0  # E
-    if "encoder_hidden_states" in inputs:
-        encoder_length = inputs["encoder_hidden_states"].shape[1]
-    elif past and len(past[0]) == 4:
-        encoder_length = past[0][2].shape[2]
     cross_visible = np.ones((batch, length, encoder_length), np.bool_)
     if encoder_length:
         if "encoder_attention_mask" in inputs:
@@ -73,6 +89,8 @@ def _of_part(call: PartCall) -> Positions:
 def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -> Array:
     """Which elements of the tensor `name` count: truth values, ready to be broadcast to its shape."""
     positions = parts[part_of(parts, name)]
+    if not is_forward(name):
+        return _counted_gradient(positions, name, shape)
     batch, length = positions.query.shape
     is_cross = ".crossattention." in name
     key, visible = (positions.cross_key, positions.cross_visible) if is_cross else (positions.key, positions.visible)
@@ -96,4 +114,11 @@ def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -
         return positions.query[:, 0].reshape(shape)  # [B, C]: the scores of a multiple choice, whose batch is B*C
     if len(shape) == 2 and length and shape[0] == batch:
         return positions.query[:, :1]  # [B, 1]: a row for each sequence, made from its first position
+    return np.ones((1,) * len(shape), np.bool_)
+
+
+def _counted_gradient(positions: Positions, name: str, shape: tuple[int, ...]) -> Array:
+    if name.endswith((".self:probs", ".self.dropout")):
+        visible = positions.cross_visible if ".crossattention." in name else positions.visible
+        return (visible & positions.query[:, :, None])[:, None]  # [B, 1, S, T]
     return np.ones((1,) * len(shape), np.bool_)

@@ -10,6 +10,7 @@ from npbert.golden.divergence import Divergence
 from npbert.golden.judging import Verdict, judge
 from npbert.golden.mistakes import hypotheses, places
 from npbert.golden.mistakes.hypothesis import Hypothesis
+from npbert.golden.quick import quick_look
 from npbert.golden.replay import Replay, replay
 from npbert.golden.suspects import Evidence, Suspect
 from npbert.golden.ties import what_would_tell
@@ -63,9 +64,9 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
     def rank(fit: Fit) -> tuple[float, ...]:
         return (-fit.verdict.reproduced_everywhere, order[id(fit.attempt.hypothesis)], len(fit.attempt.modules))
 
-    best = _best_of_each_mistake(sorted(_equally_good(fits), key=rank))
+    best = best_of_each_mistake(sorted(equally_good(fits), key=rank))
     tie = what_would_tell(divergence, right, [fit.attempt for fit in best])
-    return [_suspect(divergence, right, fit, tie) for fit in best]
+    return [suspect_of(divergence, right, fit, tie) for fit in best]
 
 
 class _Search:
@@ -73,6 +74,8 @@ class _Search:
 
     def __init__(self, divergence: Divergence, right: Replay, where: Places) -> None:
         self._divergence, self._right, self._where = divergence, right, where
+        self._quick = quick_look(divergence)
+        self._right_quickly = replay(self._quick, quick=True)
         self._tried: set[tuple[int, tuple[str, ...]]] = set()
         self._failed: set[tuple[int, tuple[str, ...]]] = set()
 
@@ -89,7 +92,7 @@ class _Search:
         if whole in self._tried or start in self._failed:
             return None
         self._tried.add(whole)
-        result = replay(divergence, hypothesis, attempt.modules, self._right)
+        result = replay(divergence, hypothesis, attempt.modules, self._right) if self._is_promising(attempt) else None
         if result is None:
             self._failed.add(start)
             return None
@@ -99,15 +102,22 @@ class _Search:
         tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
         return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
 
+    def _is_promising(self, attempt: Attempt) -> bool:
+        """Whether a quick look does not refute an attempt, or cannot judge it."""
+        hypothesis, right = attempt.hypothesis, self._right_quickly
+        if right is None or hypothesis.precision or hypothesis.is_last_resort or hypothesis.needs_all:
+            return True
+        return replay(self._quick, hypothesis, attempt.modules, right, quick=True) is not None
 
-def _equally_good(fits: Sequence[Fit]) -> list[Fit]:
+
+def equally_good(fits: Sequence[Fit]) -> list[Fit]:
     """The fits that reproduce the most tensors, and of them those that come closest to the first."""
     most = max((fit.verdict.reproduced for fit in fits), default=0)
     closest = min((fit.error for fit in fits if fit.verdict.reproduced == most), default=0.0)
     return [fit for fit in fits if fit.verdict.reproduced == most and fit.error <= EQUALLY_GOOD * closest]
 
 
-def _best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
+def best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
     """Of the fits, best first: one for each mistake and each result."""
     best: dict[str, Fit] = {}
     for fit in fits:
@@ -120,7 +130,7 @@ def _are_alike(one: Replay, other: Replay) -> bool:
     return one.where == other.where and one.deviations == other.deviations
 
 
-def _suspect(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
+def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
     first, hypothesis = divergence.first, fit.attempt.hypothesis
     evidence = Evidence(
         first,

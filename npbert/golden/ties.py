@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,10 +20,14 @@ def what_would_tell(divergence: Divergence, right: Replay, attempts: Sequence[At
     if len(attempts) < 2:
         return ""
     results = [replay(divergence, attempt.hypothesis, attempt.modules, right, keep=True) for attempt in attempts]
-    kept = [result.kept for result in results if result is not None]
-    for name in right.order:
+    return what_tells(divergence, right.order, [result.kept for result in results if result is not None])
+
+
+def what_tells(divergence: Divergence, order: Sequence[str], kept: Sequence[Mapping[str, Array]]) -> str:
+    """A sentence on the first tensor in which passes differ; `kept` are the values of each that the port did not dump."""
+    for name in order:
         values = [values[name] for values in kept if name in values]
-        if len(values) == len(attempts) and any(_differ(divergence, name, values[0], x) for x in values[1:]):
+        if len(values) == len(kept) and any(_differ(divergence, name, values[0], x) for x in values[1:]):
             return f"This dump cannot tell these mistakes apart. {name} would: dump it as well."
     return "No tensor of this pack can tell these mistakes apart: they compute the same on these inputs."
 

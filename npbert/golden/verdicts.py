@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from npbert.golden.kinds import is_forward
 from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.pack import Pack
 from npbert.golden.precision import EPSILON, round_to
@@ -52,7 +53,8 @@ class OtherPrecision(NamedTuple):
 def other_precision(
     pack: Pack, rows: Sequence[Row], precision: str, values: Callable[[], Iterable[Array]]
 ) -> OtherPrecision | None:
-    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least."""
+    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least:
+    rather one that keeps values in float32, since the numbers are written in none that keeps them shorter."""
     if all(row.ok for row in rows):
         return None
     known = [other for other in EPSILON if all(other in pack.tolerances[name] for name in pack)]  # to the npbert that wrote it
@@ -61,6 +63,7 @@ def other_precision(
     for other in fitting:
         if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
             return OtherPrecision(other, is_shown=True)
+    fitting.sort(key=_is_short)
     imprecise = next((other for other in fitting if _is_as_imprecise(pack, rows, other)), None)
     return None if imprecise is None else OtherPrecision(imprecise, is_shown=_begins_with_products(rows))
 
@@ -78,8 +81,9 @@ def _is_short(precision: str) -> bool:
 def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
     """Whether every tensor is about as far off as the precision makes it. A port that is far more exact in some of them
     computes more exactly, and made a mistake."""
-    in_layers = [row for row in rows if layer_of(row.name, -1) >= 0 and row.compared]
-    computed = in_layers or [row for row in rows if row.name not in pack.input_arrays and row.compared]
+    rows = [row for row in rows if is_forward(row.name) and row.compared]
+    in_layers = [row for row in rows if layer_of(row.name, -1) >= 0]
+    computed = in_layers or [row for row in rows if row.name not in pack.input_arrays]
     return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
 
 
@@ -90,6 +94,7 @@ def _begins_with_products(rows: Sequence[Row]) -> bool:
 
 def dump_at_fault(rows: Sequence[Row]) -> list[str]:
     """The tensors that are far off while what is computed from them is right: they were not computed so, only dumped so."""
+    rows = [row for row in rows if is_forward(row.name)]
     return [row.name for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and _is_refuted(row, rows[index + 1 :])]
 
 

@@ -13,7 +13,8 @@ from npbert import checks, tracing
 from npbert.backward import Gradients, Record
 from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
-from npbert.models import fitting, surgery
+from npbert.models import familiar, fitting, surgery
+from npbert.models.familiar import FamiliarMethods
 from npbert.module import Functions, Module, tree_lines
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, Weights, initialize
@@ -28,7 +29,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class PreTrainedModel:
+class PreTrainedModel(FamiliarMethods):
     """A configuration and a flat mapping of weights.
 
     `weights` are your own arrays under the checkpoint's names; they are used as they are, not copied. Without them the model
@@ -41,9 +42,11 @@ class PreTrainedModel:
     config_class: ClassVar[type[Configuration]]
     functions: ClassVar[Functions]  # what calling a module of this model runs: see npbert.module
     base_model_prefix: ClassVar[str] = ""
+    word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
     frozen: frozenset[str] = frozenset()  # the names of the weights that are not trained
+    _agreed: dict[str, Any] | None = None  # the configuration's fields when the weights were last held against them
 
     def __init__(self, config: Any, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
         self._begin(config)
@@ -90,7 +93,32 @@ class PreTrainedModel:
         model = copy.copy(self)
         model.config = copy.deepcopy(self.config if config is None else config)
         model._use(Weights(weights, ties=model.tied()))
+        model._note_agreement()
         return model
+
+    def check_config(self) -> None:
+        """Refuse a configuration that the weights contradict, for its fields may be set at any time.
+
+        Shapes show every size and how many layers there are. They do not show how many heads a layer has, so another
+        `num_attention_heads` that divides the hidden size is believed, as is all that no weight depends on.
+        """
+        if self._agreed == vars(self.config):
+            return
+        self.config.validate()
+        expected, tied = self.expected_parameters(), self.tied()
+        for name, parameter in expected.items():
+            if name not in self.weights:
+                raise InputError(f"config: asks for the weight {name}, which this {type(self).__name__} does not have")
+            if self.weights[name].shape != parameter.shape:
+                has = list(self.weights[name].shape)
+                raise InputError(f"config: asks for {name} of shape {list(parameter.shape)}, and the model has {has}")
+        if left := [name for name in self.weights if name not in expected and name not in tied]:
+            raise InputError(f"config: has no place for weights that this {type(self).__name__} has: {listed(left)}")
+        self._note_agreement()
+
+    def _note_agreement(self) -> None:
+        """Take the configuration, as it stands now, for that of the weights."""
+        self._agreed = copy.deepcopy(vars(self.config))
 
     # ------------------------------------------------------------------------------------------------------- checkpoints
 
@@ -99,10 +127,13 @@ class PreTrainedModel:
         """The model with a checkpoint's weights.
 
         `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
-        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `revision`, `cache_dir`,
-        `local_files_only`, `token`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of
-        missing, unexpected and mismatched names), and any field of the configuration, which then overrides the checkpoint's.
-        Weights that the checkpoint lacks start at random, with one warning that lists them.
+        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`,
+        `local_files_only`, `token`, `proxies`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a
+        dictionary of missing, unexpected and mismatched names), and any field of the configuration, which then overrides the
+        checkpoint's.
+
+        Weights that the checkpoint lacks start at random, with one warning that lists them. Another lists what the checkpoint
+        holds and this class has no place for; only heads that belong to another class are left out without a word.
         """
         from npbert.models import loading  # here and below, so that a program which reads no file imports no reader
 
@@ -138,7 +169,7 @@ class PreTrainedModel:
     @property
     def dtype(self) -> np.dtype[Any]:
         """What the model computes in: float32 or float64."""
-        return self.weights[next(name for name in self.weights if name.endswith("LayerNorm.weight"))].dtype
+        return self.weights[next(name for name in self.weights if name.endswith(("LayerNorm.weight", "ln_f.weight")))].dtype
 
     def parameters(self) -> Iterator[Array]:
         """Every parameter once."""
@@ -229,18 +260,23 @@ class PreTrainedModel:
         """The word table `[V, D]`."""
         return self.weights[surgery.word_table(self)]
 
+    def get_output_embeddings(self) -> Array | None:
+        """The table `[V, D]` that a language model compares its hidden states with; None in other models."""
+        names = (surgery.DECODER, "lm_head.weight")
+        return next((self.weights[name] for name in names if name in self.weights), None)
+
     def set_input_embeddings(self, table: Any) -> None:
         """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""
         surgery.set_input_embeddings(self, table)
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Array:
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None) -> Array:
         """Cut the vocabulary or make it longer, everywhere it occurs: word table, decoder and the decoder's bias.
 
         New rows begin as the mean of the old ones, so that new tokens start out neither likely nor unlikely. Returns the
-        new table.
+        new table. With `pad_to_multiple_of` its length is the next multiple of that.
         """
-        if new_num_tokens is not None:
-            surgery.resize_token_embeddings(self, new_num_tokens)
+        if new_num_tokens is not None or pad_to_multiple_of is not None:
+            surgery.resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of)
         return self.get_input_embeddings()
 
     def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
@@ -249,6 +285,10 @@ class PreTrainedModel:
         The model then computes with the smaller matrices. Heads that are gone already may be named again.
         """
         surgery.prune_heads(self, heads_to_prune)
+
+    def without_heads(self, layer: int, stays: Array) -> dict[str, Array]:
+        """The weights of a layer's self-attention without some heads; `stays` says which of its N*H numbers stay."""
+        raise NotImplementedError
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the model. Each class says what it takes and what it puts out."""
@@ -274,6 +314,7 @@ class PreTrainedModel:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in ("weights", "config"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        familiar.missing(type(self).__name__, name)
         return getattr(self.module(), name)
 
     def __dir__(self) -> list[str]:

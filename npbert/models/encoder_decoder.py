@@ -95,6 +95,11 @@ class EncoderDecoderModel(PreTrainedModel):
             part._use(weights.scope(name))
             setattr(self, name, part)
 
+    def _note_agreement(self) -> None:
+        super()._note_agreement()
+        for name in PARTS:
+            getattr(self, name)._note_agreement()
+
     def _take(self, name: str, part: Any) -> dict[str, Array]:
         """Make a model a part of this one; returns its weights under the whole's names."""
         expected, arrays = getattr(self, name).expected_parameters(), dict(part.named_parameters())
@@ -121,10 +126,11 @@ class EncoderDecoderModel(PreTrainedModel):
         starts at random, with a warning that lists it.
 
         Options that begin with `encoder_` or `decoder_` go to that part's `from_pretrained` (`encoder_model` and
-        `decoder_model` are models to take instead); `dtype`, `cache_dir`, `local_files_only` and `token` go to both, all others
-        to the configuration of the whole.
+        `decoder_model` are models to take instead); `dtype`, `cache_dir`, `local_files_only`, `token` and `proxies` go to both,
+        all others to the configuration of the whole.
         """
-        both = {name: options.pop(name) for name in ("dtype", "cache_dir", "local_files_only", "token") if name in options}
+        shared = ("dtype", "cache_dir", "local_files_only", "token", "proxies")
+        both = {name: options.pop(name) for name in shared if name in options}
         parts: dict[str, Any] = {}
         for part, path, reads_encoder in (
             ("encoder", encoder_pretrained_model_name_or_path, False),
@@ -194,7 +200,7 @@ class EncoderDecoderModel(PreTrainedModel):
         """Replace the encoder's word table by another of the same shape."""
         self.encoder.set_input_embeddings(table)
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None) -> Array:
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None) -> Array:
         """Of which part? Call `model.encoder.resize_token_embeddings(...)` or the decoder's."""
         raise InputError(
             "resize_token_embeddings: the encoder and the decoder have a vocabulary each; call model.encoder's or .decoder's"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from npbert.bert.config import BertConfig
+from npbert.bert.config import BertConfig, fields_of_the_reference
 from npbert.configuration import Configuration
-from npbert.errors import InputError, InputTypeError
+from npbert.errors import InputError, InputTypeError, shown
+from npbert.types import StrPath
 
 PROJECTION = "enc_to_dec_proj"
 """The linear map from the encoder's hidden size to the decoder's, where they differ."""
@@ -56,6 +57,13 @@ class EncoderDecoderConfig(Configuration):
             raise InputError(f"config: an encoder-decoder's has the fields encoder and decoder; no {' and no '.join(missing)}")
         return cls(**every)
 
+    @classmethod
+    def from_file_fields(cls, fields: Mapping[str, Any], path: StrPath) -> EncoderDecoderConfig:
+        """The configuration that a file holds; what is wrong with it is the fault of the file at `path`."""
+        parts = {name: fields.get(name) for name in ("encoder", "decoder")}
+        parts = {name: fields_of_the_reference(part, path) for name, part in parts.items() if isinstance(part, Mapping)}
+        return super().from_file_fields({**fields, **parts}, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Every field, known or not, as plain values."""
         return {**super().to_dict(), "encoder": self.encoder.to_dict(), "decoder": self.decoder.to_dict()}
@@ -93,7 +101,7 @@ def _part_config(name: str, given: object) -> BertConfig:
         raise InputTypeError(f"{name}: takes a BertConfig or its fields, got {type(given).__name__}")
     model_type = given.get("model_type", BertConfig.model_type)
     if model_type != BertConfig.model_type:
-        raise InputError(f"{name}: takes model_type {BertConfig.model_type!r}, got {model_type!r}")
+        raise InputError(f"{name}: takes model_type {BertConfig.model_type!r}, got {shown(model_type)}")
     with errors_of_part(name):
         return BertConfig.from_dict(given)
 

@@ -12,7 +12,7 @@ import numpy as np
 from npbert import checks, ops, tracing
 from npbert.backward import Gradients
 from npbert.errors import InputError, InputTypeError
-from npbert.models.bert import Pass
+from npbert.models.calling import Pass
 from npbert.models.encoder_decoder_config import PROJECTION, errors_of_part
 from npbert.models.outputs import ModelOutput, Seq2SeqLMOutput
 from npbert.module import Module
@@ -125,7 +125,7 @@ def begin_pass(
 def backward_pass(model: Any, done: EncoderDecoderPass, dlogits: Array) -> None:
     """Through the decoder, the projection and the encoder."""
     m = done.m
-    m.keep_gradient("decoder", dlogits)
+    dlogits = m.keep_gradient("decoder", dlogits)
     reads = done.encoder is not None and m.at("encoder").wants_any
     wants_hidden = reads or m.wants(f"{PROJECTION}.weight") or m.wants(f"{PROJECTION}.bias")
     with tracing.under("decoder"):
@@ -134,7 +134,7 @@ def backward_pass(model: Any, done: EncoderDecoderPass, dlogits: Array) -> None:
         return
     if PROJECTION in m:
         dstates = m.linear_backward(PROJECTION, dstates, done.hidden)  # [B, E, D of the encoder]
-    m.keep_gradient("encoder", dstates)
+    dstates = m.keep_gradient("encoder", dstates)
     if done.encoder is not None:
         with tracing.under("encoder"):
             model.encoder.backward_pass(*done.encoder, (), dstates)

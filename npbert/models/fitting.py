@@ -47,6 +47,8 @@ def common_type(arrays: Iterable[Array]) -> np.dtype[Any]:
 
 def float_type(dtype: DTypeLike) -> np.dtype[Any]:
     """The type that a model computes in."""
+    if str(dtype).startswith("torch."):  # what the reference's users hand in
+        dtype = str(dtype).removeprefix("torch.")
     try:
         found = np.dtype(dtype)
     except TypeError:

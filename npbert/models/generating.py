@@ -52,8 +52,8 @@ def generate(
     Options are the fields of `GenerationConfig`; what is not given comes from the checkpoint's settings. `do_sample=True`
     draws from `rng`, a numpy.random.Generator, or from a fresh one.
 
-    A `BertLMHeadModel` also takes `attention_mask` (0 for padding, which belongs to the left of a prompt; left out, it is read
-    off the padding tokens), `token_type_ids`, `encoder_hidden_states` and `encoder_attention_mask`. For an
+    A `BertLMHeadModel` or `GPT2LMHeadModel` also takes `attention_mask` (0 for padding, which belongs to the left of a prompt;
+    left out, it is read off the padding tokens), `token_type_ids`, `encoder_hidden_states` and `encoder_attention_mask`. For an
     `EncoderDecoderModel` the `input_ids` are what the encoder reads; it takes the encoder's arguments as well, or
     `encoder_outputs`, and `decoder_input_ids` with `decoder_attention_mask` to begin with. Its result is the decoder's tokens.
     """
@@ -85,9 +85,17 @@ def settings_of(model: Any, given: Mapping[str, Any]) -> GenerationConfig:
     an encoder-decoder's own configuration goes before its decoder's.
     """
     if model.generation_config:
-        return settings_from([model.generation_config], given)
-    configs = [model.config.decoder, model.config] if _reads_first(model) else [model.config]
-    return settings_from([config.to_dict() for config in configs], given)
+        sources = [model.generation_config]
+    else:
+        configs = [model.config.decoder, model.config] if _reads_first(model) else [model.config]
+        sources = [config.to_dict() for config in configs]
+    settings = settings_from(sources, given)
+    if "eos_token_id" not in given:
+        # A GPT-2 with a vocabulary of its own often keeps the end token of the first GPT-2, which it cannot write.
+        written = [token for token in settings.eos_token_ids if token < model.head_config.vocab_size]
+        if len(written) < len(settings.eos_token_ids):
+            settings = dataclasses.replace(settings, eos_token_id=written or None)
+    return settings
 
 
 # ------------------------------------------------------------------------------------- from the arguments to the search
@@ -118,7 +126,9 @@ def _check_that_it_writes(model: Any) -> None:
     """A model that writes has a method `generate` and a dictionary of stored settings."""
     settings = getattr(model, "generation_config", False)
     if not hasattr(model, "generate") or not isinstance(settings, Mapping | None):
-        raise InputTypeError(f"generate: takes a BertLMHeadModel or an EncoderDecoderModel, got {type(model).__name__}")
+        raise InputTypeError(
+            f"generate: takes a BertLMHeadModel, a GPT2LMHeadModel or an EncoderDecoderModel, got {type(model).__name__}"
+        )
 
 
 def _reads_first(model: Any) -> bool:
@@ -141,7 +151,7 @@ def _continue_prompts(model: Any, input_ids: Any, arrays: Mapping[str, Any], set
     """A decoder alone goes on with the prompts."""
     config = model.config
     checks.known("generate", arrays, (*_PROMPT_INPUTS, *SETTING_NAMES))
-    if not config.is_decoder:
+    if not config.is_causal:
         raise InputError("generate: the model sees the tokens it is to write; set is_decoder=True in its config")
     prompts = _prompt_tokens(input_ids, config.vocab_size)  # [B, S]
     mask = _prompt_mask(arrays.get("attention_mask"), prompts, settings)  # [B, S]

@@ -6,7 +6,7 @@ which loss compares both; and of the last two steps the gradients.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from npbert import checks, ops
 from npbert.bert import heads
@@ -15,35 +15,15 @@ from npbert.bert.model import FUNCTIONS
 from npbert.bert.parameters import language_model_head_parameters, linear_parameters
 from npbert.errors import InputError, warn
 from npbert.models import inputs, outputs
-from npbert.models.bert import CACHE_INPUTS, ENCODER_INPUTS, BertPreTrainedModel, Call, Logits, Pass
+from npbert.models.bert import BertPreTrainedModel
+from npbert.models.calling import CACHE_INPUTS, ENCODER_INPUTS, Call, Logits, Pass
+from npbert.models.kinds import CausalLanguageModel, OneLogits, SequenceClassifier
 from npbert.module import Module
 from npbert.types import Array
 from npbert.weights import Parameters
 
 
-class _OneLogits(BertPreTrainedModel):
-    """A head with one array of logits and the usual loss: cross-entropy with one label for each row."""
-
-    output_class: ClassVar[Any] = outputs.LogitsOutput
-
-    def named_output(self, loss: Any, logits: Logits, result: EncoderResult, pooled: Any) -> outputs.ModelOutput:
-        """The results under their names."""
-        return self.output_class(loss, logits[0], result.hidden_states, result.attentions)
-
-    def check_labels(self, labels: dict[str, Any], logits: Logits) -> Any:
-        """The labels as the loss takes them."""
-        return checks.labels("labels", labels["labels"], logits[0].shape[-1], logits[0].shape[:-1])
-
-    def loss(self, logits: Logits, labels: Any) -> Array:
-        """How wrong the logits are."""
-        return ops.cross_entropy(logits[0], labels)
-
-    def loss_backward(self, logits: Logits, labels: Any) -> Logits:
-        """The gradients of the loss by the logits."""
-        return (ops.cross_entropy_backward(logits[0], labels),)
-
-
-class _LanguageModel(_OneLogits):
+class _LanguageModel(OneLogits, BertPreTrainedModel):
     """A base model with `cls.predictions`."""
 
     has_pooler = False
@@ -59,7 +39,7 @@ class _LanguageModel(_OneLogits):
         return heads.language_model_head_backward(m.cls, dlogits[0], hidden), None
 
 
-class BertLMHeadModel(_LanguageModel):
+class BertLMHeadModel(CausalLanguageModel, _LanguageModel):
     """A causal language model: each position predicts the next token. `labels` `[B, S]` are shifted by one inside.
 
     Takes what `BertModel` takes; without `is_decoder` every position sees the token that it is to predict.
@@ -72,38 +52,44 @@ class BertLMHeadModel(_LanguageModel):
         if not config.is_decoder:
             warn("BertLMHeadModel without is_decoder=True in its config sees the tokens it predicts")
 
-    def generate(self, input_ids: Any = None, **options: Any) -> Any:
-        """Write on from `input_ids`, token by token: see `npbert.generate`."""
-        from npbert.models.generating import generate  # here, so that importing npbert stays cheap
-
-        return generate(self, input_ids, **options)
-
     def forward_pass(self, m: Module, call: Call) -> Pass:
         if call.labels["labels"] is not None:
             call.arrays["use_cache"] = False
         return super().forward_pass(m, call)
 
-    def loss(self, logits: Logits, labels: Any) -> Array:
-        return heads.causal_language_model_loss(logits[0], labels)
 
-    def loss_backward(self, logits: Logits, labels: Any) -> Logits:
-        return (heads.causal_language_model_loss_backward(logits[0], labels),)
+class _MaskedLanguageModel(_LanguageModel):
+    """Each position predicts its own token. With `sparse_prediction=True` only those do that have a label: in training most
+    have none, and the head costs as much as many layers. The logits then are `[n, V]`, for the n labels in their order."""
 
-    def named_output(self, loss: Any, logits: Logits, result: EncoderResult, pooled: Any) -> outputs.ModelOutput:
-        return outputs.CausalLMOutputWithCrossAttentions(
-            loss, logits[0], result.cache, result.hidden_states, result.attentions, result.cross_attentions
-        )
+    switches = ("sparse_prediction",)
+
+    def predicted_positions(self, hidden: Array, call: Call) -> Array | None:
+        if not call.sparse_prediction:
+            return None
+        if call.labels["labels"] is None:
+            raise InputError("sparse_prediction: predicts where there are labels, got none")
+        labels = checks.labels("labels", call.labels["labels"], self.config.vocab_size, hidden.shape[:2])
+        rows = labels != checks.IGNORED  # [B, S]
+        call.labels["labels"] = labels[rows]
+        return rows
 
 
-class BertForMaskedLM(_LanguageModel):
-    """A masked language model: each position predicts its own token. `labels` `[B, S]`, -100 where nothing was masked."""
+class BertForMaskedLM(_MaskedLanguageModel):
+    """A masked language model: each position predicts its own token. `labels` `[B, S]`, -100 where nothing was masked.
+
+    With `sparse_prediction=True` only the labelled positions are predicted: `logits` `[n, V]`.
+    """
 
     decoder_inputs = ENCODER_INPUTS
     output_class = outputs.MaskedLMOutput
 
 
-class BertForPreTraining(_LanguageModel):
-    """Both tasks of the paper at once. The loss, given `labels` `[B, S]` and `next_sentence_label` `[B]`, is their sum."""
+class BertForPreTraining(_MaskedLanguageModel):
+    """Both tasks of the paper at once. The loss, given `labels` `[B, S]` and `next_sentence_label` `[B]`, is their sum.
+
+    With `sparse_prediction=True` only the labelled positions are predicted: `prediction_logits` `[n, V]`.
+    """
 
     has_pooler = True
     label_names = ("labels", "next_sentence_label")
@@ -133,7 +119,7 @@ class BertForPreTraining(_LanguageModel):
         return outputs.BertForPreTrainingOutput(loss, logits[0], logits[1], result.hidden_states, result.attentions)
 
 
-class BertForNextSentencePrediction(_OneLogits):
+class BertForNextSentencePrediction(OneLogits, BertPreTrainedModel):
     """Does sentence B follow sentence A? `labels` `[B]`: 0 it does, 1 it does not."""
 
     functions = FUNCTIONS | {"cls": heads.next_sentence_head}
@@ -152,7 +138,7 @@ class BertForNextSentencePrediction(_OneLogits):
         return _next_sentence_labels("labels", labels["labels"], logits[0])
 
 
-class BertForSequenceClassification(_OneLogits):
+class BertForSequenceClassification(SequenceClassifier, BertPreTrainedModel):
     """A label, several labels or a number for the whole sequence.
 
     `labels` are `[B]` whole numbers, `[B, num_labels]` zeros and ones, or `[B]` (`[B, num_labels]`) numbers to regress;
@@ -170,26 +156,8 @@ class BertForSequenceClassification(_OneLogits):
     def head_backward(self, m: Module, dlogits: Logits, hidden: Array, pooled: Any) -> tuple[Array | None, Array | None]:
         return None, heads.classify_backward(m, dlogits[0])
 
-    def check_labels(self, labels: dict[str, Any], logits: Logits) -> Any:
-        batch, num_labels = logits[0].shape
-        x = checks.numbers("labels", labels["labels"])
-        problem_type = self.config.problem_type or heads.infer_problem_type(num_labels, x)
-        if problem_type == "single_label_classification":
-            x = checks.labels("labels", x, num_labels, (batch,) if x.ndim == 1 else (batch, 1))
-        elif problem_type == "multi_label_classification":
-            x = checks.mask("labels", x, logits[0].shape)
-        elif not (num_labels == 1 and x.shape == (batch,)):
-            x = checks.with_shape("labels", x, logits[0].shape)
-        return x, problem_type
 
-    def loss(self, logits: Logits, labels: Any) -> Array:
-        return heads.sequence_classification_loss(logits[0], *labels)
-
-    def loss_backward(self, logits: Logits, labels: Any) -> Logits:
-        return (heads.sequence_classification_loss_backward(logits[0], *labels),)
-
-
-class BertForMultipleChoice(_OneLogits):
+class BertForMultipleChoice(OneLogits, BertPreTrainedModel):
     """Which of C choices fits best? Inputs are `[B, C, S]`, `labels` `[B]`."""
 
     output_class = outputs.MultipleChoiceModelOutput
@@ -206,13 +174,16 @@ class BertForMultipleChoice(_OneLogits):
         return (heads.classify(m, pooled),)  # [B*C, 1]
 
     def head_backward(self, m: Module, dlogits: Logits, hidden: Array, pooled: Any) -> tuple[Array | None, Array | None]:
-        return None, heads.classify_backward(m, dlogits[0].reshape(-1, 1))
+        return None, heads.classify_backward(m, dlogits[0])
 
     def arrange(self, logits: Logits, call: Call) -> Logits:
         return (logits[0].reshape(_batch_and_choices(call.arrays)),)  # [B, C]
 
+    def arrange_backward(self, dlogits: Logits, done: Pass) -> Logits:
+        return (dlogits[0].reshape(-1, 1),)  # [B*C, 1]
 
-class BertForTokenClassification(_OneLogits):
+
+class BertForTokenClassification(OneLogits, BertPreTrainedModel):
     """A label for every token. `labels` `[B, S]`, -100 where none counts."""
 
     has_pooler = False

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from npbert import checks
-from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.errors import InputError, InputTypeError, shown, warn
 from npbert.types import Array
 
@@ -24,10 +24,10 @@ def which_tokens(input_ids: object, inputs_embeds: object) -> str:
     return "input_ids" if inputs_embeds is None else "inputs_embeds"
 
 
-def cache(value: object, config: BertConfig, batch: int, dtype: DTypeLike) -> tuple[tuple[Array, ...], ...]:
+def cache(value: object, config: ModelConfiguration, batch: int, dtype: DTypeLike) -> tuple[tuple[Array, ...], ...]:
     """`past_key_values`: for each layer (key, value) or (key, value, cross_key, cross_value), each `[B, N, P, H]`."""
     name = "past_key_values"
-    if not config.is_decoder:
+    if not config.is_causal:
         raise InputError(f"{name}: only decoders have a cache; set is_decoder=True in the config")
     if not isinstance(value, Sequence) or len(value) != config.num_hidden_layers:
         layers_taken = f"a tuple with one entry for each of the {config.num_hidden_layers} layers"
@@ -49,7 +49,7 @@ def cache(value: object, config: BertConfig, batch: int, dtype: DTypeLike) -> tu
 
 
 def check_inputs(
-    config: BertConfig,
+    config: ModelConfiguration,
     dtype: DTypeLike,
     *,
     input_ids: object = None,
@@ -62,7 +62,7 @@ def check_inputs(
     encoder_attention_mask: object = None,
     past_key_values: object = None,
 ) -> dict[str, Any]:
-    """Check the arguments that every model takes; the result is what `npbert.bert.bert` takes."""
+    """Check the arguments that every model takes; the result is what the base model's function takes."""
     name = which_tokens(input_ids, inputs_embeds)
     checked: dict[str, Any] = {}
     if name == "input_ids":
@@ -122,7 +122,7 @@ def check_inputs(
     return checked
 
 
-def _warn_of_padding(config: BertConfig, input_ids: Array, attention_mask: object) -> None:
+def _warn_of_padding(config: ModelConfiguration, input_ids: Array, attention_mask: object) -> None:
     """Padding that is not masked changes every other token's result: almost always a mistake."""
     if attention_mask is not None or config.pad_token_id is None or not input_ids.size:
         return

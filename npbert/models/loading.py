@@ -5,7 +5,9 @@ Finding and reading files is `npbert.checkpoints`' part; here their contents bec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,10 +15,11 @@ from numpy.typing import DTypeLike
 
 from npbert import checkpoints
 from npbert.checkpoints import Checkpoint, names
+from npbert.checkpoints.limits import MAX_FRESH_ELEMENTS, MAX_FRESH_SHARE
 from npbert.errors import FileError, InputError, InputTypeError, listed, warn
 from npbert.models import fitting
-from npbert.types import StrPath
-from npbert.weights import initialize
+from npbert.types import Array, StrPath
+from npbert.weights import Parameters, initialize
 
 LoadingInfo: TypeAlias = dict[str, list[Any]]
 """Under `missing_keys`, `unexpected_keys` and `mismatched_keys`, what did not match when a checkpoint was loaded."""
@@ -44,27 +47,27 @@ def from_checkpoint(
     elif not isinstance(config, cls.config_class):
         raise InputTypeError(f"config: takes {cls.config_class.described()}, got {type(config).__name__}")
     own = {name: overrides.pop(name) for name in cls.construction_options if name in overrides}
-    model = cls.without_weights(overridden(f"{cls.__name__}.from_pretrained", config, overrides), **own)
+    model = cls.without_weights(config.overridden(f"{cls.__name__}.from_pretrained", overrides), **own)
     model.name_or_path = checkpoint.name
     if hasattr(cls, "generate"):
         model.generation_config = checkpoint.generation_settings
-    info = fill(model, checkpoint, dtype=dtype, ignore_mismatched_sizes=ignore_mismatched_sizes)
+    info = fill(
+        model,
+        checkpoint,
+        dtype=dtype,
+        ignore_mismatched_sizes=ignore_mismatched_sizes,
+        architectures=getattr(config, "architectures", None),
+    )
     return (model, info) if output_loading_info else model
 
 
-def overridden(function: str, config: Any, overrides: Mapping[str, Any]) -> Any:
-    """A configuration with some fields replaced; `function` is who was handed them, for the message about unknown ones."""
-    fields = config.to_dict()
-    for name in overrides:
-        if name not in fields and name not in (*type(config).__annotations__, "num_labels"):
-            raise InputTypeError(f"{function}: unknown argument {name!r}, and no field of the config")
-    if "num_labels" in overrides:  # the labels' names that the checkpoint came with no longer fit
-        fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
-    return type(config).from_dict(fields, **overrides)
+def fill(
+    model: Any, checkpoint: Checkpoint, *, dtype: DTypeLike | None, ignore_mismatched_sizes: bool, architectures: Any = None
+) -> LoadingInfo:
+    """Give a model its weights from those of a checkpoint: renamed, checked, and completed where the checkpoint lacks some.
 
-
-def fill(model: Any, checkpoint: Checkpoint, *, dtype: DTypeLike | None, ignore_mismatched_sizes: bool) -> LoadingInfo:
-    """Give a model its weights from those of a checkpoint: renamed, checked, and completed where the checkpoint lacks some."""
+    `architectures` are the classes that the checkpoint's configuration names.
+    """
     expected, tied, path = model.expected_parameters(), model.tied(), checkpoint.arrays_path
     renamed = names.fit_to([*expected, *tied], checkpoint.arrays, tied=model.head_config.tie_word_embeddings)
     try:
@@ -80,7 +83,10 @@ def fill(model: Any, checkpoint: Checkpoint, *, dtype: DTypeLike | None, ignore_
     kind = fitting.common_type(fit.arrays.values()) if dtype is None else fitting.float_type(dtype)
     fresh = {name: parameter for name, parameter in expected.items() if name not in found}
     if fresh:
+        _refuse_invention(path, fresh, found)
         warn(f"{type(model).__name__}: newly initialized, because {model.name_or_path} does not have them: {', '.join(fresh)}")
+    if unused := _unused(model, renamed.unexpected, architectures):
+        warn(f"{model.name_or_path}: left out, because {type(model).__name__} has none of them: {listed(unused, 20)}")
     arrays = initialize(fresh, np.random.default_rng(), kind, std=model.head_config.initializer_range)
     arrays |= {name: array.astype(kind, copy=False) for name, array in found.items()}
     model.weights.replace({name: arrays[name] for name in expected})
@@ -92,10 +98,38 @@ def fill(model: Any, checkpoint: Checkpoint, *, dtype: DTypeLike | None, ignore_
     }
 
 
+def _unused(model: Any, unexpected: Sequence[str], architectures: Any) -> list[str]:
+    """The weights that a user must be told of because the model has no place for them.
+
+    As in the reference, that is everything where the class is the one that the checkpoint was saved from. Another class leaves
+    heads out as a matter of course, but not layers or tables, and a pooler only where it has one itself.
+    """
+    if not model.has_pooler:
+        unexpected = [name for name in unexpected if not re.search(r"(?:^|\.)pooler\.", name)]
+    if type(model).__name__ in (architectures or ()):
+        return list(unexpected)
+    return [name for name in unexpected if _OF_A_BASE_MODEL.search(name)]
+
+
+_OF_A_BASE_MODEL = re.compile(r"(?:^|\.)(?:embeddings|encoder\.layer|pooler|wte|wpe|h|ln_f)\.")
+
+
+def _refuse_invention(path: StrPath, fresh: Parameters, found: Mapping[str, Array]) -> None:
+    """Refuse to draw more weights at random than the checkpoint's own can account for."""
+    elements = sum(math.prod(parameter.shape) for parameter in fresh.values())
+    most = MAX_FRESH_ELEMENTS + MAX_FRESH_SHARE * sum(array.size for array in found.values())
+    if elements > most:
+        raise FileError(
+            f"{path}: lacks weights of {elements} elements in all, such as {next(iter(fresh))}; beside what the file holds, at "
+            f"most {most} are drawn at random. For a new model, make one of the configuration and call load_state_dict"
+        )
+
+
 def save_pretrained(
     model: Any, directory: StrPath, *, max_shard_size: int | str, progress: Callable[[int], object] | None
 ) -> None:
     """The work behind `model.save_pretrained`; see there."""
+    model.check_config()
     fields = {**model.config.to_dict(), "torch_dtype": model.dtype.name}
     fields.pop("dtype", None)  # the same field by its later name, as the checkpoint had it that the model came from
     checkpoints.save(

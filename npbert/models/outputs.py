@@ -76,8 +76,19 @@ class BaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
 
 
 @dataclasses.dataclass(eq=False)
+class BaseModelOutputWithPastAndCrossAttentions(ModelOutput):
+    """Of `GPT2Model`."""
+
+    last_hidden_state: Array  # [B, S, D]
+    past_key_values: Cache | None = None
+    hidden_states: Arrays | None = None  # L + 1 of [B, S, D]
+    attentions: Arrays | None = None  # L of [B, N, S, T]
+    cross_attentions: Arrays | None = None  # L of [B, N, S, E]
+
+
+@dataclasses.dataclass(eq=False)
 class CausalLMOutputWithCrossAttentions(ModelOutput):
-    """Of `BertLMHeadModel`."""
+    """Of `BertLMHeadModel` and `GPT2LMHeadModel`."""
 
     loss: Array | None = None  # []
     logits: Array | None = None  # [B, S, V]
@@ -107,6 +118,17 @@ class NextSentencePredictorOutput(LogitsOutput):
 
 class SequenceClassifierOutput(LogitsOutput):
     """Of `BertForSequenceClassification`: logits `[B, num_labels]`."""
+
+
+@dataclasses.dataclass(eq=False)
+class SequenceClassifierOutputWithPast(ModelOutput):
+    """Of `GPT2ForSequenceClassification`: logits `[B, num_labels]`."""
+
+    loss: Array | None = None  # []
+    logits: Array | None = None
+    past_key_values: Cache | None = None
+    hidden_states: Arrays | None = None
+    attentions: Arrays | None = None
 
 
 class MultipleChoiceModelOutput(LogitsOutput):

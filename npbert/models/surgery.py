@@ -14,11 +14,12 @@ from npbert.weights import join
 
 DECODER = "cls.predictions.decoder.weight"
 DECODER_BIAS = "cls.predictions.bias"
+LM_HEAD = "lm_head.weight"
 
 
 def word_table(model: Any) -> str:
     """The name of the word table."""
-    return join(model.base_model_prefix, "embeddings.word_embeddings.weight")
+    return join(model.base_model_prefix, model.word_table)
 
 
 def set_input_embeddings(model: Any, table: Any) -> None:
@@ -27,16 +28,21 @@ def set_input_embeddings(model: Any, table: Any) -> None:
     model.weights.replace({word_table(model): checks.with_shape("table", checks.numbers("table", table, old.dtype), old.shape)})
 
 
-def resize_token_embeddings(model: Any, new_num_tokens: Any) -> None:
+def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of: Any) -> None:
     """The work behind `model.resize_token_embeddings`; see there."""
+    if new_num_tokens is None:
+        new_num_tokens = model.config.vocab_size
     if not isinstance(new_num_tokens, int | np.integer) or isinstance(new_num_tokens, bool):
         raise InputTypeError(f"new_num_tokens: takes a whole number, got {new_num_tokens!r}")
+    if pad_to_multiple_of is not None:
+        multiple = checks.whole_number("pad_to_multiple_of", pad_to_multiple_of, least=1)
+        new_num_tokens = -(-new_num_tokens // multiple) * multiple
     changed = copy.deepcopy(model.config)
     changed.vocab_size = int(new_num_tokens)
     changed.validate()
     parameters = dict(model.named_parameters())
     resized = {}
-    for name in (word_table(model), DECODER, DECODER_BIAS):
+    for name in (word_table(model), DECODER, DECODER_BIAS, LM_HEAD):
         if name in parameters:
             rows = parameters[name][:new_num_tokens]  # [V, D] or [V]
             added = np.broadcast_to(rows.mean(axis=0), (new_num_tokens - len(rows), *rows.shape[1:]))
@@ -50,16 +56,14 @@ def prune_heads(model: Any, heads_to_prune: Mapping[int, Iterable[int]]) -> None
     if not isinstance(heads_to_prune, Mapping):
         raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
     changed = copy.deepcopy(model.config)
-    for layer, pruned in heads_to_prune.items():
+    layers = [int(checks.integers("heads_to_prune", layer, 0)) for layer in heads_to_prune]
+    layers = [layer + changed.num_hidden_layers if layer < 0 else layer for layer in layers]  # they count from the end
+    for layer, pruned in zip(layers, heads_to_prune.values(), strict=True):
         heads = checks.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
-        layer = int(checks.integers("heads_to_prune", layer, 0))
         changed.pruned_heads[layer] = sorted({*changed.pruned_heads.get(layer, ()), *heads.tolist()})
     changed.validate()
-    for layer in map(int, heads_to_prune):
+    for layer in layers:
         before = [h for h in range(changed.num_attention_heads) if h not in model.config.pruned_heads.get(layer, ())]
-        stay = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
-        attention = model.weights.scope(join(model.base_model_prefix, f"encoder.layer.{layer}.attention"))
-        rows = [f"self.{part}.{kind}" for part in ("query", "key", "value") for kind in ("weight", "bias")]
-        columns = "output.dense.weight"
-        attention.replace({name: attention[name][stay] for name in rows} | {columns: attention[columns][:, stay]})
+        stays = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
+        model.weights.replace(model.without_heads(layer, stays))
     model.config.pruned_heads = changed.pruned_heads

@@ -82,17 +82,20 @@ def relative_key_scores_backward(dscores: Array, key: Array, distances: Array) -
     return dkey, np.einsum("bhlr,bhrd->lrd", dscores, key, optimize=True)
 
 
-def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None) -> Array:
-    """`scores / sqrt(H) + mask`, with an additive mask: 0 where a query may look, very negative where it may not."""
-    scores = scores / math.sqrt(head_size)
+def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None, *, divisor: float | None = None) -> Array:
+    """`scores / sqrt(H) + mask`, with an additive mask: 0 where a query may look, very negative where it may not.
+
+    `divisor` takes the place of sqrt(H).
+    """
+    scores = scores / (math.sqrt(head_size) if divisor is None else divisor)
     if mask is not None:
         scores += mask
     return scores  # [B, N, S, T]
 
 
-def scale_and_mask_backward(dy: Array, head_size: int) -> Array:
+def scale_and_mask_backward(dy: Array, head_size: int, *, divisor: float | None = None) -> Array:
     """The gradient by the scores: `dy / sqrt(H)`. What is added to the scores has no influence on it."""
-    return dy / math.sqrt(head_size)  # [B, N, S, T]
+    return dy / (math.sqrt(head_size) if divisor is None else divisor)  # [B, N, S, T]
 
 
 def softmax(x: Array) -> Array:
@@ -127,20 +130,22 @@ def scaled_dot_product_attention(
     value: Array,
     mask: Array | None = None,
     *,
+    divisor: float | None = None,
     relative_scores: Callable[[Array, Array], Array] | None = None,
     change_probs: Callable[[Array], Array] = lambda probs: probs,
     keep: Callable[[str, Array], Array] = lambda name, x: x,
 ) -> tuple[Array, Array]:
     """`softmax((q k^T + r) / sqrt(H) + mask) v`: q `[B, N, S, H]`, k and v `[B, N, T, H]`, mask 0 or very negative.
 
-    `relative_scores(query, key)` computes r, what the distance between a query and a key adds; without it r is 0.
-    `change_probs` changes the probabilities on their way to the values (dropout, head mask), and `keep(name, x)` sees every
-    step. Returns the context `[B, N, S, H]` and the probabilities `[B, N, S, T]` that weighed the values.
+    `divisor` takes the place of sqrt(H). `relative_scores(query, key)` computes r, what the distance between a query and a key
+    adds; without it r is 0. `change_probs` changes the probabilities on their way to the values (dropout, head mask), and
+    `keep(name, x)` sees every step. Returns the context `[B, N, S, H]` and the probabilities `[B, N, S, T]` that weighed the
+    values.
     """
     scores = keep(":scores", attention_scores(query, key))  # [B, N, S, T]
     if relative_scores is not None:
         scores = scores + keep(":relative_scores", relative_scores(query, key))
-    scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask))
+    scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask, divisor=divisor))
     probs = keep(":probs", change_probs(softmax(scores)))  # [B, N, S, T]
     return probs @ value, probs
 
@@ -153,6 +158,7 @@ def scaled_dot_product_attention_backward(
     softmaxed: Array,
     probs: Array,
     *,
+    divisor: float | None = None,
     change_probs_backward: Callable[[Array], Array] = lambda dprobs: dprobs,
     relative_scores_backward: Callable[[Array], tuple[Array, Array]] | None = None,
     keep: Callable[[str, Array], Array] = lambda name, x: x,
@@ -165,7 +171,7 @@ def scaled_dot_product_attention_backward(
     dvalue = np.ascontiguousarray(probs.swapaxes(2, 3)) @ dcontext  # [B, N, T, H]
     dprobs = keep(":probs", attention_scores(dcontext, value))  # [B, N, S, T]
     dmasked = keep(":masked_scores", softmax_backward(change_probs_backward(dprobs), softmaxed))
-    dscores = keep(":scores", scale_and_mask_backward(dmasked, query.shape[-1]))
+    dscores = keep(":scores", scale_and_mask_backward(dmasked, query.shape[-1], divisor=divisor))
     dquery, dkey = attention_scores_backward(dscores, query, key)
     if relative_scores_backward is not None:
         by_query, by_key = relative_scores_backward(keep(":relative_scores", dscores))

@@ -40,6 +40,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process inherits the pool but not its threads
 
 
+def for_each_block(function: Callable[..., None], *arrays: Array) -> None:
+    """Run an elementwise function that changes arrays of one shape in place, block by block; these lie in C order."""
+    flat = [x.reshape(-1) for x in arrays]
+
+    def run(start: int) -> None:
+        function(*(x[start : start + BLOCK] for x in flat))
+
+    starts = range(0, flat[0].size, BLOCK)
+    if len(starts) == 1 or _cores() == 1:
+        for start in starts:
+            run(start)
+    else:
+        list(_threads().map(run, starts))  # list: an error in a block is raised here
+
+
 def in_blocks(function: Callable[..., Array]) -> Callable[..., Array]:
     """Evaluate an elementwise function of arrays of one shape block by block: the same numbers, sooner and in less memory."""
 
@@ -52,15 +67,10 @@ def in_blocks(function: Callable[..., Array]) -> Callable[..., Array]:
         result = np.empty(flat[0].shape, first.dtype)
         result[:BLOCK] = first
 
-        def run(start: int) -> None:
-            result[start : start + BLOCK] = function(*(x[start : start + BLOCK] for x in flat))
+        def into(y: Array, *parts: Array) -> None:
+            y[...] = function(*parts)
 
-        starts = range(BLOCK, flat[0].size, BLOCK)
-        if _cores() == 1:
-            for start in starts:
-                run(start)
-        else:
-            list(_threads().map(run, starts))  # list: an error in a block is raised here
+        for_each_block(into, result[BLOCK:], *(x[BLOCK:] for x in flat))
         return result.reshape(arrays[0].shape)
 
     return evaluate

@@ -13,8 +13,8 @@ def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-12) -> A
     The variance is the biased one (divided by D, not D - 1) and eps stands inside the root. Removing the mean first and
     squaring afterwards keeps the digits that `mean(x**2) - mean(x)**2` would cancel.
     """
-    y = x - x.mean(axis=-1, keepdims=True)  # [..., D]
-    variance = np.square(y).mean(axis=-1, keepdims=True)  # [..., 1]
+    y = x - mean(x)  # [..., D]
+    variance = mean(np.square(y))  # [..., 1]
     y /= np.sqrt(variance + eps)
     y *= weight
     y += bias
@@ -32,11 +32,11 @@ def layer_norm_backward(dy: Array, x: Array, weight: Array, *, eps: float = 1e-1
     derivative of s by x_j is n_j / D, so that all n change in proportion to themselves (third term). The gradient by the
     weight is the sum of dy * n over all positions, the one by the bias the sum of dy.
     """
-    n = x - x.mean(axis=-1, keepdims=True)  # [..., D]
-    s = np.sqrt(np.square(n).mean(axis=-1, keepdims=True) + eps)  # [..., 1]
+    n = x - mean(x)  # [..., D]
+    s = np.sqrt(mean(np.square(n)) + eps)  # [..., 1]
     n /= s
     dx = dy * weight  # [..., D], g
-    mean_g = dx.mean(axis=-1, keepdims=True)  # [..., 1]
+    mean_g = mean(dx)  # [..., 1]
     mean_gn = np.einsum("...d,...d->...", dx, n)[..., None] / n.dtype.type(n.shape[-1])  # [..., 1]
     dx -= mean_g
     dx -= n * mean_gn
@@ -44,3 +44,8 @@ def layer_norm_backward(dy: Array, x: Array, weight: Array, *, eps: float = 1e-1
     n *= dy
     size = x.shape[-1]
     return dx, n.reshape(-1, size).sum(axis=0), dy.reshape(-1, size).sum(axis=0)
+
+
+def mean(x: Array) -> Array:
+    """The mean over the last axis, which stays as an axis of size 1. NumPy's own mean says more and takes longer."""
+    return np.add.reduce(x, axis=-1, keepdims=True) / x.dtype.type(x.shape[-1])

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbert import ops
-from npbert.checks import unicode_text, whole_number
+from npbert.checks import flag, unicode_text, whole_number
 from npbert.errors import InputError, InputTypeError, shown
 from npbert.tasks.batches import Batch, answer_all
-from npbert.tasks.inputs import Item, check_model, entries
+from npbert.tasks.inputs import Item, check_model, check_tokenizer, entries
 from npbert.tasks.rows import TokenRow, longest_row, token_rows
 from npbert.types import Array
 
@@ -63,15 +63,19 @@ def question_answering(
     answers than `top_k` may have impossible ones in its list, whose score is 0.
     """
     check_model("question-answering", model, "BertForQuestionAnswering")
+    check_tokenizer(tokenizer)
     asked = _examples(inputs, question, context)
     for name, number in (("top_k", top_k), ("max_answer_len", max_answer_len)):
         whole_number(name, number, least=1)
     if max_question_len is not None:
         whole_number("max_question_len", max_question_len, least=1)
-    length, stride = _span_lengths(model, tokenizer, max_seq_len, doc_stride)
+    counts_none = flag("handle_impossible_answer", handle_impossible_answer, default=False)
+    align_to_words = flag("align_to_words", align_to_words, default=True)
+    length, stride = span_lengths(model, tokenizer, max_seq_len, doc_stride)
 
     def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
-        return [_spans(tokenizer, *_question_and_context(*item), item.name, length, stride, max_question_len) for item in items]
+        cut = max_question_len
+        return [context_spans(tokenizer, *_question_and_context(*item), item.name, length, stride, cut) for item in items]
 
     def read(out: Any, batch: Batch) -> list[tuple[Array, Array]]:
         return list(zip(batch.without_padding(out.start_logits), batch.without_padding(out.end_logits), strict=True))
@@ -94,8 +98,8 @@ def question_answering(
                 known = answers.setdefault(answer.lower(), {"score": 0.0, "start": begin, "end": stop, "answer": answer})
                 known["score"] += score
         found = list(answers.values())
-        if handle_impossible_answer or not found:
-            found.append({"score": null_score if handle_impossible_answer else 0.0, "start": 0, "end": 0, "answer": ""})
+        if counts_none or not found:
+            found.append({"score": null_score if counts_none else 0.0, "start": 0, "end": 0, "answer": ""})
         found = sorted(found, key=lambda answer: answer["score"], reverse=True)[:top_k]
         return found[0] if len(found) == 1 else found
 
@@ -132,10 +136,10 @@ def _question_and_context(name: str, value: object) -> tuple[str, str]:
     return question, context
 
 
-def _span_lengths(
+def span_lengths(
     model: PreTrainedModel, tokenizer: BertTokenizer, max_seq_len: int | None, doc_stride: int | None
 ) -> tuple[int, int]:
-    """How many tokens a span has, question included, and by how many it overlaps the next."""
+    """How many tokens a span has, question included, and by how many it overlaps the next. None stands for the default."""
     longest = longest_row(model, tokenizer)
     least = tokenizer.num_special_tokens_to_add(pair=True) + 1
     length = min(DEFAULT_LENGTH, longest) if max_seq_len is None else whole_number("max_seq_len", max_seq_len, least=least)
@@ -147,14 +151,14 @@ def _span_lengths(
     return length, stride
 
 
-def _spans(
+def context_spans(
     tokenizer: BertTokenizer,
     question: str,
     context: str,
     name: str,
     length: int,
     stride: int,
-    max_question_len: int | None,
+    max_question_len: int | None = None,
 ) -> list[TokenRow]:
     """`[CLS] question [SEP] context [SEP]`, the context in spans where it is too long."""
     asked = tokenizer(question, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
@@ -188,7 +192,7 @@ def _allowed(row: TokenRow, cls_id: int | None) -> Array:
 
 def _best_pairs(start: Array, end: Array, allowed: Array, count: int, longest: int) -> list[tuple[int, int, float]]:
     """The likeliest (first, last) pairs, best first: last not before first, and not more than `longest` tokens."""
-    scores = np.tril(np.triu(np.outer(start, end)), longest - 1)  # [S, S]
+    scores = np.tril(np.triu(np.outer(start, end)), min(longest, len(start)) - 1)  # [S, S]
     flat = -scores.reshape(-1)
     # Not `ops.top_k`: among equal scores (often many zeros) the candidates must be those that the reference picks.
     if count == 1:

@@ -47,7 +47,8 @@ def text_classification(
     As in the reference, without `top_k` a text alone (no pair) has its answer in a list.
     """
     check_model("text-classification", model, "BertForSequenceClassification")
-    if top_k != "best" and top_k is not None:
+    wants_best = isinstance(top_k, str) and top_k == "best"
+    if not wants_best and top_k is not None:
         whole_number("top_k", top_k, least=1)
     function = FUNCTIONS[_function_name(model.config, function_to_apply)]
     options = {
@@ -59,7 +60,7 @@ def text_classification(
 
     def finish(item: Item, rows: list[TokenRow], logits: list[Array]) -> Any:
         scores = function(logits[0])  # [num_labels]
-        if top_k == "best":
+        if wants_best:
             best = int(scores.argmax())
             return {"label": model.config.id2label[best], "score": float(scores[best])}
         order = ops.top_k(scores, len(scores))[:top_k].tolist()  # all are ranked, so of equal ones the first comes first
@@ -75,7 +76,7 @@ def text_classification(
         finish=finish,
         batch_size=batch_size,
     )
-    return [answer] if isinstance(inputs, str) and top_k == "best" else answer
+    return [answer] if isinstance(inputs, str) and wants_best else answer
 
 
 def _function_name(config: BertConfig, given: str | None) -> str:

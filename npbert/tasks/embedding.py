@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npbert.checks import one_or_more_texts, unicode_text
-from npbert.errors import InputError, InputTypeError
+from npbert.checks import flag, one_or_more_texts, unicode_text
+from npbert.errors import InputError, InputTypeError, shown
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
 from npbert.tasks.batches import Batch, answer_all
-from npbert.tasks.inputs import Item
+from npbert.tasks.inputs import Item, check_tokenizer
 from npbert.tasks.pooling import Pooling, pool, pooling_of, unit
 from npbert.tasks.rows import TokenRow, encode_texts, longest_row
 from npbert.types import Array
@@ -52,6 +52,7 @@ def embed(
     if not isinstance(pooling, Pooling):
         raise InputTypeError(f"pooling: takes a Pooling, got {type(pooling).__name__}")
     base = base_of(model)
+    check_tokenizer(tokenizer)
     longest = longest_row(base, tokenizer)
     if pooling.max_seq_length is not None:
         # The checkpoint's own length replaces the tokenizer's, but no model reads past its positions.
@@ -118,7 +119,10 @@ def feature_extraction(
     batch_size: int | None = None,
 ) -> Any:
     """The last hidden states of the base model: for each text nested lists `[1][S][D]`, or with `return_tensors` an array."""
+    if not isinstance(tokenize_kwargs, Mapping | None):
+        raise InputTypeError(f"tokenize_kwargs: takes a dictionary, got {shown(tokenize_kwargs)}")
     options = dict(tokenize_kwargs or {})
+    as_array = flag("return_tensors", return_tensors, default=False)
     if truncation is not None:
         if "truncation" in options:
             raise InputError("truncation: is given twice, as an argument and in tokenize_kwargs")
@@ -135,6 +139,6 @@ def feature_extraction(
         is_one=isinstance(inputs, str),
         encode=encode_texts(base, tokenizer, options),
         read=read,
-        finish=lambda item, rows, states: states[0].copy() if return_tensors else states[0].tolist(),
+        finish=lambda item, rows, states: states[0].copy() if as_array else states[0].tolist(),
         batch_size=batch_size,
     )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from npbert import ops
-from npbert.checks import choice, text_list, unicode_text, whole_number
-from npbert.errors import InputError, InputTypeError, shown, warn
+from npbert.checks import choice, flag, text_list, unicode_text, whole_number
+from npbert.errors import InputError, warn
 from npbert.tasks.batches import Batch, answer_all
-from npbert.tasks.inputs import Item, check_model
+from npbert.tasks.inputs import Item, check_model, check_tokenizer
 from npbert.tasks.rows import TokenRow, longest_row, token_rows
 from npbert.types import Array
 
@@ -76,8 +76,9 @@ def token_classification(
     check_model("token-classification", model, "BertForTokenClassification")
     strategy = aggregation_strategy.lower() if isinstance(aggregation_strategy, str) else aggregation_strategy
     strategy = choice("aggregation_strategy", strategy, STRATEGIES)
-    if isinstance(ignore_labels, str) or not isinstance(ignore_labels, Sequence):
-        raise InputTypeError(f"ignore_labels: takes a list of labels, got {shown(ignore_labels)}")
+    check_tokenizer(tokenizer)
+    ignored = text_list("ignore_labels", ignore_labels, "a list of labels")
+    is_split_into_words = flag("is_split_into_words", is_split_into_words, default=False)
     longest = longest_row(model, tokenizer)
     room = longest - tokenizer.num_special_tokens_to_add()
     if stride is not None:
@@ -116,7 +117,7 @@ def token_classification(
             pieces = _pieces(tokenizer, row, row_scores, text, shifts)
             labels = model.config.id2label
             found += _tokens(pieces, labels) if strategy == "none" else _entities(tokenizer, pieces, labels, strategy)
-        found = [one for one in found if one.get("entity", one.get("entity_group")) not in ignore_labels]
+        found = [one for one in found if one.get("entity", one.get("entity_group")) not in ignored]
         return _without_overlaps(found) if len(rows) > 1 else found
 
     type_of_one = list if is_split_into_words and not _is_batch_of_words(inputs) else str

@@ -7,15 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npbert.checks import unicode_text
+from npbert.checks import flag, known, unicode_text
 from npbert.errors import InputError
-from npbert.tasks.inputs import Item, answer_in_kind, check_model
+from npbert.generation import SETTING_NAMES
+from npbert.tasks.inputs import Item, answer_in_kind, check_model, check_tokenizer
 from npbert.tasks.progress import progress_bar
 
 if TYPE_CHECKING:
     from npbert.models.encoder_decoder import EncoderDecoderModel
+    from npbert.models.gpt2 import GPT2LMHeadModel
     from npbert.models.heads import BertLMHeadModel
+    from npbert.text.byte_pairs import GPT2Tokenizer
     from npbert.text.tokenizer import BertTokenizer
+
+ARRAY_OPTIONS = (
+    *("token_type_ids", "encoder_hidden_states", "encoder_attention_mask"),
+    *("position_ids", "head_mask", "decoder_input_ids", "decoder_attention_mask"),
+)
+GENERATE_OPTIONS = (*SETTING_NAMES, *ARRAY_OPTIONS)
+"""The arguments of `generate` that may be given with a text; the others the text itself decides."""
 
 NEW_TOKENS = 256
 TEMPERATURE = 0.7
@@ -23,8 +33,8 @@ BEAMS = 4
 
 
 def text_generation(
-    model: BertLMHeadModel | EncoderDecoderModel,
-    tokenizer: BertTokenizer,
+    model: BertLMHeadModel | GPT2LMHeadModel | EncoderDecoderModel,
+    tokenizer: BertTokenizer | GPT2Tokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
     return_full_text: bool = True,
@@ -37,18 +47,25 @@ def text_generation(
 ) -> Any:
     """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
 
-    A `BertLMHeadModel` continues the prompt, and the prompt is part of the answer unless `return_full_text` is False; an
-    `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
+    A `BertLMHeadModel` or `GPT2LMHeadModel` continues the prompt, and the prompt is part of the answer unless
+    `return_full_text` is False; an `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
     `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
 
-    `generate_kwargs` are the arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to 256
-    tokens are written, or as many as the model has positions for: drawn from `rng` at temperature 0.7 (`do_sample=False` takes
-    the likeliest), or by an `EncoderDecoderModel` found with 4 beams.
+    `generate_kwargs` are the other arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to
+    256 tokens are written, or as many as the model has positions for: drawn from `rng` at temperature 0.7 (`do_sample=False`
+    takes the likeliest), or by an `EncoderDecoderModel` found with 4 beams.
     """
     from npbert.models.encoder_decoder import EncoderDecoderModel
     from npbert.models.generating import generate
 
-    check_model("text-generation", model, "BertLMHeadModel", "EncoderDecoderModel")
+    check_model("text-generation", model, "BertLMHeadModel", "GPT2LMHeadModel", "EncoderDecoderModel")
+    known("text-generation", generate_kwargs, GENERATE_OPTIONS)
+    check_tokenizer(tokenizer)
+    with_prompt = flag("return_full_text", return_full_text, default=True)
+    as_ids = flag("return_tensors", return_tensors, default=False)
+    skips = flag("skip_special_tokens", skip_special_tokens, default=True)
+    cleans = flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces, default=True)
+    frames = flag("add_special_tokens", add_special_tokens, default=True)
     reads_first = isinstance(model, EncoderDecoderModel)
     config: Any = model.config
     longest = (config.encoder if reads_first else config).max_position_embeddings
@@ -56,11 +73,11 @@ def text_generation(
     options, length_is_said = _with_defaults(model, generate_kwargs, reads_first)
 
     def decode(tokens: Any) -> str:
-        return tokenizer.decode(tokens, skip_special_tokens, clean_up_tokenization_spaces)
+        return tokenizer.decode(tokens, skips, cleans)
 
     def continue_prompt(item: Item) -> list[dict[str, Any]]:
         prompt = unicode_text(*item)
-        ids = tokenizer([prompt], add_special_tokens=add_special_tokens, return_tensors="np", verbose=False)["input_ids"]
+        ids = tokenizer([prompt], add_special_tokens=frames, return_tensors="np", verbose=False)["input_ids"]
         if not ids.size:
             raise InputError(f"{item.name}: has no token to continue from")
         if ids.shape[1] + (not reads_first) > longest:
@@ -69,13 +86,13 @@ def text_generation(
         if not length_is_said:
             given["max_new_tokens"] = min(NEW_TOKENS, positions - (0 if reads_first else ids.shape[1]))
         sequences = generate(model, ids, attention_mask=np.ones_like(ids), rng=rng, **given)
-        if return_tensors:
+        if as_ids:
             return [{"generated_token_ids": tokens} for tokens in sequences.tolist()]
         if reads_first:
             return [{"generated_text": decode(tokens)} for tokens in sequences]
         # The new text is what follows the decoded prompt, so that it keeps the blank between the two.
-        known = len(decode(ids[0]))
-        return [{"generated_text": (prompt if return_full_text else "") + decode(tokens)[known:]} for tokens in sequences]
+        length = len(decode(ids[0]))
+        return [{"generated_text": (prompt if with_prompt else "") + decode(tokens)[length:]} for tokens in sequences]
 
     def answer(items: Iterable[Item], total: int | None) -> Iterator[list[dict[str, Any]]]:
         with progress_bar(total) as bar:

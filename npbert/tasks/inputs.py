@@ -27,7 +27,7 @@ def answer_in_kind(
     """
     if is_one:
         return next(answer([Item(name, inputs)], 1))
-    if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping):
+    if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping) or not getattr(inputs, "shape", (1,)):
         raise InputTypeError(f"{name}: takes one input, a list or an iterator of inputs, got {shown(inputs)}")
     items = (Item(f"{name}[{number}]", value) for number, value in enumerate(inputs))
     return list(answer(items, len(inputs))) if isinstance(inputs, Sized) else answer(items, None)
@@ -37,6 +37,12 @@ def check_model(task: str, model: object, *names: str) -> None:
     """Refuse a model without the head that the task reads. The class is known by its name, so subclasses pass."""
     if not any(kind.__name__ in names for kind in type(model).__mro__):
         raise InputTypeError(f"model: {task} takes a {' or '.join(names)}, got {type(model).__name__}")
+
+
+def check_tokenizer(tokenizer: object) -> None:
+    """Refuse what is not a tokenizer of npbert."""
+    if not any(kind.__name__ in ("BertTokenizer", "GPT2Tokenizer") for kind in type(tokenizer).__mro__):
+        raise InputTypeError(f"tokenizer: takes a BertTokenizer or a GPT2Tokenizer, got {type(tokenizer).__name__}")
 
 
 def text_or_pair(name: str, value: object) -> str | tuple[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from npbert import checks, ops
 from npbert.errors import InputError, InputTypeError, shown, warn
 from npbert.tasks.batches import Batch, answer_all
-from npbert.tasks.inputs import Item, check_model
+from npbert.tasks.inputs import Item, check_model, check_tokenizer
 from npbert.tasks.rows import TokenRow, encode_texts
 from npbert.types import Array
 
@@ -47,6 +47,7 @@ def fill_mask(
     As in the reference, a list with a single text is answered like the text alone.
     """
     check_model("fill-mask", model, "BertForMaskedLM", "BertForPreTraining")
+    check_tokenizer(tokenizer)
     mask_id = tokenizer.mask_token_id
     if mask_id is None:
         raise InputError("tokenizer: fill-mask needs a mask token, and the tokenizer has none")
@@ -155,6 +156,7 @@ def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generat
     10% a random token and 10% stay as they are. `labels` holds the chosen tokens as they were, and everywhere else -100, which
     no loss counts. Ids may be `[S]` or `[B, S]`.
     """
+    check_tokenizer(tokenizer)
     tokens = checks.integers("input_ids", input_ids, (1, 2))
     if not isinstance(rng, np.random.Generator):
         raise InputTypeError(f"rng: takes a numpy.random.Generator, got {shown(rng)}")

@@ -13,8 +13,8 @@ from npbert.tasks.answering import question_answering
 from npbert.tasks.classification import next_sentence, text_classification
 from npbert.tasks.embedding import embed, feature_extraction, similarity
 from npbert.tasks.entities import token_classification
-from npbert.tasks.generating import text_generation
-from npbert.tasks.inputs import Item, answer_in_kind, entries
+from npbert.tasks.generating import GENERATE_OPTIONS, text_generation
+from npbert.tasks.inputs import Item, answer_in_kind, check_tokenizer, entries
 from npbert.tasks.masking import fill_mask
 from npbert.tasks.pooling import pooling_of
 from npbert.types import StrPath
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from npbert.models.base import PreTrainedModel
+    from npbert.text.byte_pairs import GPT2Tokenizer
     from npbert.text.tokenizer import BertTokenizer
 
 
@@ -31,6 +32,7 @@ class Task(NamedTuple):
 
     function: Callable[..., Any]
     model_class: str  # what a checkpoint is loaded as
+    of_gpt2: str | None = None  # what a checkpoint of GPT-2 is loaded as
 
 
 def sentence_similarity(model: PreTrainedModel, tokenizer: BertTokenizer, inputs: Any, *, batch_size: int | None = None) -> Any:
@@ -60,7 +62,7 @@ TASKS = {
     "ner": Task(token_classification, "BertForTokenClassification"),
     "question-answering": Task(question_answering, "BertForQuestionAnswering"),
     "next-sentence": Task(next_sentence, "BertForNextSentencePrediction"),
-    "text-generation": Task(text_generation, "BertLMHeadModel"),
+    "text-generation": Task(text_generation, "BertLMHeadModel", "GPT2LMHeadModel"),
 }
 
 
@@ -70,10 +72,13 @@ class Pipeline:
     The options of a call win over those that the pipeline was made with.
     """
 
-    def __init__(self, task: str, model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, task: str, model: PreTrainedModel, tokenizer: BertTokenizer | GPT2Tokenizer, options: Mapping[str, Any]
+    ) -> None:
         self.task, self.model, self.tokenizer = task, model, tokenizer
         self.options = dict(options)
         self._function = TASKS[task].function
+        check_tokenizer(tokenizer)
         self._check_names(self.options)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -89,9 +94,8 @@ class Pipeline:
 
     def _check_names(self, options: Mapping[str, Any]) -> None:
         parameters = inspect.signature(self._function).parameters.values()
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            return  # text generation checks its own
-        known(self.task, options, [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY])
+        names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        known(self.task, options, [*names, *GENERATE_OPTIONS] if self._function is text_generation else names)
 
     def __repr__(self) -> str:
         return f"Pipeline({self.task!r}, {type(self.model).__name__})"
@@ -100,7 +104,7 @@ class Pipeline:
 def pipeline(
     task: str,
     model: PreTrainedModel | StrPath | None = None,
-    tokenizer: BertTokenizer | StrPath | None = None,
+    tokenizer: BertTokenizer | GPT2Tokenizer | StrPath | None = None,
     *,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -124,9 +128,9 @@ def pipeline(
             raise InputError("tokenizer: the model was not loaded from a checkpoint that has one; pass a BertTokenizer")
     loaded = _load(task, model, {**where, **(model_kwargs or {})}) if isinstance(model, str | os.PathLike) else model
     if isinstance(tokenizer, str | os.PathLike):
-        from npbert.text.tokenizer import BertTokenizer as Tokenizer
+        from npbert.text.auto import load_tokenizer
 
-        tokenizer = Tokenizer.from_pretrained(tokenizer, **where)
+        tokenizer = load_tokenizer(tokenizer, **where)
     return Pipeline(task, loaded, tokenizer, options)
 
 
@@ -135,11 +139,12 @@ def _load(task: str, path_or_id: StrPath, options: Mapping[str, Any]) -> Any:
     from npbert.models.auto import MODELS
 
     where = {name: options[name] for name in checkpoints.LOCATION_OPTIONS if name in options}
-    if task == "text-generation" and checkpoints.find(path_or_id, **where).fields.get("model_type") == "encoder-decoder":
-        from npbert.models.encoder_decoder import EncoderDecoderModel
-
-        return EncoderDecoderModel.from_pretrained(path_or_id, **options)
-    model = MODELS[TASKS[task].model_class].from_pretrained(path_or_id, **options)
+    model_class, of_gpt2 = TASKS[task].model_class, TASKS[task].of_gpt2
+    if of_gpt2 is not None:
+        model_type = checkpoints.find(path_or_id, **where).fields.get("model_type")
+        kinds = {"gpt2": of_gpt2, "encoder-decoder": "EncoderDecoderModel" if task == "text-generation" else model_class}
+        model_class = kinds.get(str(model_type), model_class)
+    model = MODELS[model_class].from_pretrained(path_or_id, **options)
     if task in ("embed", "sentence-similarity"):
         pooling_of(model, **where)  # read now, because `where` is not known later
     return model

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from npbert.checks import known
-from npbert.tasks.inputs import Item, text_or_pair
+from npbert.checks import choice, known
+from npbert.errors import InputTypeError, shown
+from npbert.tasks.inputs import Item, check_tokenizer, text_or_pair
+from npbert.text.lengths import PADDINGS, TRUNCATIONS
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -51,8 +53,15 @@ def encode_texts(model: PreTrainedModel, tokenizer: BertTokenizer, options: Mapp
     An option that is None has its default. `truncation` without `max_length` cuts to what the model takes. `padding=True`
     would pad a text to its own length: nothing to do, but the reference takes it.
     """
+    check_tokenizer(tokenizer)
+    if not isinstance(options, Mapping | None):
+        raise InputTypeError(f"tokenizer: takes a dictionary of options, got {shown(options)}")
     given = {name: value for name, value in (options or {}).items() if value is not None}
     known("tokenizer", given, TOKENIZER_OPTIONS)
+    if "padding" in given:
+        choice("padding", given["padding"], (True, False, *PADDINGS))
+    if "truncation" in given:
+        choice("truncation", given["truncation"], (True, False, *TRUNCATIONS))
     if given.get("padding") in (True, "longest", "do_not_pad"):
         del given["padding"]
     if given.get("truncation", False) not in (False, "do_not_truncate") or given.get("padding") == "max_length":

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from npbert.errors import FileError, InputError, MissingFileError, NpbertError
+from npbert.checkpoints.reading import read_json_object
+from npbert.errors import FileError, InputError, MissingFileError, NpbertError, shown
+from npbert.text.hostile import check_regular, check_tokenizer_json
+from npbert.text.settings import BERT, TokenizerKind
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
@@ -34,16 +38,16 @@ def library_errors(kind: type[NpbertError], what: str) -> Iterator[None]:
 # --- from a file ------------------------------------------------------------------------------------------------------
 
 
-def from_tokenizer_json(path: StrPath) -> Tokenizer:
+def from_tokenizer_json(path: StrPath, kind: TokenizerKind = BERT) -> Tokenizer:
     """The library's tokenizer, as the file has it."""
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer
 
-    if not os.path.isfile(path):
-        raise MissingFileError(f"{path}: no such tokenizer file")
+    check_regular(path)
+    check_tokenizer_json(path)
     with library_errors(FileError, f"{path}: not a tokenizer.json"):
         backend = Tokenizer.from_file(os.fspath(path))
-    if not isinstance(backend.model, models.WordPiece):
-        raise FileError(f"{path}: BertTokenizer takes a WordPiece model, got {type(backend.model).__name__}")
+    if type(backend.model).__name__ != kind.model:
+        raise FileError(f"{path}: {kind.name} takes a {kind.model} model, got {type(backend.model).__name__}")
     return backend
 
 
@@ -52,13 +56,14 @@ def load_vocab(path: StrPath) -> dict[str, int]:
 
     A token on two lines has the later line's id, and no token has the earlier id, as in the reference.
     """
+    check_regular(path)
     try:
         with open(path, encoding="utf-8") as file:
             return {line.rstrip("\n"): number for number, line in enumerate(file)}
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: a vocabulary is UTF-8 text, one token a line: {error}") from error
     except OSError as error:
-        raise MissingFileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
+        raise FileError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
 
 
 def from_vocab(path: StrPath, unk_token: str) -> Tokenizer:
@@ -74,7 +79,44 @@ def from_vocab(path: StrPath, unk_token: str) -> Tokenizer:
     return backend
 
 
+def from_byte_pairs(vocab_file: StrPath, merges_file: StrPath) -> Tokenizer:
+    """The library's tokenizer with GPT-2's vocabulary and merges: each text is bytes, and often seen neighbours become one."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    vocab = read_json_object(vocab_file)
+    try:
+        lines = Path(merges_file).read_text("utf-8").split("\n")[1:-1]  # the first line says which version, the last is empty
+    except UnicodeDecodeError as error:
+        raise FileError(f"{merges_file}: merges are UTF-8 text, two pieces a line: {error}") from error
+    except OSError as error:
+        raise MissingFileError(f"{merges_file}: cannot read the merges: {error.strerror}") from error
+    merges = [tuple(line.split()) for line in lines]
+    for number, pair in enumerate(merges, 2):
+        if len(pair) != 2:
+            raise FileError(f"{merges_file}: line {number} takes two pieces, got {shown(' '.join(pair))}")
+    with library_errors(FileError, f"{vocab_file}: not a vocabulary that these merges fit"):
+        backend = Tokenizer(models.BPE(vocab, merges, continuing_subword_prefix="", end_of_word_suffix=""))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    return backend
+
+
 # --- set up -----------------------------------------------------------------------------------------------------------
+
+
+def normalizer_settings(backend: Tokenizer) -> dict[str, bool | None]:
+    """The settings that the normalizer has now; none where it is not BERT's."""
+    from tokenizers import normalizers
+
+    has = backend.normalizer
+    if not isinstance(has, normalizers.BertNormalizer):
+        return {}
+    return {
+        "do_lower_case": has.lowercase,
+        "strip_accents": has.strip_accents,
+        "tokenize_chinese_chars": has.handle_chinese_chars,
+    }
 
 
 def set_normalizer(backend: Tokenizer, *, chinese_chars: bool, strip_accents: bool | None, lowercase: bool) -> None:
@@ -87,6 +129,25 @@ def set_normalizer(backend: Tokenizer, *, chinese_chars: bool, strip_accents: bo
     switches = (chinese_chars, strip_accents, lowercase)
     if (old.handle_chinese_chars, old.strip_accents, old.lowercase) != switches:
         backend.normalizer = normalizers.BertNormalizer(old.clean_text, *switches)
+
+
+def set_prefix_space(backend: Tokenizer, add_prefix_space: bool) -> None:
+    """Whether a text begins as if a space stood before it, so that its first word is cut like any other."""
+    from tokenizers import pre_tokenizers
+
+    old = backend.pre_tokenizer
+    if isinstance(old, pre_tokenizers.ByteLevel) and old.add_prefix_space != add_prefix_space:
+        old.add_prefix_space = add_prefix_space
+        backend.pre_tokenizer = old
+
+
+def set_beginning(backend: Tokenizer, bos: tuple[str, int]) -> None:
+    """Put a token before each text."""
+    from tokenizers import processors
+
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{bos[0]}:0 $A:0", pair=f"{bos[0]}:0 $A:0 $B:1", special_tokens=[bos]
+    )
 
 
 def set_frame(backend: Tokenizer, cls: tuple[str, int], sep: tuple[str, int]) -> None:
@@ -118,7 +179,7 @@ def keep_whole(backend: Tokenizer, words: Iterable[str], file: StrPath) -> None:
 def check_ids(backend: Tokenizer, file: StrPath) -> None:
     """Find faults now that would show at the first unknown word, or as an id that the model does not have."""
     unknown = backend.model.unk_token
-    if backend.model.token_to_id(unknown) is None:
+    if unknown is not None and backend.model.token_to_id(unknown) is None:
         raise FileError(f"{file}: the vocabulary has no {unknown!r} for unknown words")
     for number, token in backend.get_added_tokens_decoder().items():
         word = backend.model.id_to_token(number)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from npbert.checks import text_list
+from npbert.checks import boolean, flag, text_list, whole_number
 from npbert.text.checks import row_of_ids
-from npbert.text.vocabulary import Vocabulary
+from npbert.text.vocabulary import LARGEST_ID, Vocabulary
 
 
 class Detokenizer(Vocabulary):
@@ -18,12 +18,17 @@ class Detokenizer(Vocabulary):
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> str:
-        """The text of one row of ids (a list, a 1-D array or a single id): pieces joined, words separated by spaces."""
+        """The text of one row of ids (a list, a 1-D array or a single id): pieces joined, words separated by spaces.
+
+        An id that the vocabulary does not have is left out, as in the reference: the table of some models has more rows than
+        their vocabulary has tokens, and a model may choose any of them.
+        """
+        skips = boolean("skip_special_tokens", skip_special_tokens)
+        clean = flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces, default=self.clean_up_tokenization_spaces)
         ids = row_of_ids("token_ids", token_ids)
         for number in ids:
-            self._token_of(number)  # the library leaves out unknown ids silently
-        text: str = self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        clean = self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+            whole_number("token_ids", number, most=LARGEST_ID)
+        text: str = self._backend.decode(ids, skip_special_tokens=skips)
         return clean_up_tokenization(text) if clean else text
 
     def batch_decode(

@@ -2,6 +2,7 @@
 
 tokenizer.json             all that the Rust library needs: vocabulary, the four steps, added tokens
 vocab.txt                  the vocabulary alone, one token a line; the library is then set up to do what BERT's own code did
+vocab.json, merges.txt     the same for GPT-2: tokens with their ids, and which two pieces become one, the first ones first
 tokenizer_config.json      the settings of the class around the library, and special and added tokens
 special_tokens_map.json    special tokens, and
 added_tokens.json          added ones, of checkpoints from before tokenizer_config.json held them
@@ -17,11 +18,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from npbert.checkpoints.config_files import json_text
 from npbert.checkpoints.reading import read_json_object
-from npbert.checkpoints.writing import replacing
+from npbert.checkpoints.writing import make_directory, write_text
 from npbert.checks import boolean, known, unicode_text
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown, warn
-from npbert.text.settings import MODEL_INPUT_NAMES, SETTINGS, SPECIAL_TOKEN_NAMES, TOKEN_SETTINGS, special_token, token_list
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
+from npbert.text import classes
+from npbert.text.settings import (
+    BERT,
+    NORMALIZER_SETTINGS,
+    SPECIAL_TOKEN_NAMES,
+    TOKEN_SETTINGS,
+    TokenizerKind,
+    special_token,
+    token_list,
+)
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
@@ -33,10 +44,6 @@ _NOT_SETTINGS = (
     *("init_inputs", "auto_map", "processor_class", "device_map", "extra_special_tokens"),
 )
 
-# The slow and the fast form of a class cut text in the same way, so the names are compared without "Fast".
-_SAME_ALGORITHM = ("BertTokenizer", "DistilBertTokenizer", "PreTrainedTokenizer")
-
-
 # What an object of a file may say of an added token, besides its content.
 _TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -44,41 +51,51 @@ _TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 class Source(NamedTuple):
     """All that a tokenizer is made from: one of two files, and what the others say."""
 
-    vocab_file: StrPath | None
+    vocab_file: StrPath | None  # of GPT-2 there are two: this one, and `merges_file`
     tokenizer_file: StrPath | None
     settings: Mapping[str, Any]  # those of the constructor, and others that `save_pretrained` writes back unread
     added_tokens: Mapping[int, AddedToken]
     tokens_of_file_win: bool = False  # the flags that tokenizer.json gives a token count, not those in added_tokens
+    is_bare: bool = False  # tokenizer.json and the settings say everything, so BERT's defaults do not count
     name_or_path: str = ""
+    merges_file: StrPath | None = None
 
 
-def read_source(path_or_id: StrPath, find: Callable[[str], Path | None], overrides: Mapping[str, Any]) -> Source:
+def read_source(
+    path_or_id: StrPath, find: Callable[[str], Path | None], overrides: Mapping[str, Any], kind: TokenizerKind = BERT
+) -> Source:
     """Read a checkpoint's files. `find` says where a file of the checkpoint is; `overrides` win over the settings."""
     config_file = find("tokenizer_config.json")
     named = Path(path_or_id) if os.path.isfile(path_or_id) else None
-    tokenizer_file = vocab_file = None
+    tokenizer_file = vocab_file = merges_file = None
     if named is not None and named.suffix == ".txt":
         vocab_file = named
     elif named is not None and named.suffix == ".json" and not named.name.endswith(".index.json"):
         tokenizer_file = named
     else:
         tokenizer_file = find("tokenizer.json")
-        vocab_file = find("vocab.txt") if tokenizer_file is None else None
+        found = [find(name) for name in kind.vocab_files] if tokenizer_file is None else []
+        if found and None not in found:
+            vocab_file, merges_file = (*found, None)[:2]
     if tokenizer_file is None and vocab_file is None:
-        raise MissingFileError(f"{os.fspath(path_or_id)}: there is no tokenizer: looked for tokenizer.json and vocab.txt")
+        files = " and ".join(("tokenizer.json", *kind.vocab_files))
+        raise MissingFileError(f"{os.fspath(path_or_id)}: there is no tokenizer: looked for {files}")
 
     config = {} if config_file is None else read_json_object(config_file)
     with blaming(config_file or path_or_id):
-        settings = _settings_of(config)
+        class_name = classes.class_name(config, find, kind)
+        is_bare = tokenizer_file is not None and class_name == classes.BARE
+        settings = _settings_of(config, kind)
         added_tokens = _added_tokens_decoder(config.get("added_tokens_decoder", {}))
     lists_added_tokens = "added_tokens_decoder" in config
     if not lists_added_tokens:
         added_tokens = _legacy_tokens(settings, overrides, find("special_tokens_map.json"), find("added_tokens.json"))
-    if "model_input_names" not in settings:
-        settings["model_input_names"] = _input_names_of(config.get("tokenizer_class"), find)
+    settings.setdefault("model_input_names", classes.input_names(class_name, kind))
+    if is_bare:
+        settings = {name: value for name, value in settings.items() if name not in NORMALIZER_SETTINGS}
     settings.update(overrides)
     file_wins = tokenizer_file is not None and not lists_added_tokens
-    return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, os.fspath(path_or_id))
+    return Source(vocab_file, tokenizer_file, settings, added_tokens, file_wins, is_bare, os.fspath(path_or_id), merges_file)
 
 
 @contextmanager
@@ -115,7 +132,14 @@ def _text_or_added_token(entry: Any, *, special: bool | None = None) -> Any:
     return _added_token(entry, special=special) if isinstance(entry, dict) else entry
 
 
-def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def _list(name: str, value: Any) -> list[Any]:
+    """The entries of a list of tokens; None is an empty list."""
+    if not isinstance(value, list | None):
+        raise InputTypeError(f"{name}: takes a list of tokens, got {shown(value)}")
+    return value or []
+
+
+def _settings_of(config: Mapping[str, Any], kind: TokenizerKind) -> dict[str, Any]:
     """A tokenizer_config.json's settings, with its tokens as `AddedToken` and its older names under their newer ones."""
     settings = {name: value for name, value in config.items() if name not in _NOT_SETTINGS}
     if "max_len" in settings:
@@ -130,9 +154,9 @@ def _settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(extra, dict):
         raise InputTypeError(f"extra_special_tokens: takes an object, got {shown(extra)}")
     if extra:
-        additional = settings.get("additional_special_tokens") or []
+        additional = _list("additional_special_tokens", settings.get("additional_special_tokens"))
         settings["additional_special_tokens"] = [*additional, *map(_text_or_added_token, extra.values())]
-    for name, check in SETTINGS.items():
+    for name, check in kind.settings.items():
         if name in settings:
             settings[name] = check(name, settings[name])
     return settings
@@ -166,7 +190,7 @@ def _legacy_tokens(
                     settings[name] = special_token(name, _text_or_added_token(value, special=True))
                 elif name == "additional_special_tokens" and not overrides.get(name):
                     earlier = list(settings.get(name) or [])
-                    more = [_text_or_added_token(entry, special=True) for entry in value or []]
+                    more = [_text_or_added_token(entry, special=True) for entry in _list(name, value)]
                     settings[name] = token_list(name, earlier + [entry for entry in more if entry not in earlier])
     decoder: dict[int, AddedToken] = {}
     if added_tokens is not None:
@@ -182,44 +206,32 @@ def _legacy_tokens(
     return decoder
 
 
-def _input_names_of(tokenizer_class: Any, find: Callable[[str], Path | None]) -> list[str]:
-    """Which arrays the checkpoint's model takes: all but the token types for DistilBERT."""
-    name = tokenizer_class.removesuffix("Fast") if isinstance(tokenizer_class, str) else None
-    if name is None:
-        config_file = find("config.json")
-        config = {} if config_file is None else read_json_object(config_file)
-        name = "DistilBertTokenizer" if config.get("model_type") == "distilbert" else "BertTokenizer"
-    if name not in _SAME_ALGORITHM:
-        warn(f"the checkpoint's tokenizer is a {name}, not a BertTokenizer: it may cut text in another way")
-    missing = ("token_type_ids",) if name == "DistilBertTokenizer" else ()
-    return [array for array in MODEL_INPUT_NAMES if array not in missing]
-
-
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def write_files(
-    directory: Path, backend: Tokenizer, settings: Mapping[str, Any], special_tokens: Mapping[str, Any]
+    directory: Path,
+    backend: Tokenizer,
+    settings: Mapping[str, Any],
+    special_tokens: Mapping[str, Any],
+    kind: TokenizerKind = BERT,
 ) -> tuple[str, ...]:
-    """Write the four files that a tokenizer is made from, and return their paths. `special_tokens`: as `AddedToken` or text."""
+    """Write the files that a tokenizer is made from, and return their paths. `special_tokens`: as `AddedToken` or text."""
     config = {
         **settings,
-        "tokenizer_class": "BertTokenizer",
+        "tokenizer_class": kind.name,
         "extra_special_tokens": {},
         "added_tokens_decoder": {str(number): _flags(entry) for number, entry in backend.get_added_tokens_decoder().items()},
     }
     contents = {
-        "tokenizer_config.json": _to_json(config),
-        "special_tokens_map.json": _to_json({name: _token_as_json(value) for name, value in special_tokens.items()}),
-        "vocab.txt": _vocab_text(backend.get_vocab(with_added_tokens=False)),
+        "tokenizer_config.json": json_text(config),
+        "special_tokens_map.json": json_text({name: _token_as_json(value) for name, value in special_tokens.items()}),
+        **(_byte_pair_texts(backend) if kind.model == "BPE" else {"vocab.txt": _vocab_text(backend.get_vocab(False))}),
         "tokenizer.json": backend.to_str(pretty=True),
     }
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"save_directory: takes a directory, but {directory} is a file")
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     for name, text in contents.items():
-        with replacing(directory / name) as file:
-            file.write(text.encode("utf-8"))
+        write_text(directory / name, text)
     return tuple(str(directory / name) for name in contents)
 
 
@@ -235,10 +247,6 @@ def _token_as_json(token: Any) -> Any:
     return {name: value for name, value in _flags(token).items() if name != "special"}  # every token of this file is special
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
 def _vocab_text(vocab: Mapping[str, int]) -> str:
     """The vocabulary as lines. For an id without a token the last token's line stands: of two equal lines the later counts."""
     by_id = {number: token for token, number in vocab.items()}
@@ -251,3 +259,14 @@ def _vocab_text(vocab: Mapping[str, int]) -> str:
             f"the vocabulary has {len(by_id)} tokens with ids up to {last}: most lines of a vocab.txt would be gaps"
         )
     return "".join(by_id.get(number, by_id[last]) + "\n" for number in range(last + 1))
+
+
+def _byte_pair_texts(backend: Tokenizer) -> dict[str, str]:
+    """`vocab.json` in the order of the ids, and `merges.txt`."""
+    model = json.loads(backend.to_str())["model"]
+    vocab = dict(sorted(model["vocab"].items(), key=lambda entry: entry[1]))
+    pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]  # older versions write texts
+    return {
+        "vocab.json": json.dumps(vocab, ensure_ascii=False) + "\n",
+        "merges.txt": "\n".join(["#version: 0.2", *pairs, ""]),
+    }

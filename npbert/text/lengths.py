@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from npbert.checkpoints.limits import MAX_PADDED
 from npbert.checks import choice, whole_number
 from npbert.errors import InputError, warn
 
@@ -33,7 +34,7 @@ def row_lengths(
     if max_length is not None:
         max_length = whole_number("max_length", max_length)
     if pad_to_multiple_of is not None:
-        whole_number("pad_to_multiple_of", pad_to_multiple_of, least=1)
+        whole_number("pad_to_multiple_of", pad_to_multiple_of, least=1, most=MAX_PADDED)
     padding = choice("padding", padding, (True, False, *PADDINGS))
     truncation = choice("truncation", truncation, (True, False, None, *TRUNCATIONS))
     pad = padding if isinstance(padding, str) else "longest" if padding else "do_not_pad"
@@ -54,6 +55,8 @@ def row_lengths(
         if cut != "do_not_truncate":
             cut = "do_not_truncate"
             remark("truncation without max_length, and the tokenizer has no model_max_length: not truncating")
+    if pad == "max_length" and max_length is not None and max_length > MAX_PADDED:
+        raise InputError(f"max_length: rows are padded to {MAX_PADDED} tokens at most, got {max_length}")
     pads_and_cuts = cut != "do_not_truncate" and pad != "do_not_pad"
     if pads_and_cuts and max_length is not None and pad_to_multiple_of is not None and max_length % pad_to_multiple_of:
         multiple = f"a multiple of pad_to_multiple_of={pad_to_multiple_of}"

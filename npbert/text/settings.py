@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from npbert.checks import boolean, choice, unicode_text, whole_number
 from npbert.errors import InputError, InputTypeError, listed, shown
@@ -17,6 +17,9 @@ NO_MAX_LENGTH = int(1e30)
 # The order decides the ids of special tokens that the vocabulary lacks: they are added at its end, one after the other.
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 TOKEN_SETTINGS = (*SPECIAL_TOKEN_NAMES, "additional_special_tokens")
+NORMALIZER_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+
+END_OF_TEXT = "<|endoftext|>"
 
 SIDES = ("right", "left")
 MODEL_INPUT_NAMES = ("input_ids", "token_type_ids", "attention_mask")
@@ -77,12 +80,8 @@ def _input_names(name: str, value: object) -> list[str]:
     return names
 
 
-# What tokenizer_config.json, the constructor and the overrides of from_pretrained may set.
-SETTINGS = {
-    "do_lower_case": boolean,
-    "tokenize_chinese_chars": boolean,
-    "strip_accents": _boolean_or_none,
-    "never_split": _words,
+# What tokenizer_config.json, the constructor and the overrides of from_pretrained may set, whatever the tokenizer.
+_OF_ALL = {
     "model_max_length": _max_length,
     "padding_side": side,
     "truncation_side": side,
@@ -92,3 +91,49 @@ SETTINGS = {
     "additional_special_tokens": token_list,
     **dict.fromkeys(SPECIAL_TOKEN_NAMES, special_token),
 }
+
+SETTINGS = {
+    "do_lower_case": boolean,
+    "tokenize_chinese_chars": boolean,
+    "strip_accents": _boolean_or_none,
+    "never_split": _words,
+    **_OF_ALL,
+}
+
+GPT2_SETTINGS = {
+    "add_prefix_space": boolean,
+    "add_bos_token": boolean,
+    **_OF_ALL,
+}
+
+
+class TokenizerKind(NamedTuple):
+    """What tells the files of one tokenizer from those of another."""
+
+    name: str  # of the class
+    model: str  # of the library: how words are cut
+    vocab_files: tuple[str, ...]  # what there is where there is no tokenizer.json
+    settings: Mapping[str, Callable[[str, Any], Any]]
+    model_input_names: tuple[str, ...]
+    default_tokens: Mapping[str, str]  # special tokens where no file names others
+    same_algorithm: tuple[str, ...]  # classes of the reference that cut text in the same way, without "Fast"
+
+
+BERT = TokenizerKind(
+    "BertTokenizer",
+    "WordPiece",
+    ("vocab.txt",),
+    SETTINGS,
+    MODEL_INPUT_NAMES,
+    {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")},
+    ("BertTokenizer", "DistilBertTokenizer"),
+)
+GPT2 = TokenizerKind(
+    "GPT2Tokenizer",
+    "BPE",
+    ("vocab.json", "merges.txt"),
+    GPT2_SETTINGS,
+    ("input_ids", "attention_mask"),
+    dict.fromkeys(("unk_token", "bos_token", "eos_token"), END_OF_TEXT),
+    ("GPT2Tokenizer",),
+)

@@ -18,6 +18,7 @@ have files of their own:
 - lengths.py, encoding.py, padding.py: text to ids
 - decoding.py: ids to text
 - batch_encoding.py: what a call returns
+- file_tokenizer.py: what GPT-2's tokenizer (byte_pairs.py) has in common with this one
 
 `tokenizers` is imported when the first tokenizer is made, not with these files.
 """
@@ -25,28 +26,26 @@ have files of their own:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from npbert import checkpoints
-from npbert.checks import known
+from npbert.checks import path
 from npbert.errors import FileError, InputError
 from npbert.text import backend
 from npbert.text.backend import library_errors, load_vocab
 from npbert.text.batch_encoding import BatchEncoding, CharSpan, TokenSpan
-from npbert.text.decoding import Detokenizer
-from npbert.text.encoding import TextEncoder
-from npbert.text.files import Source, blaming, read_source, write_files
-from npbert.text.settings import MODEL_INPUT_NAMES, NO_MAX_LENGTH, SETTINGS, SPECIAL_TOKEN_NAMES, TOKEN_SETTINGS
+from npbert.text.file_tokenizer import FileTokenizer
+from npbert.text.files import Source, blaming
+from npbert.text.settings import BERT, MODEL_INPUT_NAMES, SETTINGS, SPECIAL_TOKEN_NAMES
 from npbert.types import StrPath
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken
 
+
 __all__ = ["BatchEncoding", "BertTokenizer", "CharSpan", "TokenSpan", "load_vocab"]
 
 
-class BertTokenizer(TextEncoder, Detokenizer):
+class BertTokenizer(FileTokenizer):
     """Text to BERT's token ids and back, with the ids and the interface of the reference's `BertTokenizerFast`.
 
         tok = BertTokenizer.from_pretrained("bert-base-uncased")     # or BertTokenizer("vocab.txt", do_lower_case=False)
@@ -63,6 +62,8 @@ class BertTokenizer(TextEncoder, Detokenizer):
 
     Padding and truncation of one call do not change the next one, and threads may share a tokenizer.
     """
+
+    kind = BERT
 
     def __init__(
         self,
@@ -94,40 +95,29 @@ class BertTokenizer(TextEncoder, Detokenizer):
 
     def _configure(self, source: Source) -> None:
         """Everything that a constructor does."""
-        unset = ("padding_side", "truncation_side", "clean_up_tokenization_spaces")
-        given = {name: value for name, value in source.settings.items() if value is not None or name not in unset}
-        checked: dict[str, Any] = {name: check(name, given[name]) for name, check in SETTINGS.items() if name in given}
-        special_tokens = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+        checked = self._checked(source)
+        special_tokens = {} if source.is_bare else dict(BERT.default_tokens)
         special_tokens.update({name: checked[name] for name in SPECIAL_TOKEN_NAMES if name in checked})
 
         file = source.vocab_file if source.tokenizer_file is None else source.tokenizer_file
         if file is None:
             raise InputError("BertTokenizer takes a vocab_file (vocab.txt) or a tokenizer_file (tokenizer.json), got neither")
         from_vocab = source.tokenizer_file is None
+        path("vocab_file" if from_vocab else "tokenizer_file", file)
         made = backend.from_vocab(file, str(special_tokens["unk_token"])) if from_vocab else backend.from_tokenizer_json(file)
-        truncation, padding = made.truncation, made.padding
-        made.no_truncation()
-        made.no_padding()
-
-        super().__init__(made, special_tokens, checked.get("additional_special_tokens", []))
-        self._other_settings = {name: value for name, value in source.settings.items() if name not in SETTINGS}
-        self.name_or_path = source.name_or_path
+        if source.is_bare:
+            checked = {**backend.normalizer_settings(made), **checked}
+        # The reference's two ways of making a fast tokenizer have two defaults for cleaning up.
+        self._begin(source, checked, made, special_tokens, cleans_up=from_vocab)
         self.do_lower_case: bool = checked.get("do_lower_case", True)
         self.strip_accents: bool | None = checked.get("strip_accents")
         self.tokenize_chinese_chars: bool = checked.get("tokenize_chinese_chars", True)
         self.never_split: list[str] = checked.get("never_split", [])
-        self.model_max_length = checked.get("model_max_length", NO_MAX_LENGTH)
-        self.padding_side = checked.get("padding_side", padding["direction"] if padding else "right")
-        self.truncation_side = checked.get("truncation_side", truncation["direction"] if truncation else "right")
-        # The reference's two ways of making a fast tokenizer have two defaults for cleaning up.
-        self.clean_up_tokenization_spaces = checked.get("clean_up_tokenization_spaces", from_vocab)
-        self.split_special_tokens = checked.get("split_special_tokens", False)
-        self.model_input_names = checked.get("model_input_names", list(MODEL_INPUT_NAMES))
         self._set_up_backend(source, file, from_vocab)
 
     def _set_up_backend(self, source: Source, file: StrPath, from_vocab: bool) -> None:
         """Give the library the tokens and switches that its own file lacks, and check the result."""
-        added_tokens = {**source.added_tokens, **(self.added_tokens_decoder if source.tokens_of_file_win else {})}
+        added_tokens = self._tokens_to_add(source)
         with blaming(file), library_errors(FileError, f"{file}: cannot add the special tokens"):
             # The library searches a text for added tokens by the normalizer that it had when they were added.
             if from_vocab:
@@ -149,34 +139,6 @@ class BertTokenizer(TextEncoder, Detokenizer):
             strip_accents=self.strip_accents,
             lowercase=self.do_lower_case,
         )
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: StrPath, **options: Any) -> BertTokenizer:
-        """Read a checkpoint's tokenizer, from a directory or the hub: `tokenizer.json`, or else `vocab.txt`.
-
-        The path of one of these two files works too; the files beside it are read as in a directory.
-        `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win; `options` that are the
-        constructor's keywords win over both. `revision`, `cache_dir`, `local_files_only` and `token` are as for models.
-        Special and added tokens come from `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from
-        `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
-        """
-        location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
-        known("from_pretrained", options, tuple(SETTINGS))
-        self = cls.__new__(cls)
-        self._configure(read_source(path_or_id, checkpoints.find(path_or_id, **location).file, options))
-        return self
-
-    def save_pretrained(self, save_directory: StrPath) -> tuple[str, ...]:
-        """Write `tokenizer.json`, `vocab.txt`, `tokenizer_config.json` and `special_tokens_map.json`. Returns their paths.
-
-        A file that is being replaced is the old one or the new one, never a part. The reference reads the same ids from them.
-        """
-        special = self.special_tokens_map
-        own = {name: getattr(self, name) for name in SETTINGS if name not in TOKEN_SETTINGS}
-        full: dict[str, Any] = {**self._special_tokens, "additional_special_tokens": self._additional_special_tokens}
-        with self._lock:
-            settings = {**self._other_settings, **own, **special}
-            return write_files(Path(save_directory), self._backend, settings, {name: full[name] for name in special})
 
     def __repr__(self) -> str:
         return (

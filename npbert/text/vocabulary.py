@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,13 @@ from npbert.text.special_tokens import SpecialTokens
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
+
+
+_vocabularies: weakref.WeakSet[Vocabulary] = weakref.WeakSet()
+"""Every one that lives, for the case that the process forks."""
+
+LARGEST_ID = 2**32 - 1
+"""The library's ids are whole numbers of 32 bits."""
 
 
 def _token_id_attribute(name: str) -> property:
@@ -50,13 +59,29 @@ class Vocabulary(SpecialTokens):
     ) -> None:
         super().__init__(special_tokens, additional_special_tokens)
         self._backend = backend
-        self._lock = threading.Lock()
+        self._set_lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}  # a lock cannot be copied
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._set_lock()
+
+    def _set_lock(self) -> None:
+        self._lock = threading.Lock()
+        _vocabularies.add(self)
+
+    def _after_fork(self) -> None:
+        """In a forked process: let go of what another thread of the parent had in use, which does not run here.
+
+        Its lock would stay locked, and the library would count its tokenizer as being read for good, cut and padded as that
+        thread's call asked for.
+        """
+        if self._lock.locked():
+            self._backend = type(self._backend).from_str(self._backend.to_str())
+            self._backend.no_truncation()
+            self._backend.no_padding()
         self._lock = threading.Lock()
 
     # --- tokens and ids -----------------------------------------------------------------------------------------------
@@ -130,7 +155,7 @@ class Vocabulary(SpecialTokens):
         return number if number is not None or self.unk_token is None else self._backend.token_to_id(self.unk_token)
 
     def _token_of(self, number: int) -> str:
-        token: str | None = self._backend.id_to_token(number) if 0 <= number < 2**32 else None
+        token: str | None = self._backend.id_to_token(number) if 0 <= number <= LARGEST_ID else None
         if token is None:
             raise InputError(f"token id {number} is not in the vocabulary, which has {len(self)} tokens")
         return token
@@ -250,3 +275,12 @@ def _checked_special(name: str, value: Any) -> Any:
         taken = ", ".join(TOKEN_SETTINGS)
         raise InputError(f"special_tokens_dict: takes {taken}, with a token each, got {shown(name)}: {shown(value)}")
     return added(special_token(name, value))
+
+
+def _after_fork() -> None:
+    for vocabulary in list(_vocabularies):
+        vocabulary._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

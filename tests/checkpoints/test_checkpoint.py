@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -14,8 +17,9 @@ import pytest
 
 from npbert.checkpoints import LOCATION_OPTIONS, config_text, find, read_config_file, safetensors, save, tensorflow
 from npbert.checkpoints import checkpoint as module
-from npbert.checkpoints.config_files import LIMITS
-from npbert.errors import FileError, InputError, InputTypeError, MissingFileError
+from npbert.checkpoints.limits import MAX_CONFIG_NUMBERS
+from npbert.checkpoints.reading import UNFINISHED
+from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, NpbertError, WriteError
 
 ROOT = Path(__file__).parents[2]
 TF = Path(__file__).parent / "data" / "tf"
@@ -71,6 +75,127 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
         save(tmp_path, {}, {"x": np.ones(1, complex)}, generation_settings={})
     checkpoint = find(tmp_path)
     assert (checkpoint.fields, checkpoint.arrays.keys()) == (FIELDS, ARRAYS.keys())
+
+
+class Died(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("size", ["5GB", "1KB"])
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 7}])
+@pytest.mark.parametrize("old_config", ["config.json", "bert_config.json"])
+def test_a_save_that_dies_leaves_the_old_checkpoint_or_the_new_one_or_none_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, settings: dict[str, Any], old_config: str
+) -> None:
+    old = {f"x{number}": np.full(200, 1.0, np.float32) for number in range(3)}
+    new = {name: array + 1 for name, array in old.items()}
+    outcomes = []
+    for steps in range(20):
+        home = tmp_path / str(steps)
+        save(home, {"hidden_act": "gelu"}, old, generation_settings={"num_beams": 2}, max_shard_size=size)
+        (home / "config.json").rename(home / old_config)
+        left = [steps]
+
+        def change(function: Any, left: list[int] = left) -> Any:
+            def call(*arguments: Any, **options: Any) -> Any:
+                if not left[0]:
+                    raise Died
+                left[0] -= 1
+                return function(*arguments, **options)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", change(os.replace))
+            patch.setattr(os, "unlink", change(os.unlink))
+            with contextlib.suppress(Died):
+                save(home, {"hidden_act": "relu"}, new, generation_settings=settings, max_shard_size=size)
+            finished = bool(left[0])
+        try:
+            checkpoint = find(home)
+            found = (checkpoint.fields["hidden_act"], checkpoint.generation_settings, float(checkpoint.arrays["x2"][0]))
+        except NpbertError:
+            found = None
+        outcomes.append(found)
+        if finished:
+            break
+    before, after = ("gelu", {"num_beams": 2}, 1.0), ("relu", settings, 2.0)
+    assert outcomes[0] == before
+    assert outcomes[-1] == after
+    assert set(map(repr, outcomes)) <= {repr(before), repr(after), "None"}
+    assert None in outcomes
+
+
+def test_a_save_with_the_same_configuration_can_be_read_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a training saves again and again: there is no moment without a checkpoint."""
+    saved(tmp_path)
+    replace = os.replace
+
+    def look(source: Path, target: Path) -> None:
+        assert find(tmp_path).fields == FIELDS
+        assert find(tmp_path).arrays.keys() == ARRAYS.keys()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    saved(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors"])
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 2}])
+def test_a_save_touches_nothing_but_files(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: takes the name of a file, but a pipe is there"):
+        saved(tmp_path, generation_settings=settings)
+    assert files(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("size", ["5GB", "1KB"])
+def test_a_save_onto_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, max_shard_size=40)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for works in range(4):
+        left = [works]
+
+        def refuse(descriptor: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", refuse)
+            with pytest.raises(WriteError, match="No space left on device"):
+                save(tmp_path, {}, {f"x{n}": np.ones(200) for n in range(3)}, generation_settings={"a": 1}, max_shard_size=size)
+        if size == "1KB" or works < 3:  # with one file of weights, the third sync is that of the directory, behind the renames
+            assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_dead_save_is_called_one(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "config.json").write_text(UNFINISHED)
+    with pytest.raises(FileError, match=r"config\.json: is not JSON: .*a save into this directory died"):
+        _ = find(tmp_path).fields
+    saved(tmp_path)
+    assert find(tmp_path).fields == FIELDS
+
+
+def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    saved(tmp_path)
+    for value in (float("inf"), float("nan"), {1: 2, "a": 3}, loop, {1, 2}):
+        for fields, generation in (({"note": value}, {}), ({}, {"note": value})):
+            with pytest.raises((InputError, InputTypeError), match="written"):
+                save(tmp_path, fields, {"x": np.ones(1)}, generation_settings=generation)
+    assert find(tmp_path).fields == FIELDS
+
+
+def test_lone_surrogates_are_written_as_the_reference_writes_them(tmp_path: Path) -> None:
+    fields = {"note": "half \ud800 \u00e9"}
+    save(tmp_path, fields, {"x": np.ones(1)}, generation_settings=fields)
+    assert find(tmp_path).fields == find(tmp_path).generation_settings == fields
+    assert "\\ud800" in (tmp_path / "config.json").read_text()
 
 
 def test_each_file_is_looked_for_and_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +290,7 @@ def test_distilbert_in_berts_words_and_back(tmp_path: Path) -> None:
 
 
 BAD_FIELDS = [
-    *({name: limit + 1} for name, limit in LIMITS.items()),
+    *({name: limit + 1} for name, limit in MAX_CONFIG_NUMBERS.items()),
     {"self": 1},
     {"__class__": 1},
 ]
@@ -184,8 +309,8 @@ def test_fields_that_no_file_may_have(tmp_path: Path, bad: dict[str, Any], part:
 
 
 def test_limits_themselves_are_taken(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({**LIMITS, "encoder": LIMITS, "decoder": 3}))
-    assert find(tmp_path).fields == {**LIMITS, "encoder": LIMITS, "decoder": 3}
+    (tmp_path / "config.json").write_text(json.dumps({**MAX_CONFIG_NUMBERS, "encoder": MAX_CONFIG_NUMBERS, "decoder": 3}))
+    assert find(tmp_path).fields == {**MAX_CONFIG_NUMBERS, "encoder": MAX_CONFIG_NUMBERS, "decoder": 3}
 
 
 def test_distilberts_layers_are_counted_too(tmp_path: Path) -> None:

@@ -42,6 +42,12 @@ REPOSITORIES = {
     "org/empty": {"config.json": b"{}"},
     "org/outside": {"config.json": b"{}", "pytorch_model.bin.index.json": b'{"weight_map": {"a": "../../safe/vocab.txt"}}'},
     "org/short": {"config.json": b"{}", "pytorch_model.bin.index.json": b'{"weight_map": {"a": "gone.bin"}}'},
+    "org/folders": {
+        "in/side/config.json": b"{}",
+        "in/side/model.safetensors.index.json": INDEX,
+        "in/side/model-00001-of-00002.safetensors": b"first",
+        "in/side/model-00002-of-00002.safetensors": b"second",
+    },
     "org/private": {"config.json": b"{}", "model.safetensors": b"weights"},
     "org/gated": {"config.json": b"{}"},
     "org/broken": {"config.json": b"{}", "model.safetensors": b"weights"},
@@ -188,6 +194,19 @@ def test_only_what_is_needed_is_downloaded(tmp_path, server):
     ]
     if tuple(map(int, importlib.metadata.version("huggingface_hub").split(".")[:2])) >= (0, 26):  # which heed TQDM_POSITION
         assert "model.safetensors: 100%" in stderr
+
+
+def test_a_folder_inside_a_repository(tmp_path, server):
+    (config, weights, nothing), _ = ask(
+        tmp_path,
+        url(server),
+        ("fields_path", ["org/folders"], {"subfolder": "in/side", "proxies": {}}),
+        ("weights_file", ["org/folders"], {"subfolder": "in/side"}),
+        ("fields_path", ["org/folders"], {"subfolder": "in"}),
+    )
+    assert config.endswith("/in/side/config.json")
+    assert Path(weights[0]).with_name("model-00002-of-00002.safetensors").read_bytes() == b"second"
+    assert "no configuration" in nothing["missing"]
 
 
 MODELS = """

@@ -1,11 +1,14 @@
 """Finding files on this machine: directories, single files and the installed model."""
 
 import importlib.machinery
+import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,3 +192,81 @@ def test_a_directory_goes_before_a_repository_of_its_name(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert find("org/torch").fields_path == Path("org/torch/config.json")
     shutil.rmtree(tmp_path / "org")
+
+
+# ------------------------------------------------------------------------------------- what the system does not let be read
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 300 + "/y", "./" + "x" * 5000, "./half \ud800"])
+def test_names_that_no_file_can_have_are_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(MissingFileError):
+        _ = find(name, local_files_only=True).fields
+
+
+@pytest.mark.parametrize("name", [5, None, b"bytes", ["a"], "", "a\0b"])
+def test_what_is_not_a_name_at_all(name: Any) -> None:
+    with pytest.raises((InputError, InputTypeError), match="path_or_id"):
+        find(name)
+
+
+def test_an_index_may_name_a_file_that_no_file_can_be_called(tmp_path: Path) -> None:
+    index = {"weight_map": {"a": "x" * 300}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(MissingFileError, match="names shards that are not in"):
+        _ = find(tmp_path).arrays
+
+
+def test_what_must_not_be_searched_or_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "config.json").write_text("{}")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "config.json").write_text("{}")
+    (tmp_path / "open" / "config.json").chmod(0)
+    (tmp_path / "closed").chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        for folder in tmp_path.parents[:-2]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(FileError, match=r"config\.json: cannot be read: Permission denied"):
+            _ = find(tmp_path / "open").fields
+        for use in (lambda: find(tmp_path / "closed").fields, lambda: find(tmp_path / "closed" / "model.bin").arrays):
+            with pytest.raises(FileError, match="cannot be read: Permission denied"):
+                use()
+    finally:
+        if is_root:
+            os.seteuid(0)
+        (tmp_path / "closed").chmod(0o755)
+
+
+def test_links_in_a_circle_say_so(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(FileError, match="cannot be read: Too many levels"):
+        find(tmp_path / "a")
+
+
+def test_a_process_out_of_files_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(FileError, match="cannot be read: Too many open files"):
+            _ = find(tmp_path).fields
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_folder_inside_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "config.json").write_text('{"hidden_size": 8}')
+    assert find(tmp_path, subfolder="a/b").fields == {"hidden_size": 8}
+    for wrong in ("../a", "/a", "a\\b", "c:", "\ud800", 5):
+        with pytest.raises((InputError, InputTypeError), match="subfolder"):
+            find(tmp_path, subfolder=wrong)  # type: ignore[arg-type]
+    for missing in ("b", "a/b/config.json"):
+        with pytest.raises(MissingFileError, match="no folder"):
+            find(tmp_path, subfolder=missing)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npbert import NpbertError
-from npbert.checkpoints import tensorflow
+from npbert.checkpoints import leveldb, tensorflow
 from npbert.checkpoints.crc32c import crc32c, masked_crc32c
 from npbert.checkpoints.leveldb import read_table
 from npbert.checkpoints.snappy import decompress
@@ -321,6 +321,17 @@ def test_a_bad_index_is_refused(tmp_path, name):
     with pytest.raises(FileError, match=message) as caught:
         tensorflow.read(prefix)
     assert str(caught.value).startswith(str(prefix))
+
+
+def test_an_index_of_too_many_entries_or_blocks_is_refused(tmp_path, monkeypatch):
+    entry = field(1, 1) + field(2, shape_of(0))
+    entries = [(b"", field(1, 1)), *((b"%04d" % number, entry) for number in range(20))]
+    assert len(tensorflow.read(write(tmp_path, table(block(entries))))) == 20
+    monkeypatch.setattr(leveldb, "MAX_INDEX_ENTRIES", 20)
+    with pytest.raises(FileError, match="more than 20 entries"):
+        tensorflow.read(write(tmp_path, table(block(entries))))
+    with pytest.raises(FileError, match="more than 20 blocks"):
+        tensorflow.read(write(tmp_path, table(block(entries[:1]), *[block([])] * 20)))
 
 
 def test_a_footer_with_more_in_it_is_refused(tmp_path):

@@ -106,6 +106,32 @@ def test_zip_is_mapped(tmp_path: Path) -> None:
     assert peak < 1 << 20
 
 
+def test_a_storage_is_held_against_its_checksum(tmp_path: Path) -> None:
+    content = bytearray((DATA / "zip.bin").read_bytes())
+    with zipfile.ZipFile(io.BytesIO(bytes(content))) as file:
+        entries = [entry for entry in file.infolist() if "/data/" in entry.filename and entry.file_size]
+    path = tmp_path / "x.bin"
+    for entry in entries:
+        damaged = bytearray(content)
+        local = entry.header_offset
+        start = local + 30 + int.from_bytes(content[local + 26 : local + 28], "little")
+        start += int.from_bytes(content[local + 28 : local + 30], "little")
+        damaged[start + entry.file_size - 1] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match=f"{entry.filename!r} does not have the checksum"):
+            torch_pickle.read(path)
+    assert entries
+
+
+def test_many_views_of_few_bytes_are_not_believed(tmp_path: Path, survives: Any) -> None:
+    """Each is within bounds; together they would be a gigabyte, from a file of a few kilobytes."""
+    error = survives(torch_pickle.read, tmp_path / "x", archive({f"x{n}": tensor("0", (4 << 20,), (0,)) for n in range(64)}))
+    assert isinstance(error, FileError)
+    assert "'x4' of size (4194304,) and stride (0,) claims more than a file" in str(error)
+    honest = read(tmp_path / "x", archive({f"x{n}": tensor("0", (6,)) for n in range(100)}))
+    assert len(honest) == 100
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("new", [True, False])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -30,6 +30,21 @@ WRONG_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"repetition_penalty": -1.0}, "repetition_penalty: takes a finite number above 0, got -1.0"),
     ({"length_penalty": "1"}, "length_penalty: takes a number, got '1'"),
     ({"length_penalty": float("inf"), "num_beams": 2}, "length_penalty: takes a finite number, got inf"),
+    ({"num_beams": 1001}, "num_beams: takes at most 1000 for a prompt, got 1001"),
+    ({"num_beams": 10**5000}, "num_beams: takes at most 1000 for a prompt, got an integer of 16610 bits"),
+    ({"num_beams": 1e30}, "num_beams: takes a whole number, got 1e+30"),
+    (
+        {"num_return_sequences": 999_999, "do_sample": True},
+        "num_return_sequences: takes at most 100000 for a prompt, got 999999",
+    ),
+    ({"temperature": 1e-300, "do_sample": True}, "temperature: takes a finite number from 1e-20 to 1e+20, got 1e-300"),
+    ({"repetition_penalty": 1e300}, "repetition_penalty: takes a finite number from 1e-20 to 1e+20, got 1e+300"),
+    ({"eos_token_id": [[1], [2, 3]]}, "eos_token_id: takes an array or evenly nested lists"),
+    ({"eos_token_id": [[1, 2]]}, "eos_token_id: takes 0 or 1 dimensions, got shape [1, 2]"),
+    ({"eos_token_id": "[SEP]"}, "eos_token_id: takes whole numbers, got strings"),
+    ({"pad_token_id": [0]}, "pad_token_id: takes 0 dimensions, got shape [1]"),
+    ({"bos_token_id": {}}, "bos_token_id: takes whole numbers, got objects"),
+    ({"decoder_start_token_id": 2**70}, "decoder_start_token_id: takes whole numbers, got objects"),
     ({"early_stopping": "always"}, "early_stopping: takes True, False or \"never\", got 'always'"),
     ({"do_sample": 1}, "do_sample: takes True or False, got 1"),
     ({"num_return_sequences": 2}, "num_return_sequences: greedy search finds one sequence"),
@@ -55,9 +70,9 @@ def lively(parameters: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     weights = {}
     for name, parameter in parameters.items():
         noise = rng.normal(size=parameter.shape)
-        if name.endswith("LayerNorm.weight"):
+        if name.endswith("LayerNorm.weight") or (".ln_" in name and name.endswith("weight")):
             weights[name] = 1 + 0.2 * noise
-        elif "word_embeddings" in name or "decoder.weight" in name:
+        elif "word_embeddings" in name or "decoder.weight" in name or name.endswith(("wte.weight", "lm_head.weight")):
             weights[name] = 3 * noise / np.linalg.norm(noise, axis=-1, keepdims=True)
         else:
             weights[name] = noise * (0.1 if "bias" in name else 0.8)
@@ -103,7 +118,7 @@ def assert_generates_alike(model: Any, reference_model: Any, arrays: dict[str, A
             **options,
             do_sample=False,
             # Where attention knows distances, the reference measures them wrongly from its cache.
-            use_cache=decoder_config.position_embedding_type == "absolute",
+            use_cache=getattr(decoder_config, "position_embedding_type", "absolute") == "absolute",
             return_dict_in_generate=True,
             output_scores=True,
         )

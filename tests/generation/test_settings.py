@@ -12,7 +12,7 @@ import npbert
 from npbert.generation import SETTING_NAMES, GenerationConfig, settings_from, settle_lengths
 from npbert.generation.settings import NOT_APPLIED
 
-from .helpers import WRONG_SETTINGS
+from .helpers import WRONG_SETTINGS, decoder
 
 
 def test_end_tokens_may_come_as_an_array() -> None:
@@ -53,6 +53,23 @@ def test_lengths_count_the_prompt_once_they_are_settled() -> None:
         settled(max_length=4)
     with pytest.warns(UserWarning, match="at least 9 tokens are asked for and at most 6"):
         settled(max_new_tokens=2, min_new_tokens=5)
+
+
+def test_a_length_penalty_that_leaves_no_number_to_compare_is_refused() -> None:
+    model = {"prompt_name": "input_ids", "positions_used": 2, "positions": 600, "default_limit": 600}
+    for penalty in (1e9, -1e9, 7.5):
+        settings = GenerationConfig(length_penalty=penalty, num_beams=2, max_new_tokens=500)
+        with pytest.raises(npbert.InputError, match=r"length_penalty: -?[0-9.]+ makes more than 1e\+20 of 500 tokens"):
+            settle_lengths(settings, 2, **model)
+        settle_lengths(GenerationConfig(length_penalty=penalty, max_new_tokens=500), 2, **model)  # greedy search has none
+    assert settle_lengths(GenerationConfig(length_penalty=7.0, num_beams=2, max_new_tokens=500), 2, **model).max_length == 502
+
+
+def test_settings_may_come_as_arrays() -> None:
+    tokens = npbert.generate(decoder(), [[1, 2]], eos_token_id=np.array([5, 6]), max_new_tokens=3)
+    assert tokens.tolist() == npbert.generate(decoder(), [[1, 2]], eos_token_id=[5, 6], max_new_tokens=3).tolist()
+    with pytest.raises(npbert.InputError, match="early_stopping: takes True, False"):
+        npbert.generate(decoder(), [[1, 2]], early_stopping=np.array([1, 2]))
 
 
 @pytest.mark.parity

@@ -11,6 +11,7 @@ import pytest
 from npbert import golden
 
 from ..builders import build, tiny
+from .lessons import STEPS, Lesson, lesson
 from .subjects import Subject, decoder_inputs, encoder_inputs
 
 
@@ -30,4 +31,16 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
         "decoder": subject("decoder", "BertModel", decoder_inputs, is_decoder=True, add_cross_attention=True),
         "lm": subject("lm", "BertForMaskedLM", encoder_inputs, "bert."),
         "classifier": subject("classifier", "BertForSequenceClassification", encoder_inputs, "bert."),
+    }
+
+
+@pytest.fixture(scope="session")
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lesson]:
+    folder = tmp_path_factory.mktemp("lessons")
+    half = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5, "classifier_dropout": 0.5}
+    return {
+        "lm": lesson(folder, "BertForMaskedLM"),
+        "classifier": lesson(folder, "BertForSequenceClassification"),
+        "dropout": lesson(folder, "BertForSequenceClassification", fields=half, dropout_seed=7),
+        "steps": lesson(folder, "BertForMaskedLM", steps=STEPS),
     }

@@ -69,7 +69,7 @@ def test_only_may_be_given_again(checkpoint: str, tmp_path: Path) -> None:
 def test_a_directory_is_no_pack_to_write(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pack").mkdir()
     assert export(checkpoint, tmp_path, "[2, 5]") == 2
-    assert "is a directory" in capsys.readouterr().err
+    assert "a directory is there" in capsys.readouterr().err
 
 
 def test_weights_that_are_missing_can_be_named(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,10 @@ def test_what_a_file_lacks_starts_at_random_and_is_listed(tmp_path: Path) -> Non
     save_file(
         {**{n: a for n, a in arrays.items() if n not in gone}, "decoder.more": arrays[gone[0]]}, tmp_path / "model.safetensors"
     )
-    with pytest.warns(UserWarning, match=r"newly initialized.*encoder\.pooler\.dense\.weight, encoder\.pooler\.dense\.bias$"):
+    with (
+        pytest.warns(UserWarning, match=r"newly initialized.*encoder\.pooler\.dense\.weight, encoder\.pooler\.dense\.bias$"),
+        pytest.warns(UserWarning, match=r"left out, because EncoderDecoderModel has none of them: decoder\.more$"),
+    ):
         again, info = EncoderDecoderModel.from_pretrained(tmp_path, output_loading_info=True)
     assert info["missing_keys"] == sorted(gone)
     assert info["unexpected_keys"] == ["decoder.more"]

@@ -348,7 +348,9 @@ def test_bad_input_is_named(options: dict[str, Any], message: str) -> None:
 
 
 def test_only_models_that_write() -> None:
-    with pytest.raises(npbert.InputTypeError, match="takes a BertLMHeadModel or an EncoderDecoderModel, got BertModel"):
+    with pytest.raises(
+        npbert.InputTypeError, match="a BertLMHeadModel, a GPT2LMHeadModel or an EncoderDecoderModel, got BertModel"
+    ):
         generate(build("BertModel", tiny()), [[3]])
     with pytest.raises(npbert.InputTypeError, match="got BertForMaskedLM"):
         generate(build("BertForMaskedLM", tiny(is_decoder=True)), [[3]])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import npbert
-from npbert import BertConfig, NpbertError
+from npbert import BertConfig, FileError, NpbertError
 from npbert.checkpoints import names, safetensors
 from npbert.models.auto import architecture_of
 from npbert.models.converting import convert
@@ -280,6 +280,12 @@ def test_a_given_configuration_stands_for_the_files(tmp_path: Path) -> None:
             load(tmp_path, config={"vocab_size": 31})
 
 
+def test_a_given_configuration_needs_no_file_of_one(tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tiny(num_labels=3), seed=38).save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    assert npbert.load(tmp_path, config=tiny()).config.num_labels == 3
+
+
 def test_configurations_are_read_and_written_alone(tmp_path: Path) -> None:
     config = tiny(id2label={0: "no", 1: "yes", 2: "maybe"}, note=[1, 2])
     config.save_pretrained(tmp_path / "made")
@@ -288,12 +294,192 @@ def test_configurations_are_read_and_written_alone(tmp_path: Path) -> None:
     assert BertConfig.from_pretrained(tmp_path / "made", hidden_act="relu").hidden_act == "relu"
 
 
-def test_an_unknown_architecture_is_refused_by_name(tmp_path: Path) -> None:
-    make("BertModel", tiny(), seed=16).save_pretrained(tmp_path)
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": ["BertForEverything"]}))
-    with pytest.raises(NpbertError, match="BertForEverything"):
+def change_config(directory: Path, **fields: Any) -> None:
+    """Write other fields into a `config.json`; those that are `...` are taken away."""
+    path = directory / "config.json"
+    changed = {**json.loads(path.read_text()), **fields}
+    path.write_text(json.dumps({name: value for name, value in changed.items() if value is not ...}))
+
+
+@pytest.mark.parametrize("name", ["BertModel", "BertForMaskedLM", "BertForTokenClassification"])
+def test_an_architecture_of_the_authors_own_is_what_its_heads_say(name: str, tmp_path: Path) -> None:
+    model = make(name, tiny(num_labels=3), seed=16)
+    model.save_pretrained(tmp_path)
+    change_config(tmp_path, architectures=["AntiBERTy"], id2label=..., label2id=...)
+    with pytest.warns(UserWarning, match=f"npbert has no 'AntiBERTy', and loads a {name}, which the heads") as told:
+        loaded = npbert.load(tmp_path)
+    assert len(told) == 1
+    assert type(loaded).__name__ == name
+    assert loaded.config.num_labels == (3 if "Classification" in name else 2)
+    with pytest.raises(NpbertError, match="AntiBERTy"):  # a configuration alone shows no heads
+        npbert.models.auto.model_class(BertConfig(architectures=["AntiBERTy"]))
+
+
+def test_a_known_class_among_the_architectures_counts(tmp_path: Path) -> None:
+    make("BertForMaskedLM", tiny(), seed=16).save_pretrained(tmp_path)
+    change_config(tmp_path, architectures=["TFBertForMaskedLM", "BertForMaskedLM"])
+    assert type(npbert.load(tmp_path)).__name__ == "BertForMaskedLM"
+
+
+# --------------------------------------------------------------------------------------------- what the file says otherwise
+
+
+LEFT_OUT: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {  # class, its fields, the file's, what is left over
+    "layers": (
+        "BertModel",
+        {},
+        {"num_hidden_layers": 1},
+        r"encoder\.layer\.1\.attention\.output\.LayerNorm\.bias",
+    ),
+    "token types": ("BertModel", {}, {"type_vocab_size": 0}, r"embeddings\.token_type_embeddings\.weight$"),
+    "distances": (
+        "BertModel",
+        {"position_embedding_type": "relative_key"},
+        {"position_embedding_type": "absolute"},
+        "distance",
+    ),
+    "cross-attention": (
+        "BertLMHeadModel",
+        {"is_decoder": True, "add_cross_attention": True},
+        {"add_cross_attention": False},
+        r"layer\.0\.crossattention",
+    ),
+    "a head": ("BertForPreTraining", {}, {"architectures": ["BertForMaskedLM"]}, r"bert\.pooler.*cls\.seq_relationship"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_weights_that_are_left_over_are_listed_in_one_warning(case: str, tmp_path: Path) -> None:
+    name, fields, changes, words = LEFT_OUT[case]
+    make(name, tiny(**fields), seed=30).save_pretrained(tmp_path)
+    change_config(tmp_path, **changes)
+    for load in (npbert.load, getattr(npbert, changes.get("architectures", [name])[0]).from_pretrained):
+        with pytest.warns(UserWarning, match=f"left out, because Bert.* has none of them: .*{words}") as told:
+            load(tmp_path)
+        assert len(told) == 1
+
+
+def test_what_another_class_has_no_place_for_is_left_out_silently(tmp_path: Path) -> None:
+    """A head of another class, and the pooler of a class that has none: both are a matter of course."""
+    make("BertForPreTraining", tiny(), seed=31).save_pretrained(tmp_path)
+    npbert.BertModel.from_pretrained(tmp_path)
+    npbert.BertForMaskedLM.from_pretrained(tmp_path)
+
+
+def test_names_in_a_file_cannot_command_the_terminal(tmp_path: Path) -> None:
+    model = make("BertModel", tiny(), seed=37)
+    model.save_pretrained(tmp_path)
+    safetensors.write(tmp_path / "model.safetensors", model.state_dict() | {"\x1b[2Jevil\n": np.ones(1, np.float32)})
+    with pytest.warns(UserWarning, match=r"none of them: '\\x1b\[2Jevil\\n'$"):
         npbert.load(tmp_path)
+
+
+def test_the_same_weights_under_berts_and_distilberts_names_are_refused(tmp_path: Path) -> None:
+    model = make("BertModel", tiny(), seed=32)
+    model.save_pretrained(tmp_path)
+    arrays = {f"bert.{name}": array for name, array in model.state_dict().items()}
+    theirs = {names.name_to_distilbert(name): array + 1 for name, array in arrays.items() if ".layer." in name}
+    safetensors.write(tmp_path / "model.safetensors", arrays | theirs)
+    with pytest.raises(FileError, match=r"model\.safetensors: weights: 'bert\..*' and 'distilbert\..*' are one weight"):
+        npbert.load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["pooler_act", "mask_value"])
+def test_fields_that_only_npbert_has_do_not_change_what_a_file_computes(field: str, tmp_path: Path) -> None:
+    value = {"pooler_act": "relu", "mask_value": -1.0}[field]
+    make("BertModel", tiny(), seed=33).save_pretrained(tmp_path)
+    inputs = {"input_ids": np.array([[1, 2, 3]]), "attention_mask": np.array([[1, 1, 0]])}
+    expected = npbert.load(tmp_path)(**inputs).pooler_output
+    change_config(tmp_path, **{field: value})
+    with pytest.warns(UserWarning, match=rf"config\.json: {field} .* is ignored"):
+        model = npbert.load(tmp_path)
+    np.testing.assert_array_equal(model(**inputs).pooler_output, expected)
+    with pytest.warns(UserWarning, match="is ignored"):
+        asked_for = npbert.load(tmp_path, **{field: value})
+    assert (asked_for(**inputs).pooler_output != expected).any()
+
+
+def test_they_are_ignored_in_the_parts_of_an_encoder_decoder_too(tmp_path: Path) -> None:
+    part = {**tiny().to_dict(), "pooler_act": "relu"}
+    fields = {"encoder": part, "decoder": {**tiny(is_decoder=True, add_cross_attention=True).to_dict(), "mask_value": -1.0}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "encoder-decoder", **fields}))
+    with pytest.warns(UserWarning, match="is ignored") as told:
+        config = npbert.EncoderDecoderConfig.from_pretrained(tmp_path)
+    assert (config.encoder.pooler_act, config.decoder.mask_value, len(told)) == ("tanh", BertConfig().mask_value, 2)
+
+
+@pytest.mark.parametrize("fields", [{"intermediate_size": 3 * 10**8}, {"vocab_size": 10**9}, {"num_hidden_layers": 2000}])
+def test_sizes_that_the_file_cannot_back_are_not_believed(fields: dict[str, int], tmp_path: Path) -> None:
+    """One tiny tensor, and a configuration that would have gigabytes drawn at random."""
+    config = BertConfig(**{"num_hidden_layers": 1, **fields})
+    config.save_pretrained(tmp_path)
+    safetensors.write(tmp_path / "model.safetensors", {"embeddings.LayerNorm.weight": np.ones(768, np.float32)})
+    tracemalloc.start()
+    with pytest.raises(FileError, match=r"lacks weights of \d+ elements in all, such as embeddings"):
+        npbert.BertModel.from_pretrained(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    tracemalloc.stop()
+
+
+def test_weights_are_drawn_where_a_program_starts_from_a_part_of_a_checkpoint(tmp_path: Path) -> None:
+    make("BertModel", tiny(), seed=34).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="newly initialized"):
+        assert npbert.BertModel.from_pretrained(tmp_path, num_hidden_layers=30).num_parameters() > 30_000
+
+
+@pytest.mark.parametrize("part", [None, "encoder"])
+@pytest.mark.parametrize("name", ["_kept", "_kept.__class__", "validate", "to_dict", "from_dict", "head_size", "mro", "plain"])
+@pytest.mark.parametrize("value", [5, {"num_hidden_layers": 3_000_000}, {"__class__": 5}])
+def test_fields_with_the_names_of_methods_are_fields(name: str, value: Any, part: str | None, tmp_path: Path) -> None:
+    fields = {**tiny().to_dict(), name: value}
+    if part is not None:
+        decoder = tiny(is_decoder=True, add_cross_attention=True).to_dict()
+        fields = {"model_type": "encoder-decoder", "encoder": fields, "decoder": {**decoder, name: value}, name: value}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    cls: Any = BertConfig if part is None else npbert.EncoderDecoderConfig
+    config = cls.from_pretrained(tmp_path)
+    config.validate()
+    assert repr(config)
+    config.save_pretrained(tmp_path / "again")
+    again = cls.from_pretrained(tmp_path / "again")
+    assert again == config
+    assert again.to_dict()[name] == value
+    assert (config if part is None else config.encoder).num_hidden_layers == 2
+    assert json.loads(again.to_json_string())[name] == value
+
+
+def test_arguments_of_a_configuration_are_fields_it_has(tmp_path: Path) -> None:
+    tiny(note=1, id2label={0: "a", 1: "b"}).save_pretrained(tmp_path / "below")
+    with pytest.raises(NpbertError, match=r"BertConfig\.from_pretrained: unknown argument 'hiddensize'"):
+        BertConfig.from_pretrained(tmp_path / "below", hiddensize=48)
+    config = BertConfig.from_pretrained(tmp_path, subfolder="below", proxies={"http": "http://x"}, note=2, num_labels=3)
+    assert (config.note, config.num_labels, config.id2label[0]) == (2, 3, "LABEL_0")  # type: ignore[attr-defined]
+    assert BertConfig.from_pretrained(tmp_path / "below", num_labels=2).id2label == {0: "a", 1: "b"}
+
+
+@pytest.mark.parametrize("fields", [{"label2id": None}, {"label2id": None, "id2label": None}, {"id2label": None}])
+def test_labels_that_are_null_are_labels_without_names(fields: dict[str, Any], tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tiny(id2label={0: "no", 1: "yes"}), seed=35).save_pretrained(tmp_path)
+    change_config(tmp_path, **fields)
+    found = npbert.load(tmp_path).config.id2label
+    assert found == ({0: "LABEL_0", 1: "LABEL_1"} if "id2label" in fields else {0: "no", 1: "yes"})
+
+
+def test_the_names_of_the_labels_say_how_many_there_are(tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tiny(id2label={0: "no", 1: "yes"}), seed=36).save_pretrained(tmp_path)
+    change_config(tmp_path, num_labels=3)
+    with pytest.warns(UserWarning, match="num_labels is 3, but id2label names 2"):
+        assert npbert.load(tmp_path).config.num_labels == 2
+
+
+def test_labels_are_texts(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    change_config(tmp_path, id2label={"0": 7, "1": None, "2": True}, label2id=...)
+    assert BertConfig.from_pretrained(tmp_path).id2label == {0: "7", 1: "LABEL_1", 2: "True"}
+    for wrong in ({"0": ["a"]}, {"0": {"a": 1}}, {"0": "a", "00": "b"}, {"0 ": "a"}, {"1_0": "a"}, {"9" * 30: "a"}, [1], "ab"):
+        change_config(tmp_path, id2label=wrong)
+        with pytest.raises(FileError, match=r"config\.json: config: id2label"):
+            BertConfig.from_pretrained(tmp_path)
 
 
 # --------------------------------------------------------------------------------------------------------- other formats
@@ -354,7 +540,7 @@ def test_converting_warns_of_what_the_model_has_no_place_for(tmp_path: Path) -> 
     make("BertForPreTraining", tiny(), seed=23).save_pretrained(tmp_path / "a")
     path = tmp_path / "a" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": ["BertForMaskedLM"]}))
-    with pytest.warns(UserWarning, match=r"left out, because a BertForMaskedLM has none .*cls\.seq_relationship\.weight"):
+    with pytest.warns(UserWarning, match=r"left out, because BertForMaskedLM has none .*cls\.seq_relationship\.weight"):
         convert(tmp_path / "a", tmp_path / "b")
 
 
@@ -505,3 +691,37 @@ def test_loading_info_says_what_the_references_says(tmp_path: Path) -> None:
 def test_no_trace_of_a_save_is_left_aside(tmp_path: Path) -> None:
     make("BertModel", tiny(), seed=22).save_pretrained(tmp_path / "deep" / "down")
     assert sorted(os.listdir(tmp_path / "deep" / "down")) == ["config.json", "model.safetensors"]
+
+
+# ------------------------------------------------------------------------------------------------------- links of strangers
+
+
+def test_converting_copies_no_file_from_outside_the_checkpoint(tmp_path: Path) -> None:
+    make("BertModel", tiny(), seed=40).save_pretrained(tmp_path / "source")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "source" / "vocab.txt").symlink_to("../secret")
+    with pytest.raises(FileError, match=r"vocab\.txt: is a link to .*secret, out of the checkpoint's folder"):
+        convert(tmp_path / "source", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_converting_follows_links_within_the_folder_and_those_of_the_hubs_cache(tmp_path: Path) -> None:
+    cache = tmp_path / "models--a--b"
+    snapshot = cache / "snapshots" / "0123"
+    make("BertModel", tiny(), seed=41).save_pretrained(snapshot)
+    (cache / "blobs").mkdir()
+    (cache / "blobs" / "1234").write_text("[PAD]")
+    (snapshot / "vocab.txt").symlink_to("../../blobs/1234")
+    (snapshot / "other.json").write_text("{}")
+    (snapshot / "tokenizer_config.json").symlink_to("other.json")
+    (tmp_path / "link").symlink_to(snapshot)
+    for source in (snapshot, tmp_path / "link"):
+        convert(source, tmp_path / "target")
+        assert (tmp_path / "target" / "vocab.txt").read_text() == "[PAD]"
+        assert (tmp_path / "target" / "tokenizer_config.json").read_text() == "{}"
+        shutil.rmtree(tmp_path / "target")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("secret")
+    (snapshot / "added_tokens.json").symlink_to("../../../elsewhere/file")
+    with pytest.raises(FileError, match="out of the checkpoint's folder"):
+        convert(snapshot, tmp_path / "target")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -320,7 +321,16 @@ def test_cross_attention_is_not_pruned() -> None:
     assert [x.shape[1] for x in again.past_key_values[0]] == [1, 1, 3, 3]
 
 
-@pytest.mark.parametrize("wrong", [{2: [0]}, {-1: [0]}, {0: [3]}, {0: [-1]}, {0: [0.5]}, {0: ["a"]}])
+def test_layers_to_prune_count_from_the_end_too() -> None:
+    """As in the reference, whose layers are a list."""
+    models = build("BertModel", tiny()), build("BertModel", tiny())
+    for model, layer in zip(models, (-1, 1), strict=True):
+        model.prune_heads({layer: [0]})
+    assert models[0].config == models[1].config
+    assert all(np.array_equal(x, models[1].weights[name]) for name, x in models[0].named_parameters())
+
+
+@pytest.mark.parametrize("wrong", [{2: [0]}, {-3: [0]}, {0: [3]}, {0: [-1]}, {0: [0.5]}, {0: ["a"]}])
 def test_heads_that_are_not_there(wrong: Any) -> None:
     model = build("BertModel", tiny())
     before = dict(model.named_parameters())
@@ -587,3 +597,60 @@ def test_defaults_that_are_filled_in() -> None:
         encoder_attention_mask=np.ones((2, 5)),
     )
     assert_same_results(decoder(tokens[:, :2], past_key_values=past), explicit, 0)
+
+
+# -------------------------------------------------------------------------------- a configuration that the weights contradict
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("num_hidden_layers", 1, r"has no place for weights .*encoder\.layer\.1\.attention"),
+        ("num_hidden_layers", 3, r"asks for the weight bert\.encoder\.layer\.2\."),
+        (
+            "vocab_size",
+            50,
+            r"asks for bert\.embeddings\.word_embeddings\.weight of shape \[50, 12\], and the model has \[31, 12\]",
+        ),
+        ("hidden_size", 24, r"of shape \[31, 24\]"),
+        ("intermediate_size", 22, r"intermediate\.dense\.weight of shape \[22, 12\]"),
+        ("max_position_embeddings", 16, r"position_embeddings"),
+        ("type_vocab_size", 0, r"has no place for weights .*token_type_embeddings"),
+        ("position_embedding_type", "relative_key", r"asks for the weight .*distance_embedding"),
+        ("pruned_heads", {0: [1]}, r"query\.weight of shape \[8, 12\]"),
+        ("hidden_dropout_prob", 2.0, "takes a probability"),
+    ],
+)
+def test_a_configuration_changed_behind_the_models_back_is_held_against_the_weights(
+    field: str, value: Any, words: str, tmp_path: Path
+) -> None:
+    model = build("BertForMaskedLM", tiny())
+    before = model(np.array([[1, 2]])).logits
+    old = getattr(model.config, field)
+    setattr(model.config, field, value)
+    for use in (
+        lambda: model(np.array([[1, 2]])),
+        lambda: model.gradients(np.array([[1, 2]]), labels=np.array([[1, 2]])),
+        lambda: model.save_pretrained(tmp_path),
+    ):
+        with pytest.raises(InputError, match=f"config: .*{words}"):
+            use()
+    assert not list(tmp_path.iterdir())
+    setattr(model.config, field, old)
+    np.testing.assert_array_equal(model(np.array([[1, 2]])).logits, before)
+
+
+def test_what_no_shape_can_contradict_is_believed() -> None:
+    model = build("BertModel", tiny())
+    model.config.num_attention_heads = 2
+    model.config.hidden_act = "relu"
+    assert model(np.array([[1, 2]]), output_attentions=True).attentions[0].shape == (1, 2, 2, 2)
+
+
+def test_parts_of_an_encoder_decoder_are_held_against_their_weights_too() -> None:
+    model = npbert.EncoderDecoderModel(
+        encoder=build("BertModel", tiny()), decoder=build("BertLMHeadModel", tiny(is_decoder=True, add_cross_attention=True))
+    )
+    model.config.encoder.num_hidden_layers = 1
+    with pytest.raises(InputError, match=r"has no place for weights .*encoder\.layer\.1\."):
+        model(np.array([[1, 2]]), decoder_input_ids=np.array([[1]]))

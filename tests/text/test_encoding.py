@@ -171,7 +171,7 @@ def test_without_a_maximum_nothing_is_cut_or_padded_but_said(small: BertTokenize
         (("a",), {"max_length": -1}, InputError, "max_length: takes 0 or more, got -1"),
         (("a",), {"max_length": 2.5}, InputTypeError, "max_length: takes a whole number, got 2.5"),
         (("a",), {"stride": -1}, InputError, "stride: takes 0 or more"),
-        (("a",), {"pad_to_multiple_of": 0, "padding": True}, InputError, "pad_to_multiple_of: takes 1 or more"),
+        (("a",), {"pad_to_multiple_of": 0, "padding": True}, InputError, "pad_to_multiple_of: takes 1 to 1048576"),
         (("a",), {"padding": True, "padding_side": "top"}, InputError, "padding_side: takes 'right' or 'left'"),
         (
             ("a",),

@@ -40,9 +40,73 @@ def test_distilbert_takes_no_token_types(tmp_path: Path) -> None:
     assert list(BertTokenizer.from_pretrained(tmp_path)("a")) == ["input_ids", "attention_mask"]
     write(tmp_path, tokenizer_config={"tokenizer_class": "DistilBertTokenizerFast"})
     assert list(BertTokenizer.from_pretrained(tmp_path)("a")) == ["input_ids", "attention_mask"]
-    write(tmp_path, tokenizer_config={"tokenizer_class": "BertJapaneseTokenizer"})
-    with pytest.warns(UserWarning, match="a BertJapaneseTokenizer, not a BertTokenizer"):
+
+
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "RoFormerTokenizerFast"])
+@pytest.mark.parametrize("file", ["config", "tokenizer_config"])
+@pytest.mark.parametrize("more", [{}, {"model_input_names": ["input_ids", "attention_mask"]}])
+def test_a_class_that_gives_other_ids_is_refused(tmp_path: Path, name: str, file: str, more: dict[str, Any]) -> None:
+    write(tmp_path, tokenizer_config=more)
+    write(tmp_path, **{file: {"tokenizer_class": name, **more}})
+    with pytest.raises(FileError, match=f"npbert has no {name.removesuffix('Fast')}: it finds .* words with a dictionary"):
         BertTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["config", "tokenizer_config"])
+def test_a_class_that_nobody_knows_is_warned_about(tmp_path: Path, file: str) -> None:
+    write(tmp_path, tokenizer_config={"model_input_names": ["input_ids"]})
+    write(tmp_path, **{file: {"tokenizer_class": "Own\x1bTokenizerFast", "model_input_names": ["input_ids"]}})
+    with pytest.warns(UserWarning, match=r"a 'Own\\x1bTokenizer', not a BertTokenizer"):
+        assert list(BertTokenizer.from_pretrained(tmp_path)("a")) == ["input_ids"]
+    write(tmp_path, tokenizer_config={"tokenizer_class": 5})
+    with pytest.raises(FileError, match=r"tokenizer_config\.json: tokenizer_class: takes a text, got 5"):
+        BertTokenizer.from_pretrained(tmp_path)
+
+
+def bare(directory: Path, *, lower: bool, **settings: Any) -> Path:
+    """A checkpoint of the class PreTrainedTokenizerFast: a tokenizer.json, and settings beside it."""
+    tok = BertTokenizer(vocab_file(directory), do_lower_case=lower, tokenize_chinese_chars=False)
+    for file in tok.save_pretrained(directory):
+        if not file.endswith("tokenizer.json"):
+            Path(file).unlink()
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **settings}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_tokenizer_of_no_class_is_what_its_file_says(tmp_path: Path, lower: bool) -> None:
+    for unheard in ({}, {"do_lower_case": not lower, "strip_accents": lower, "tokenize_chinese_chars": True}):
+        tok = BertTokenizer.from_pretrained(bare(tmp_path, lower=lower, **unheard))
+        assert tok.tokenize("Foo a中b") == (["foo", "[UNK]"] if lower else ["Foo", "[UNK]"])
+        assert (tok.do_lower_case, tok.strip_accents, tok.tokenize_chinese_chars) == (lower, None, False)
+        assert tok.special_tokens_map == {}, "no file names a special token"
+        tok.save_pretrained(tmp_path / "again")
+        again = BertTokenizer.from_pretrained(tmp_path / "again")
+        assert again.special_tokens_map == {}
+        assert again("Foo a中b [MASK]").data == tok("Foo a中b [MASK]").data
+    own = BertTokenizer.from_pretrained(bare(tmp_path, lower=lower, pad_token="[PAD]"), do_lower_case=not lower)
+    assert own.tokenize("Foo") == (["Foo"] if lower else ["foo"]), "what the caller says counts"
+    assert own.special_tokens_map == {"pad_token": "[PAD]"}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize(
+    "says",
+    [{}, {"tokenizer_class": "PreTrainedTokenizer"}, {"tokenizer_class": "BertTokenizerFast"}, {"tokenizer_class": None},
+     {"do_lower_case": True}, {"do_lower_case": False, "unk_token": "[UNK]", "mask_token": "[MASK]"},
+     {"tokenizer_class": "BertTokenizer", "strip_accents": True}],
+)  # fmt: skip
+def test_a_checkpoint_means_the_class_that_the_reference_loads(tmp_path: Path, lower: bool, says: dict[str, Any]) -> None:
+    transformers = pytest.importorskip("transformers")
+    directory = bare(tmp_path, lower=lower, **says)
+    (directory / "config.json").write_text('{"model_type": "bert"}')
+    reference, ours = transformers.AutoTokenizer.from_pretrained(directory), BertTokenizer.from_pretrained(directory)
+    for text in ("Foo a中b é", "hello [MASK] [SEP] worlds", "[mask]"):
+        assert ours(text)["input_ids"] == reference(text)["input_ids"]
+        assert ours.tokenize(text) == reference.tokenize(text)
+    assert ours.special_tokens_map == reference.special_tokens_map
 
 
 def test_saved_settings_come_back(tmp_path: Path) -> None:
@@ -72,7 +136,7 @@ def test_saved_settings_come_back(tmp_path: Path) -> None:
     assert again.get_vocab() == tok.get_vocab()
     assert pickle.loads(pickle.dumps(again))("Foo <x>").data == copy.deepcopy(tok)("Foo <x>").data == tok("Foo <x>").data
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="save_directory: takes a directory"):
+    with pytest.raises(InputError, match="is, or lies in, a file"):
         tok.save_pretrained(tmp_path / "file")
 
 

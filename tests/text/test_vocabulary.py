@@ -19,9 +19,8 @@ from .vocabularies import SMALL, vocab_file
 @pytest.mark.parametrize(
     ("ids", "kind", "message"),
     [
-        (-1, InputError, "token id -1 is not in the vocabulary"),
-        ([0, len(SMALL)], InputError, f"token id {len(SMALL)} is not in the vocabulary"),
-        ([2**40], InputError, "not in the vocabulary"),
+        (-1, InputError, "token_ids: takes 0 to 4294967295, got -1"),
+        ([0, 2**32], InputError, "token_ids: takes 0 to 4294967295, got 4294967296"),
         ([1.5], InputTypeError, r"\[0\]: takes a token id, got 1.5"),
         ("hello", InputTypeError, "list or an array of ids"),
         (np.zeros((2, 2), int), InputError, "batch_decode takes several rows"),
@@ -31,6 +30,14 @@ def test_ids_are_those_of_the_vocabulary(small: BertTokenizer, ids: Any, kind: t
     with pytest.raises(kind, match=message):
         small.decode(ids)
     with pytest.raises(kind):
+        small.convert_ids_to_tokens(ids)
+
+
+def test_a_text_leaves_out_the_ids_that_the_vocabulary_lacks(small: BertTokenizer) -> None:
+    ids = [2, len(SMALL), 3, 2**32 - 1]
+    assert small.decode(ids) == small.decode(ids, skip_special_tokens=True) == "hello world"
+    assert small.decode(len(SMALL)) == ""
+    with pytest.raises(InputError, match=f"token id {len(SMALL)} is not in the vocabulary, which has {len(SMALL)} tokens"):
         small.convert_ids_to_tokens(ids)
 
 
@@ -82,7 +89,8 @@ def test_a_vocabulary_with_gaps_takes_no_new_tokens(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot add \['new'\]: the vocabulary has gaps"):
         tok.add_tokens("new")
     with pytest.raises(InputError, match="token id 2 is not in the vocabulary"):
-        tok.decode([2])
+        tok.convert_ids_to_tokens([2])
+    assert tok.decode([2, 3]) == "world"
     tok.save_pretrained(tmp_path / "saved")
     for file in ("tokenizer_file", "vocab_file"):
         path = tmp_path / "saved" / {"tokenizer_file": "tokenizer.json", "vocab_file": "vocab.txt"}[file]

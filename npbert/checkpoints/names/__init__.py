@@ -18,10 +18,13 @@ from DistilBERT, and to it
 fit_to: one weight, several names; the model says which of them it wants
   ....LayerNorm.gamma, ....beta                       ....LayerNorm.weight, ....bias
   encoder.layer..., bert.encoder.layer...             whichever of the two the model wants
+  h.0..., transformer.h.0...                          likewise for GPT-2
   cls.predictions.decoder.bias                        cls.predictions.bias, and the other way
   cls.predictions.decoder.weight                      [bert.]embeddings.word_embeddings.weight, and the other way, if tied
   cls.squad.weight, ....bias                          qa_outputs.weight, ....bias, or else classifier.weight, ....bias
+  lm_head.weight                                      [transformer.]wte.weight, and the other way, if tied
   ....position_ids, ....token_type_ids                left out: buffers that were once saved, not weights
+  h.*.attn.bias, h.*.attn.masked_bias                 likewise
 """
 
 from npbert.checkpoints.names.distilbert import (

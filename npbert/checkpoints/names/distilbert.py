@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from npbert.errors import InputError, shown
 from npbert.types import Array
 
 # BERT's module, DistilBERT's module.
@@ -64,7 +65,11 @@ _ALWAYS = {
 
 def arrays_from_distilbert(weights: Mapping[str, Array]) -> dict[str, Array]:
     """A DistilBERT checkpoint's weights under BERT's names; what is not DistilBERT's keeps its name."""
-    return {name_from_distilbert(name): array for name, array in weights.items()}
+    given: dict[str, str] = {}
+    for name in weights:
+        if (other := given.setdefault(name_from_distilbert(name), name)) != name:
+            raise InputError(f"weights: {shown(other)} and {shown(name)} are one weight under BERT's and DistilBERT's name")
+    return {ours: weights[name] for ours, name in given.items()}
 
 
 def arrays_to_distilbert(weights: Mapping[str, Array]) -> dict[str, Array]:

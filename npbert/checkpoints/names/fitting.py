@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from npbert.types import Array
 
-_BUFFER = re.compile(r"(?:.*\.)?embeddings\.(?:position_ids|token_type_ids)")
+_BUFFER = re.compile(
+    r"(?:.*\.)?embeddings\.(?:position_ids|token_type_ids)|(?:.*\.)?h\.\d+\.(?:attn|crossattention)\.(?:masked_)?bias"
+)
+_BASES = ("bert.", "transformer.")
 _OLD_ENDINGS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
@@ -44,8 +47,8 @@ def fit_to(wanted: Iterable[str], found: Mapping[str, Array], *, tied: bool = Tr
             weights[name] = found[best.name_in_file]
             taken.add(best)
     unexpected = _unexpected(wanted, candidates.values(), taken)
-    if any(name.startswith("bert.") for name in found) and not any(name.startswith("bert.") for name in wanted):
-        names = [today.removeprefix("bert.") if in_file.startswith("bert.") else in_file for today, in_file in unexpected]
+    if any(name.startswith(_BASES) for name in found) and not any(name.startswith(_BASES) for name in wanted):
+        names = [_without_base(today) if in_file.startswith(_BASES) else in_file for today, in_file in unexpected]
     else:
         names = [today for today, _ in unexpected]
     return Fit(weights, sorted(name for name in wanted if name not in weights), sorted(names))
@@ -78,7 +81,7 @@ def _unexpected(wanted: list[str], groups: Iterable[list[_Candidate]], taken: se
     model's decoder in a model that has no part of that head.
     """
     taken_names = {_without_base(candidate.name) for candidate in taken}
-    has_head = any("cls.predictions." in name for name in wanted)
+    has_head = any("cls.predictions." in name or name == "lm_head.weight" for name in wanted)
     return [
         candidate
         for group in groups
@@ -97,7 +100,7 @@ def _todays_name(name: str) -> str:
 
 def _without_base(name: str) -> str:
     """The name without the base model's prefix, also inside an encoder-decoder (`decoder.bert.encoder...`)."""
-    return re.sub(r"(^|\.)bert\.", r"\1", name, count=1)
+    return re.sub(r"(^|\.)(?:bert|transformer)\.", r"\1", name, count=1)
 
 
 def _key(name: str, tied: bool) -> str:
@@ -107,6 +110,8 @@ def _key(name: str, tied: bool) -> str:
         return key.removesuffix("decoder.bias") + "bias"
     if tied and key.endswith("cls.predictions.decoder.weight"):
         return key.removesuffix("cls.predictions.decoder.weight") + "embeddings.word_embeddings.weight"
+    if tied and key == "lm_head.weight":
+        return "wte.weight"
     return key
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from npbert.errors import InputError
+from npbert.errors import InputError, listed
 from npbert.types import Array
 
 # google-research/bert's own optimizer, TensorFlow's Adam, and the LAMB of later trainings; their counters.
@@ -36,7 +36,7 @@ def arrays_from_tensorflow(variables: Mapping[str, Array]) -> dict[str, Array]:
             continue
         name = _name_from_parts(parts)
         if name in found:
-            raise InputError(f"weights: two TensorFlow variables are both {name}; the second is {variable}")
+            raise InputError(f"weights: two TensorFlow variables are both {listed([name])}; the second is {listed([variable])}")
         found[name] = array.T if parts[-1] == "kernel" else array
     return found
 
