@@ -83,7 +83,8 @@ class Drawing:
         """The whole file."""
         width, height = round(self.width + 2 * MARGIN), round(self.height + 2 * MARGIN)
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="{-MARGIN} {-MARGIN} {width} {height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="{-MARGIN} {-MARGIN} {width} {height}" '
             'font-family="system-ui, sans-serif" font-size="12" role="img">'
         )
         ground = f'<rect x="{-MARGIN}" y="{-MARGIN}" width="{width}" height="{height}" fill="{PAGE[self.theme]}"/>'

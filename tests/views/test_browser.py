@@ -48,7 +48,7 @@ def view(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> views.View:
     return views.look(models["masked"], tokenizer, TEXT, other_text="the mat [MASK] on cats")
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "relative", "base", "two", "answers"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "relative", "base", "two", "answers", "gpt2"])
 def test_every_tab_opens(
     kind: str, browser: Browser, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
 ) -> None:

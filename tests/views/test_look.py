@@ -23,7 +23,7 @@ from npbert.views.pictures import Budget
 from ..builders import build, tiny
 
 TEXT = "the cat [MASK] on mats"
-KINDS = ("masked", "causal", "classifier", "relative", "base", "two", "answers", "tokens", "pretraining")
+KINDS = ("masked", "causal", "classifier", "relative", "base", "two", "answers", "tokens", "pretraining", "gpt2")
 
 
 def data_of(view: views.View) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_weights_of_heads_are_those_of_the_trace(models: dict[str, Any], tokeniz
         assert np.abs(weights - kept[f"{layer['path']}:probs"][0]).max() < 0.005
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "relative"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "relative", "gpt2"])
 def test_the_numbers_behind_a_weight_give_that_weight(
     kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
 ) -> None:
@@ -82,18 +82,18 @@ def test_the_numbers_behind_a_weight_give_that_weight(
         layer, head = key.split(".")
         query, answers = unpacked(parts["query"]).astype(np.float64), unpacked(parts["key"])
         scores = query @ answers.T + (unpacked(parts["relative_scores"]) if "relative_scores" in parts else 0)
-        scores = scores / np.sqrt(query.shape[1]) + (unpacked(found["masks"][layer]) if found["masks"] else 0)
+        scores = scores / found["divisors"][int(layer)] + (unpacked(found["masks"][layer]) if found["masks"] else 0)
         weights = npbert.ops.softmax(scores)
-        path = f"bert.encoder.layer.{layer}.attention.self"
+        path = f"transformer.h.{layer}.attn" if kind == "gpt2" else f"bert.encoder.layer.{layer}.attention.self"
         assert np.abs(weights - done.values[f"{path}:probs"][0, int(head)]).max() < 1e-6
         context = weights @ unpacked(parts["value"])
         size = query.shape[1]
-        its_own = done.values[path][0][:, int(head) * size : (int(head) + 1) * size]
+        its_own = done.values[path + found["context"]][0][:, int(head) * size : (int(head) + 1) * size]
         assert np.abs(context - its_own).max() < 1e-5
-    assert bool(found["masks"]) == (kind == "causal")
+    assert bool(found["masks"]) == (kind in ("causal", "gpt2"))
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "answers", "tokens"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "answers", "tokens", "gpt2"])
 def test_shares_add_up_to_the_logit(kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
     model = models[kind].astype(np.float64)
     done = run(model, tokenizer, TEXT, "the mat" if kind == "two" else None)
@@ -145,7 +145,7 @@ def test_the_gradient_beside_a_value_is_that_of_the_logit(models: dict[str, Any]
     assert found[f"grad:{name}"][0, 2, 5] == pytest.approx((logit(1e-5) - logit(-1e-5)) / 2e-5, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "pretraining", "answers"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "pretraining", "answers", "gpt2"])
 def test_after_the_last_layer_it_says_what_the_model_says(
     kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
 ) -> None:
