@@ -257,7 +257,7 @@ def test_golden_export_takes_ids(capsys: pytest.CaptureFixture[str], checkpoints
     [
         ((), "VERB"),
         (("sing",), "sing"),
-        (("qa", "--question", "x", "--context", "y"), "needs a checkpoint with"),
+        (("classify", "x"), "needs a checkpoint with a classifier of texts: name one with --model"),
         (("fill-mask", "x", "--model", "./nowhere"), "./nowhere"),
         (("embed", "--dtype", "int8", "x"), "int8"),
         (("embed", "--model", "./nowhere", "x"), "./nowhere"),
