@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
     def encode(number: int, text: str) -> tuple[str, BatchEncoding]:
         unicode_text(common.place(args, number), text)
-        return text, tokenizer(text, args.pair, return_offsets_mapping=True, return_token_type_ids=True)
+        return text, tokenizer(text, args.pair, return_offsets_mapping=True)
 
     printing.print_answers(
         args,
