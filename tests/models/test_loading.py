@@ -344,7 +344,7 @@ LEFT_OUT: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {  # clas
         {"add_cross_attention": False},
         r"layer\.0\.crossattention",
     ),
-    "a head": ("BertForPreTraining", {}, {"architectures": ["BertForMaskedLM"]}, r"bert\.pooler.*cls\.seq_relationship"),
+    "a head": ("BertForPreTraining", {}, {"architectures": ["BertForMaskedLM"]}, r"cls\.seq_relationship"),
 }
 
 
