@@ -344,7 +344,7 @@ LEFT_OUT: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {  # clas
         {"add_cross_attention": False},
         r"layer\.0\.crossattention",
     ),
-    "a head": ("BertForPreTraining", {}, {"architectures": ["BertForMaskedLM"]}, r"cls\.seq_relationship"),
+    "a head": ("BertForPreTraining", {}, {"architectures": ["BertForMaskedLM"]}, r"bert\.pooler.*cls\.seq_relationship"),
 }
 
 
@@ -359,11 +359,16 @@ def test_weights_that_are_left_over_are_listed_in_one_warning(case: str, tmp_pat
         assert len(told) == 1
 
 
-def test_what_another_class_has_no_place_for_is_left_out_silently(tmp_path: Path) -> None:
-    """A head of another class, and the pooler of a class that has none: both are a matter of course."""
+def test_what_belongs_to_another_classs_head_is_left_out_silently(tmp_path: Path) -> None:
+    """As in the reference. The pooler belongs to the heads that read it, unless the checkpoint is one of this very class."""
     make("BertForPreTraining", tiny(), seed=31).save_pretrained(tmp_path)
     npbert.BertModel.from_pretrained(tmp_path)
+    npbert.BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
     npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    change_config(tmp_path, architectures=["BertModel"])
+    npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"BertModel has none of them: cls\.predictions\.bias.*cls\.seq_relationship\.weight$"):
+        npbert.BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
 
 
 def test_a_pooler_that_a_class_with_one_has_no_place_for_is_listed(tmp_path: Path) -> None:
