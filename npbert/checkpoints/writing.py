@@ -138,10 +138,11 @@ def regular_file(path: StrPath) -> Path:
     """The regular file that `path` means, or the one to be made there. Anything else, and a file that is read-only, is an
     error: replacing a file takes no permission to write it, so this has to be asked for."""
     target = Path(os.path.realpath(path))
-    try:
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        return target
+    with system_errors(path):
+        try:
+            mode = os.stat(target).st_mode
+        except FileNotFoundError:
+            return target
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: takes the name of a file, but {kind_of(mode)} is there")
     if not os.access(target, os.W_OK):

@@ -81,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("--model", metavar="MODEL", help="with --html, the checkpoint, where the pack holds no weights")
     compare.set_defaults(run=_compare)
 
-    diagnose = verbs.add_parser("diagnose", help="name the mistake that makes a port differ")
+    diagnose = verbs.add_parser(
+        "diagnose", help="name the mistake that makes a port differ; exit status 1 where only its dump is wrong"
+    )
     _add_port(diagnose)
     diagnose.add_argument("--model", metavar="MODEL", help="the checkpoint, where the pack holds no weights")
     diagnose.set_defaults(run=_diagnose)
@@ -223,7 +225,7 @@ def _write_page(args: argparse.Namespace, options: dict[str, Any]) -> Any:
     return report
 
 
-def _diagnose(args: argparse.Namespace) -> None:
+def _diagnose(args: argparse.Namespace) -> int:
     from npbert import golden
 
     model = None if args.model is None else _load(args.model)
@@ -237,6 +239,7 @@ def _diagnose(args: argparse.Namespace) -> None:
         print("no mistake: the port is within its tolerances")
     else:
         print_lines(_as_command("\n\n".join(str(suspect) for suspect in suspects)))
+    return 1 if suspects and all(suspect.mistake == "dump-not-computation" for suspect in suspects) else 0
 
 
 def _names(args: argparse.Namespace) -> None:

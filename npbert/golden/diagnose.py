@@ -8,6 +8,7 @@ it reproduces the port's numbers far better than the right pass does. When none 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from npbert.golden.pack import INPUT, Pack, open_pack, weights_sha256
 from npbert.golden.ports import Port
 from npbert.golden.precision import EPSILON, full_name, round_to
 from npbert.golden.replay import Replay, replay
-from npbert.golden.report import Report
+from npbert.golden.report import Report, blames_the_dump, right_as
 from npbert.golden.rerun import Rerun, can_run_again
 from npbert.golden.search import find_suspects
 from npbert.golden.suspects import Evidence, Suspect
@@ -61,7 +62,17 @@ def diagnose(
     report = compare_matched(dump, full_name(precision))
     if report.first_divergence is None:
         return []
-    return _suspects(dump, model_of(dump.pack, model), report)
+    return _with_headline(_suspects(dump, model_of(dump.pack, model), report), report.precision)
+
+
+def _with_headline(suspects: list[Suspect], precision: str) -> list[Suspect]:
+    """The suspects, the first of them with what spares the reader all others."""
+    first = suspects[0]
+    if all(suspect.mistake == "dump-not-computation" for suspect in suspects):
+        return [replace(first, headline=blames_the_dump([suspect.where for suspect in suspects])), *suspects[1:]]
+    if len(suspects) == 1 and first.evidence.precision is not None:
+        return [replace(first, headline=right_as(first.evidence.precision, precision))]
+    return suspects
 
 
 def model_of(pack: Pack, model: Any = None) -> Any:
@@ -142,15 +153,18 @@ def _what_is_known(divergence: Divergence, right: Replay) -> str:
             f"allowed, and has added up ({before})."
         )
     assert right.first is not None
-    told = described(divergence, right.first)
-    return f"No known mistake reproduces these numbers; {before}. {told or 'Dump what lies between to narrow it down.'}"
+    told = described(divergence, right.first) or "Dump what lies between to narrow it down."
+    other = divergence.report.other_precision
+    if other is not None:
+        told += f" Nothing is further off than {other} allows: if the port computes in it, all is right."
+    return f"No known mistake reproduces these numbers; {before}. {told}"
 
 
 # ----------------------------------------------------------------------------------------------------------- low precision
 
 
 def _low_precision(divergence: Divergence, right: Replay) -> Suspect | None:
-    """The shorter precision that the port computes in, or that it wrote its numbers in."""
+    """The shorter precision that the port computes in."""
 
     def is_shorter(hypothesis: Hypothesis) -> bool:
         return hypothesis.precision is not None and EPSILON[hypothesis.precision] > EPSILON[divergence.precision]
@@ -160,16 +174,18 @@ def _low_precision(divergence: Divergence, right: Replay) -> Suspect | None:
 
 
 def _low_stored_precision(divergence: Divergence, right: Replay) -> Suspect | None:
-    """The shorter precision that the port wrote its numbers in."""
+    """The shorter precision that the port wrote its numbers in, or that all its errors show."""
+    deviation, report = right.deviations[divergence.first], divergence.report
     precision = _stored_precision(divergence, right)
-    if precision is None:
+    if precision is not None:
+        rounding = EPSILON[precision] / 2 * deviation.size
+        told = f"every number here is one that {precision} can hold, and rounding to it costs about {rounding:.1e}"
+    elif report.shows_precision:
+        precision = report.other_precision
+        told = f"every tensor is as far off as {precision} makes it"
+    else:
         return None
-    deviation = right.deviations[divergence.first]
-    rounding = EPSILON[precision] / 2 * deviation.size
-    explanation = (
-        f"No mistake: every number here is one that {precision} can hold, and rounding to it costs about {rounding:.1e}. "
-        f"Compare with precision={precision!r}."
-    )
+    explanation = f"No mistake: {told}. Compare with precision={precision!r}."
     evidence = Evidence(divergence.first, deviation.rms, math.inf, divergence.row.rms_tolerance, precision=precision)
     return Suspect("low-precision", divergence.first, explanation, evidence)
 

@@ -7,6 +7,7 @@ import numpy as np
 from npbert.errors import listed
 from npbert.golden.divergence import Divergence
 from npbert.golden.likeness import what_it_is
+from npbert.golden.models import part_of
 from npbert.types import Array
 
 AXES = {
@@ -57,9 +58,20 @@ def _places(divergence: Divergence, seen: Array, computed: Array, counts: Array)
         if len(possible) > 1 and len(there) <= FEW * len(possible):
             plural = "s" if len(there) > 1 else ""
             told.append(f"{what}{plural} {listed([str(index) for index in there])}")
-    if told:
-        return [f"The difference lies in {', '.join(told)} alone."]
-    return []
+    sentences = [f"The difference lies in {', '.join(told)} alone."] if told else []
+    return sentences + _texts_with_padding(divergence, wrong)
+
+
+def _texts_with_padding(divergence: Divergence, wrong: Array) -> list[str]:
+    """Whether only padding differs, or only the texts that have some: then padding gets into the tokens."""
+    if not (wrong & divergence.pack.counted(divergence.first)).any():
+        return ["Only padding differs: scores that the mask hides."]
+    positions = divergence.pack.positions[part_of(divergence.pack.positions, divergence.first)]
+    is_padded: Array = np.any(~positions.query, axis=1)  # [B]
+    if len(is_padded) != len(wrong) or is_padded.all() or not is_padded.any():
+        return []
+    is_wrong = wrong.any(axis=tuple(range(1, wrong.ndim)))
+    return ["Only texts with padding differ: look at the mask."] if np.array_equal(is_wrong, is_padded) else []
 
 
 def _kind(divergence: Divergence, seen: Array, computed: Array, counts: Array) -> str:

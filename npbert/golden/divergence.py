@@ -16,7 +16,7 @@ from npbert.golden.mistakes.site import PartContext
 from npbert.golden.pack import OUTPUT, Pack
 from npbert.golden.positions import SOFTMAX_REACH
 from npbert.golden.report import Report
-from npbert.golden.stage import Float64Weights, Stage
+from npbert.golden.stage import ConvertedWeights, Stage
 from npbert.types import Array
 
 TIMES_CLOSER = 10.0
@@ -25,8 +25,9 @@ TIMES_CLOSER = 10.0
 TIMES_CLOSER_WITHIN_TOLERANCE = 3.0
 """The same where the mistake's error is within the tolerance: what is left may be rounding of the port."""
 
-LARGEST_GROWTH = 100.0
-"""A tolerance grows with the port's values up to this many times."""
+LARGEST_GROWTH = 1e5
+"""A tolerance grows with the port's values up to this many times: so much larger are hidden scores that no softmax turned into
+probabilities."""
 
 
 class Deviation(NamedTuple):
@@ -49,8 +50,9 @@ class Divergence:
     Names are those of values inside the pass: an output goes by the name of the value that it is.
     """
 
-    def __init__(self, dump: MatchedDump, model: Any, report: Report) -> None:
-        self.dump, self.model, self.precision = dump, model, report.precision
+    def __init__(self, dump: MatchedDump, model: Any, report: Report, *, dtype: type[np.floating[Any]] = np.float64) -> None:
+        self.dump, self.model, self.report, self.dtype = dump, model, report, dtype  # dtype: what passes compute in
+        self.precision = report.precision  # what the port is held against
         self.pack = pack = dump.pack
         self._dumped = {_name_inside(pack, name, dump.arrays): name for name in dump.arrays}
         self._values: dict[str, Array] = {}
@@ -69,7 +71,7 @@ class Divergence:
             part: PartContext(call, pack.positions[part])
             for part, call in models.parts_of_call(pack.config, pack.inputs).items()
         }
-        self.weights = Float64Weights(models.weights_of(model))
+        self.weights = ConvertedWeights(models.weights_of(model), dtype)
         self.stage = Stage(model, self.weights, pack.inputs, self.first_layer, pack.backward)
 
     def _start(self, right: Sequence[str]) -> tuple[str | None, int]:
@@ -143,18 +145,26 @@ class Divergence:
 
     def share(self, name: str, deviation: Deviation) -> float:
         """A deviation as a share of what the port's arithmetic may cause, in values as large as the port's."""
-        growth = 1.0
-        if deviation.size > self.true_size(name) > 0:
-            growth = min(deviation.size / self.true_size(name), LARGEST_GROWTH)
+        growth = self._growth(name, deviation)
         bounds = self.pack.tolerances[name][self.precision]
         pairs = ((deviation.max_abs, growth * bounds.max_abs), (deviation.rms, growth * bounds.rms))
         return max(wrong / bound if bound else (math.inf if wrong else 0.0) for wrong, bound in pairs)
+
+    def _growth(self, name: str, deviation: Deviation) -> float:
+        """How many times larger than the pack's the port's values are, and so its rounding."""
+        size = self.true_size(name)
+        return min(deviation.size / size, LARGEST_GROWTH) if deviation.size > size > 0 else 1.0
 
     def explains(self, name: str, mistake: Deviation, right: Deviation) -> bool:
         """Whether a pass with a mistake reproduces a tensor far better than the right pass does."""
         if self.is_within(name, mistake):
             return mistake.rms * TIMES_CLOSER_WITHIN_TOLERANCE <= right.rms
         return mistake.rms * TIMES_CLOSER <= min(mistake.size, right.rms, self.true_size(name) or math.inf)
+
+    def may_explain(self, name: str, mistake: Deviation, right: Deviation) -> bool:
+        """What can be said of that by a pass that is itself off by rounding: False only where an exact pass says so too."""
+        allowed = self.pack.tolerances[name][self.precision].rms * self._growth(name, mistake)
+        return mistake.rms < right.rms / TIMES_CLOSER_WITHIN_TOLERANCE + allowed
 
 
 def _are_masked_scores(name: str) -> bool:

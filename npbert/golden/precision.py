@@ -66,6 +66,12 @@ def to_bfloat16(x: Array) -> Array:
     return _without_last_bits(x, 16)
 
 
+def cut_to_bfloat16(x: Array) -> Array:
+    """x `float32`, the last 16 bits of each element cut off: what some ports do instead of rounding."""
+    cut: Array = (np.asarray(x, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    return cut
+
+
 def to_tf32(x: Array) -> Array:
     """x `float32`, each element rounded to TF32."""
     return _without_last_bits(x, 13)

@@ -18,7 +18,6 @@ from npbert.golden.layers import is_hidden_state, renumbered
 from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.golden.pack import OUTPUT
-from npbert.golden.precision import round_to
 from npbert.tracing import observe
 from npbert.types import Array
 
@@ -44,14 +43,16 @@ def replay(
     right: Replay | None = None,
     *,
     keep: bool = False,
+    quick: bool = False,
 ) -> Replay | None:
     """Run the pass, with a mistake made in some modules or with none.
 
     The answer is None where the first tensor that differs is never computed, and, as soon as that is seen, where the mistake is
     refuted up to there: it changes nothing, or what the port has right, or explains that tensor no better than `right` does.
-    Later tensors are left to `npbert.golden.judging`. `keep` keeps the values that the port did not dump.
+    Later tensors are left to `npbert.golden.judging`. `keep` keeps the values that the port did not dump. A `quick` pass ends
+    at the first tensor that differs, and refutes only what is far off there.
     """
-    observer = _ReplayObserver(divergence, hypothesis, modules, right, keep)
+    observer = _ReplayObserver(divergence, hypothesis, modules, right, keep, quick)
     if hypothesis and not observer.changes_anything:
         return None
     observer.run_pass()
@@ -68,7 +69,13 @@ class _ReplayObserver:
     """The observer of such a pass: it makes the mistake, puts the port's values in, and measures what comes out."""
 
     def __init__(
-        self, divergence: Divergence, hypothesis: Hypothesis | None, modules: Sequence[str], right: Replay | None, keep: bool
+        self,
+        divergence: Divergence,
+        hypothesis: Hypothesis | None,
+        modules: Sequence[str],
+        right: Replay | None,
+        keep: bool,
+        quick: bool,
     ) -> None:
         self.where = ""  # this and the next five as in Replay
         self.order: list[str] = []
@@ -80,6 +87,7 @@ class _ReplayObserver:
         self.is_refuted = False
 
         self._divergence, self._hypothesis, self._right, self._keeps = divergence, hypothesis, right, keep
+        self._is_quick = quick
         self._values: dict[str, Array] = {}  # those that later values can depend on
         self._replaced_weights: dict[str, Array] = {}
         self._replacements: dict[str, tuple[Site, ReplaceValue]] = {}  # by the full name of the value
@@ -121,7 +129,7 @@ class _ReplayObserver:
         if divergence.start is None:
             return self._look(name, x)
         if name in ("embeddings", "bert.embeddings"):
-            truth = divergence.pack[divergence.start].astype(np.float64)
+            truth = divergence.pack[divergence.start].astype(divergence.dtype)
             state = self._rounded(divergence.value_where_it_counts(divergence.start, truth))
             base = name.removesuffix("embeddings")
             before = f"{base}encoder.layer.{divergence.first_layer - 1}" if divergence.first_layer else name
@@ -147,7 +155,7 @@ class _ReplayObserver:
         if name == self._divergence.first:
             self.first = x
         self.is_refuted = self._refutes(name, deviation)
-        if self.is_refuted:
+        if self.is_refuted or (self._is_quick and name == self._divergence.first):
             raise _EndOfPass
         if deviation is not None and (self.taken_over is None or name in self.taken_over):
             x = self._divergence.value_where_it_counts(name, x)
@@ -179,21 +187,23 @@ class _ReplayObserver:
         """Whether this value shows that the port did not make the mistake."""
         divergence, right = self._divergence, self._right
         if name in divergence.right:
-            return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
+            allowed = STILL_RIGHT * (2 if self._is_quick else 1)
+            return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, allowed)
         if name == divergence.first and right is not None:
-            return not self.where or deviation is None or not divergence.explains(name, deviation, right.deviations[name])
+            explains = divergence.may_explain if self._is_quick else divergence.explains
+            return not self.where or deviation is None or not explains(name, deviation, right.deviations[name])
         return False
 
     def _rounded(self, x: Array) -> Array:
-        if self._hypothesis is None or self._hypothesis.precision is None or not self._hypothesis.rounds_values:
-            return x
-        return round_to(x.astype(np.float32), self._hypothesis.precision).astype(np.float64)
+        if self._hypothesis is not None and self._hypothesis.round_values is not None:
+            x = self._hypothesis.round_values(x.astype(np.float32))
+        return x.astype(self._divergence.dtype, copy=False)
 
 
 def propagated(divergence: Divergence) -> dict[str, Deviation]:
     """How far each later tensor of the port is off from a right pass that goes on with what the port holds under the first name
     that differs, and with nothing else of the port."""
-    observer = _ReplayObserver(divergence, None, (), None, False)
+    observer = _ReplayObserver(divergence, None, (), None, False, False)
     observer.taken_over = {divergence.first, *divergence.right}
     observer.run_pass()
     return observer.deviations

@@ -102,14 +102,14 @@ class Report:
         if self.other_precision is not None:
             other = self.other_precision
             if self.shows_precision:
-                return f"right as {other}, not as {self.precision}: compare with precision={other!r}"
+                return right_as(other, self.precision)
             return (
                 f"wrong as {self.precision}, but no further off than {other} allows: right if the port computes in it "
                 f"(precision={other!r}), else a small mistake"
             )
         wrong = [row.name for row in self.rows if not row.ok]
         if wrong and set(wrong) <= set(self.dump_at_fault):
-            return _blames_the_dump(wrong)
+            return blames_the_dump(wrong)
         return ""
 
     def _verdict(self, row: Row, differ: int) -> str:
@@ -133,7 +133,7 @@ class Report:
                 f"NaN: {first.nan} of the {first.compared} elements of {first.name} that count, {first.first_not_finite}"
             )
         if self.dump_at_fault and not self._first_line():
-            notes.append(_blames_the_dump(self.dump_at_fault))
+            notes.append(blames_the_dump(self.dump_at_fault))
         notes += self.questions
         for assumed in dict.fromkeys(row.assumed for row in self.rows if row.assumed):
             names = [row.name for row in self.rows if row.assumed == assumed]
@@ -144,7 +144,13 @@ class Report:
         return notes
 
 
-def _blames_the_dump(names: list[str]) -> str:
+def right_as(other: str, precision: str) -> str:
+    """What is said of a dump that is right in another precision."""
+    return f"right as {other}, not as {precision}: compare with precision={other!r}"
+
+
+def blames_the_dump(names: list[str]) -> str:
+    """What is said of tensors that are wrong although what is computed from them is right."""
     differ, them = ("differs", "it") if len(names) == 1 else ("differ", "them")
     return f"the dump, not the computation: {listed(names, most=3)} {differ}, but what is computed from {them} is right"
 

@@ -10,6 +10,7 @@ from npbert.golden.divergence import Divergence
 from npbert.golden.judging import Verdict, judge
 from npbert.golden.mistakes import hypotheses, places
 from npbert.golden.mistakes.hypothesis import Hypothesis
+from npbert.golden.quick import quick_look
 from npbert.golden.replay import Replay, replay
 from npbert.golden.suspects import Evidence, Suspect
 from npbert.golden.ties import what_would_tell
@@ -73,6 +74,8 @@ class _Search:
 
     def __init__(self, divergence: Divergence, right: Replay, where: Places) -> None:
         self._divergence, self._right, self._where = divergence, right, where
+        self._quick = quick_look(divergence)
+        self._right_quickly = replay(self._quick, quick=True)
         self._tried: set[tuple[int, tuple[str, ...]]] = set()
         self._failed: set[tuple[int, tuple[str, ...]]] = set()
 
@@ -89,7 +92,7 @@ class _Search:
         if whole in self._tried or start in self._failed:
             return None
         self._tried.add(whole)
-        result = replay(divergence, hypothesis, attempt.modules, self._right)
+        result = replay(divergence, hypothesis, attempt.modules, self._right) if self._is_promising(attempt) else None
         if result is None:
             self._failed.add(start)
             return None
@@ -98,6 +101,13 @@ class _Search:
             return None
         tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
         return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
+
+    def _is_promising(self, attempt: Attempt) -> bool:
+        """Whether a quick look does not refute an attempt, or cannot judge it."""
+        hypothesis, right = attempt.hypothesis, self._right_quickly
+        if right is None or hypothesis.precision or hypothesis.is_last_resort or hypothesis.needs_all:
+            return True
+        return replay(self._quick, hypothesis, attempt.modules, right, quick=True) is not None
 
 
 def equally_good(fits: Sequence[Fit]) -> list[Fit]:

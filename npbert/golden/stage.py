@@ -14,20 +14,21 @@ from npbert.golden.passes import Backward, CastRows
 from npbert.types import Array
 
 
-class Float64Weights(Mapping[str, Array]):
-    """Weights in float64, each converted when it is first read. Tables of embeddings stay as they are: few rows are read."""
+class ConvertedWeights(Mapping[str, Array]):
+    """Weights in another type, each converted when it is first read. Tables stay as they are: few rows are read."""
 
-    def __init__(self, weights: Mapping[str, Array]) -> None:
+    def __init__(self, weights: Mapping[str, Array], dtype: type[np.floating[Any]]) -> None:
         self._weights = weights
+        self.dtype = dtype
         self._converted: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
         return self._weights[name] if name.endswith("_embeddings.weight") else self.whole(name)
 
     def whole(self, name: str) -> Array:
-        """A weight in float64, even a table."""
+        """A weight in that type, even a table."""
         if name not in self._converted:
-            self._converted[name] = self._weights[name].astype(np.float64)
+            self._converted[name] = self._weights[name].astype(self.dtype, copy=False)
         return self._converted[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -38,12 +39,12 @@ class Float64Weights(Mapping[str, Array]):
 
 
 class Stage:
-    """A model without its first layers, in float64. Its layers are numbered from the first that runs."""
+    """A model without its first layers, in the type of the weights. Its layers are numbered from the first that runs."""
 
     def __init__(
         self,
         model: Any,
-        weights: Float64Weights,
+        weights: ConvertedWeights,
         inputs: Mapping[str, Any],
         first_layer: int,
         backward: Backward | None = None,
@@ -52,7 +53,7 @@ class Stage:
         self._backward = Backward() if backward is None else backward
         options = {"output_attentions": False, "output_hidden_states": False, "return_dict": True}
         self.runner = models.computing_with(model, self._weights, _config_from(model.config, first_layer))
-        self.inputs = _inputs_from(inputs, first_layer) | options
+        self.inputs = _inputs_from(inputs, first_layer, weights.dtype) | options
 
     def run(self, replaced_weights: Mapping[str, Array], look: Callable[[str, Array], object]) -> None:
         """Run the pass with some weights replaced. `look(name, value)` sees the outputs."""
@@ -66,7 +67,7 @@ class Stage:
 class _StageWeights(Mapping[str, Array]):
     """The weights under the names that the shortened model reads them by."""
 
-    def __init__(self, model: Any, weights: Float64Weights, skipped: int) -> None:
+    def __init__(self, model: Any, weights: ConvertedWeights, skipped: int) -> None:
         self._weights = weights
         names = models.all_names(model).items()
         self._names = {renumbered(name, -skipped): own for name, own in names if layer_of(name, skipped) >= skipped}
@@ -75,9 +76,10 @@ class _StageWeights(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         own = self._names[name]
         if own in self.replaced:
-            return self.replaced[own].astype(np.float64, copy=False)
+            return self.replaced[own].astype(self._weights.dtype, copy=False)
         if name.endswith("_embeddings.weight"):
-            return CastRows(self._weights[own], lambda x: x.astype(np.float64))  # type: ignore[return-value]  # only its rows are read
+            dtype = self._weights.dtype
+            return CastRows(self._weights[own], lambda x: x.astype(dtype))  # type: ignore[return-value]  # only its rows are read
         return self._weights.whole(own)
 
     def __iter__(self) -> Iterator[str]:
@@ -97,15 +99,15 @@ def _config_from(config: Any, first_layer: int) -> Any:
     return config
 
 
-def _inputs_from(inputs: Mapping[str, Any], first_layer: int) -> dict[str, Any]:
-    """The arguments of the model without its first layers, in float64."""
-    inputs = {name: _as_float64(value) for name, value in inputs.items()}
+def _inputs_from(inputs: Mapping[str, Any], first_layer: int, dtype: type[np.floating[Any]]) -> dict[str, Any]:
+    """The arguments of the model without its first layers, in the type of its weights."""
+    inputs = {name: _converted(value, dtype) for name, value in inputs.items()}
     if first_layer and "head_mask" in inputs and inputs["head_mask"].ndim == 2:
         inputs["head_mask"] = inputs["head_mask"][first_layer:]
     return inputs
 
 
-def _as_float64(value: Any) -> Any:
+def _converted(value: Any, dtype: type[np.floating[Any]]) -> Any:
     if isinstance(value, tuple):
-        return tuple(_as_float64(part) for part in value)
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
+        return tuple(_converted(part, dtype) for part in value)
+    return value.astype(dtype) if value.dtype.kind == "f" else value

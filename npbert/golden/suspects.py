@@ -47,12 +47,14 @@ class Suspect:
     where: str  # the first tensor that it makes wrong
     explanation: str  # what is wrong and what to change
     evidence: Evidence
+    headline: str = ""  # of the whole answer, before its first suspect: another precision fits, or the dump alone is wrong
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values that JSON can hold: infinity becomes None."""
         evidence = {name: finite_or_none(value) for name, value in self.evidence._asdict().items()}
-        return {"mistake": self.mistake, "where": self.where, "explanation": self.explanation, "evidence": evidence}
+        return {**vars(self), "evidence": evidence}
 
     def __str__(self) -> str:
+        head = [wrapped(self.headline), ""] if self.headline else []
         lines = (self.explanation, f"evidence: {self.evidence}")
-        return "\n".join([f"{self.mistake} at {self.where}", *(wrapped(line, indent="    ") for line in lines)])
+        return "\n".join([*head, f"{self.mistake} at {self.where}", *(wrapped(line, indent="    ") for line in lines)])

@@ -53,7 +53,8 @@ class OtherPrecision(NamedTuple):
 def other_precision(
     pack: Pack, rows: Sequence[Row], precision: str, values: Callable[[], Iterable[Array]]
 ) -> OtherPrecision | None:
-    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least."""
+    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least:
+    rather one that keeps values in float32, since the numbers are written in none that keeps them shorter."""
     if all(row.ok for row in rows):
         return None
     known = [other for other in EPSILON if all(other in pack.tolerances[name] for name in pack)]  # to the npbert that wrote it
@@ -62,6 +63,7 @@ def other_precision(
     for other in fitting:
         if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
             return OtherPrecision(other, is_shown=True)
+    fitting.sort(key=_is_short)
     imprecise = next((other for other in fitting if _is_as_imprecise(pack, rows, other)), None)
     return None if imprecise is None else OtherPrecision(imprecise, is_shown=_begins_with_products(rows))
 

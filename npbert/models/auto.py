@@ -71,6 +71,7 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, config: A
     """
     location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
     checkpoint = checkpoints.find(path_or_id, **location)
+    names_labels = config is None and bool(checkpoint.fields.keys() & {"id2label", "num_labels"})  # Google's do not
     if config is None:
         config = read_config(checkpoint)
     elif not isinstance(config, Configuration):
@@ -81,8 +82,8 @@ def load(path_or_id: StrPath, *, dtype: DTypeLike | None = np.float32, config: A
             theirs = listed([shown(name) for name in config.architectures])
             warn(f"{checkpoint.name}: npbert has no {theirs}, and loads a {of_the_heads}, which the heads in the file show")
         config.architectures = [of_the_heads]
-        classifier = checkpoint.arrays.get("classifier.weight")  # Google's configurations name no labels either
-        if classifier is not None and classifier.ndim == 2 and not checkpoint.fields.keys() & {"id2label", "num_labels"}:
+        classifier = checkpoint.arrays.get("classifier.weight")
+        if classifier is not None and classifier.ndim == 2 and not names_labels and len(classifier) != config.num_labels:
             options.setdefault("num_labels", len(classifier))
     return loading.from_checkpoint(model_class(config), checkpoint, config=config, dtype=dtype, **options)
 

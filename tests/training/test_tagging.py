@@ -185,7 +185,9 @@ def test_a_small_model_learns_to_find_entities(tmp_path: Path) -> None:
     lessons = tagging_lessons(tokenizer_in(tmp_path), tagged(200), tagged(50, 9), labels=NAMES, batch_size=16, max_length=40)
     config = npbert.BertConfig(**SIZES, num_labels=4, hidden_dropout_prob=0.0)
     run = Run(
-        npbert.BertForTokenClassification(config, rng=np.random.default_rng(0)), lessons, Settings(steps=150, lr=1e-2, warmup=10)
+        npbert.BertForTokenClassification(config, rng=np.random.default_rng(0)),
+        lessons,
+        Settings(steps=150, lr=1e-2, warmup=10),
     )
     list(steps(run))
     assert lessons.evaluate is not None

@@ -134,6 +134,7 @@ def _softmax_axes(config: BertConfig) -> Iterator[Hypothesis]:
                 f"Softmax is taken over {what}: it belongs over the keys, the last axis of the scores [B, N, S, T].",
                 SELF_MODULES,
                 along(axis, fill),
+                needs_all=axis == 0,
             )
 
 

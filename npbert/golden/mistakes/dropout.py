@@ -19,7 +19,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """All places of dropout at once, or those of one kind."""
     modules = f"{EMBEDDINGS_MODULES}|{SELF_MODULES}|{OUTPUT_MODULES}"
     values = {".dropout": _dropped_as_dumped, ":residual": _dropped_before_the_residual}
-    yield Hypothesis("dropout-left-on", EXPLANATION, modules, values)
+    yield Hypothesis("dropout-left-on", EXPLANATION, modules, values, needs_all=True)
 
 
 def _dropped_as_dumped(site: Site) -> Array | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from npbert.bert.config import BertConfig
+from npbert.errors import listed
 from npbert.golden.mistakes.hypothesis import EMBEDDINGS_MODULES, Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
@@ -80,6 +81,8 @@ def _lookups(config: BertConfig) -> Iterator[Hypothesis]:
     yield _in("positions-sinusoidal", "The positions are sines, then cosines: look them up in position_embeddings", POSITIONS,
               _sinusoids(interleaved=False))  # fmt: skip
     yield _in("ids-differ", "The port reads other token ids than the pack's input_ids", WORDS, _rows_that_the_port_holds)
+    yield Hypothesis("ids-differ", "The port reads other token ids than the pack's input_ids.", EMBEDDINGS_MODULES,
+                     {":sum": _rows_that_the_port_normalised}, is_last_resort=True)  # fmt: skip
     root = math.sqrt(config.hidden_size)
     for factor, what in (
         (root, f"multiplied by sqrt({config.hidden_size})"),
@@ -121,20 +124,50 @@ def _sinusoids(*, interleaved: bool) -> ReplaceValue:
 
 def _rows_that_the_port_holds(site: Site) -> Array | None:
     """The rows of the table that the port dumped as its word embeddings, if all of them are rows of the table."""
-    dumped, ids = site.dumped(site.module + WORDS), site.context.ids("input_ids")
-    if dumped is None or ids is None or dumped.shape != site.value.shape:
+    dumped = site.dumped(site.module + WORDS)
+    if dumped is None or dumped.shape != site.value.shape:
         return None
     table = site.weights[f"{site.module}{WORDS}.weight"]
     differs = np.argwhere(np.abs(dumped - site.value).max(axis=-1) > 0)
-    rows, found = site.value.copy(), []
+    found = {(b, s): int(np.abs(table[:, :4] - dumped[b, s, :4]).sum(axis=1).argmin()) for b, s in differs}
+    rows = _with_rows(site, site.value, found)
+    return rows if np.allclose(rows, dumped, rtol=1e-2, atol=1e-6) else None
+
+
+MOST_TOKENS = 64
+"""So many tokens at most are looked for in the whole vocabulary."""
+
+
+def _rows_that_the_port_normalised(site: Site) -> Array | None:
+    """The sum with those rows of the table that LayerNorm makes what the port dumped as the result of the embeddings."""
+    dumped = next((x for name in (".LayerNorm", ".dropout", "") if (x := site.dumped(site.module + name)) is not None), None)
+    counts, gamma = site.counts(site.module), site.weight(".LayerNorm.weight")
+    if dumped is None or dumped.shape != site.value.shape or not gamma.all() or WORDS not in site:
+        return None
+    table = site.weights[f"{site.module}{WORDS}.weight"]
+    wanted = (dumped - site.weight(".LayerNorm.bias")) / gamma  # [B, S, D], of mean 0 and variance 1
+    others = site.value - site[WORDS]  # what is added to the row
+    is_far = np.abs(site.norm(site.value) - dumped).max(axis=-1) > 1e-3
+    differs = np.argwhere(is_far & counts[..., 0])
+    if not 0 < len(differs) <= MOST_TOKENS:
+        return None
+    found = {}
     for b, s in differs:
-        row = int(np.abs(table[:, :4] - dumped[b, s, :4]).sum(axis=1).argmin())
+        sums = table + others[b, s].astype(table.dtype)  # [V, D]
+        found[b, s] = int((sums @ wanted[b, s].astype(table.dtype) / sums.std(axis=-1)).argmax())
+    return site.value + _with_rows(site, site[WORDS], found) - site[WORDS]
+
+
+def _with_rows(site: Site, words: Array, found: Mapping[tuple[int, int], int]) -> Array:
+    """The word embeddings with other rows of the table, which are noted."""
+    table, ids = site.weights[f"{site.module}{WORDS}.weight"], site.context.ids("input_ids")
+    rows, told = words.copy(), []
+    for (b, s), row in found.items():
         rows[b, s] = table[row]
-        found.append(f"[{b}, {s}] is {row} instead of {ids[b, s]}")
-    if found and np.allclose(rows, dumped, rtol=1e-2, atol=1e-6):
-        site.notes.append(f"Token {', '.join(found[:4])}{' and more' if len(found) > 4 else ''}.")
-        return rows
-    return None
+        told.append(f"[{b}, {s}] is {row}" + ("" if ids is None else f" instead of {ids[b, s]}"))
+    if told:
+        site.notes.append(f"Token {listed(told, most=4)}.")
+    return rows
 
 
 # -------------------------------------------------------------------------------------------------------------------- the sum
@@ -142,22 +175,10 @@ def _rows_that_the_port_holds(site: Site) -> Array | None:
 
 def _sums(config: BertConfig) -> Iterator[Hypothesis]:
     root = math.sqrt(config.hidden_size)
-    rows: list[tuple[str, str, float, float, float]] = [
-        ("token-types-missing", "The token type embeddings are not added", 1, 0, 1),
-        ("positions-missing", "The position embeddings are not added", 1, 1, 0),
-        ("words-missing", "The word embeddings are not added", 0, 1, 1),
-        ("words-doubled", "The word embeddings are added twice", 2, 1, 1),
-        ("token-types-doubled", "The token type embeddings are added twice", 1, 2, 1),
-        ("positions-doubled", "The position embeddings are added twice", 1, 1, 2),
-        ("positions-subtracted", "The position embeddings are subtracted", 1, 1, -1),
-        ("embeddings-scaled", f"The word embeddings are multiplied by sqrt({config.hidden_size})", root, 1, 1),
-        ("embeddings-scaled", f"The words and types are multiplied by sqrt({config.hidden_size})", root, root, 1),
-        ("embeddings-scaled", f"The sum of the embeddings is multiplied by sqrt({config.hidden_size})", root, root, root),
-        ("embeddings-scaled", "The three embeddings are averaged", 1 / 3, 1 / 3, 1 / 3),
-    ]
-    for mistake, explanation, *factors in rows:
-        says = f"{explanation}: LayerNorm is taken of word + token type + position embeddings"
-        yield _in(mistake, says, ":sum", _weighted_sum(factors))
+    for what, names in (("words", (WORDS,)), ("words and types", (WORDS, TYPES)), ("whole sum", (WORDS, TYPES, POSITIONS))):
+        says = f"The {what} are multiplied by sqrt({config.hidden_size}): BERT adds the embeddings as they are"
+        yield _in("embeddings-scaled", says.replace("sum are", "sum is"), ":sum", _multiplied(names, root))
+    yield _in("embeddings-scaled", "The three embeddings are averaged: BERT adds them", ":sum", lambda site: site.value / 3)
 
     def multiplied(site: Site) -> Array | None:
         return (site.value - site[POSITIONS]) * site[POSITIONS] if POSITIONS in site else None
@@ -165,18 +186,9 @@ def _sums(config: BertConfig) -> Iterator[Hypothesis]:
     yield _in("positions-multiplied", "The sum is multiplied by the position embeddings: add them", ":sum", multiplied)
 
 
-def _weighted_sum(factors: list[float]) -> ReplaceValue:
-    def value(site: Site) -> Array | None:
-        names = [name for name, factor in zip((WORDS, TYPES, POSITIONS), factors, strict=True) if factor != 1]
-        if any(name not in site for name in names):
-            return None
-        wrong = site.value.copy()
-        for name, factor in zip((WORDS, TYPES, POSITIONS), factors, strict=True):
-            if name in site:
-                wrong += (factor - 1) * site[name]
-        return wrong
-
-    return value
+def _multiplied(names: tuple[str, ...], factor: float) -> ReplaceValue:
+    """The sum with some of its terms multiplied, those that the model has."""
+    return lambda site: site.value + (factor - 1) * sum(site[name] for name in names if name in site)
 
 
 def _positions_after_norm(site: Site) -> Array | None:

@@ -36,8 +36,9 @@ class Hypothesis:
     only_together: bool = False  # it makes no sense in a single module of several
     is_rare: bool = False  # it is left out where a whole model has to be run for each attempt
     is_last_resort: bool = False  # it is read off the port's own numbers, so it is tried when nothing else fits
+    needs_all: bool = False  # it mixes all texts, or counts numbers, so that a few texts show nothing
     precision: str | None = None  # for a shorter precision: which
-    rounds_values: bool = False  # every value is rounded to that precision, not only the weights
+    round_values: Callable[[Array], Array] | None = None  # what is done to every value of the pass besides
 
     @property
     def wrong_values(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextvars import Context
 
 from npbert.bert.config import BertConfig
-from npbert.bert.layer import layer
+from npbert.bert.layer import feed_forward, layer
 from npbert.bert.model import FUNCTIONS
 from npbert.golden.mistakes import steps
 from npbert.golden.mistakes.hypothesis import LAYER_MODULES, Hypothesis, ReplaceValue
@@ -39,8 +39,12 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         "layer-repeated",
         "<layer> runs twice: each layer runs once. The dump holds the second run.",
         LAYER_MODULES,
-        {f".{name}": _of_second_run(step) for name, step in _consumers("<hidden>")},
+        _reading_made(_of_second_run),
     )
+    explanation = "The feed-forward of <layer> comes before its attention: it comes after it."
+    attention_last = {"": reading(None, (BEFORE_FEED_FORWARD,))}
+    exchanged = _reading_made(_of_feed_forward) | _rerouted(BEFORE_FEED_FORWARD, "<hidden>") | attention_last
+    yield Hypothesis("blocks-exchanged", explanation, LAYER_MODULES, exchanged)
     explanation = "LayerNorm is taken of what a block reads (pre-norm): BERT normalises what a block hands on."
     normed = {f".{name}": _of_normed(step) for name, step in [*_consumers("<hidden>"), *_consumers(BEFORE_FEED_FORWARD)]
               if step.kind == "linear"}  # fmt: skip
@@ -83,6 +87,26 @@ def _rerouted(old: str, new: str) -> dict[str, ReplaceValue]:
     return {f".{name}": reading(step, tuple(new if x == old else x for x in step.operands)) for name, step in _consumers(old)}
 
 
+def _of_feed_forward(site: Site) -> Array | None:
+    """What the feed-forward makes of the layer's input."""
+    hidden = site.at("<hidden>")
+    return None if hidden is None else Context().run(feed_forward, _module(site, _index(site)), hidden)
+
+
+def _reading_made(make: ReplaceValue) -> dict[str, ReplaceValue]:
+    """The steps that read what came into the layer, reading what `make` makes of it."""
+
+    def reader(step: Step) -> ReplaceValue:
+        def value(site: Site) -> Array | None:
+            made = make(site)
+            read = [made if place == "<hidden>" else step.home(site).at(place) for place in step.operands]
+            return None if any(x is None for x in read) else step.compute(site, *[x for x in read if x is not None])
+
+        return value
+
+    return {f".{name}": reader(step) for name, step in _consumers("<hidden>")}
+
+
 def _without_norm(site: Site) -> Array:
     return site.values[site.name.removesuffix(".LayerNorm") + ":residual"]
 
@@ -104,7 +128,7 @@ def _of_repeated(shift: int) -> ReplaceValue:
 
     def value(site: Site) -> Array | None:
         hidden = site.at("<hidden>")
-        index = int(site.module.rpartition(".")[2])
+        index = _index(site)
         if hidden is None or index + shift < 0 or site.padding.shape[-1] != hidden.shape[1]:
             return None
         return _run(site, index, _run(site, index + shift, hidden))
@@ -112,24 +136,25 @@ def _of_repeated(shift: int) -> ReplaceValue:
     return value
 
 
-def _of_second_run(step: Step) -> ReplaceValue:
-    """A step of a layer that reads what the layer made of its input in a first run."""
+def _of_second_run(site: Site) -> Array | None:
+    """What the layer makes of its input in a first run."""
+    hidden = site.at("<hidden>")
+    if hidden is None or site.padding.shape[-1] != hidden.shape[1]:
+        return None
+    return _run(site, _index(site), hidden)
 
-    def value(site: Site) -> Array | None:
-        hidden = site.at("<hidden>")
-        if hidden is None or site.padding.shape[-1] != hidden.shape[1]:
-            return None
-        again = _run(site, int(site.module.rpartition(".")[2]), hidden)
-        read = [again if place == "<hidden>" else step.home(site).at(place) for place in step.operands]
-        return None if any(x is None for x in read) else step.compute(site, *[x for x in read if x is not None])
 
-    return value
+def _index(site: Site) -> int:
+    return int(site.module.rpartition(".")[2])
 
 
 def _run(site: Site, index: int, hidden: Array) -> Array:
     """What a layer makes of hidden states. Nobody observes it."""
-    path = site.module[: site.module.index("encoder.layer.")] + f"encoder.layer.{index}"
     mask = masks.additive(site.padding & site.causal, hidden.dtype, value=site.config.mask_value)
+    return Context().run(lambda: layer(_module(site, index), hidden, mask=mask).hidden)
+
+
+def _module(site: Site, index: int) -> Module:
+    path = site.module[: site.module.index("encoder.layer.")] + f"encoder.layer.{index}"
     own = {name: site.weights[name] for name in site.weights if name.startswith(f"{path}.") and "crossattention" not in name}
-    module = Module(Weights(own), site.config, FUNCTIONS, path=path)
-    return Context().run(lambda: layer(module, hidden, mask=mask).hidden)
+    return Module(Weights(own), site.config, FUNCTIONS, path=path)

@@ -14,7 +14,7 @@ from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
 NORM_MODULES = "|".join(step.modules for step in steps.of_kind("norm"))
-USUAL_EPS = (1e-5, 1e-12, 1e-6, 1e-3, 1e-8, 1e-7, 1e-9, 1e-10, 1e-2, 1e-4, 0.0)
+USUAL_EPS = (1e-5, 1e-12, 1e-6, 1e-3, 1e-8, 1e-7, 1e-2, 1e-4)
 
 Formula = Callable[[Array, Array, Array, float], "Array | None"]
 """From x, weight, bias and eps."""
@@ -38,6 +38,17 @@ def _unbiased(x: Array, weight: Array, bias: Array, eps: float) -> Array | None:
 def _over_positions(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     centred = x - x.mean(axis=-2, keepdims=True)
     return centred / np.sqrt(np.square(centred).mean(axis=-2, keepdims=True) + eps) * weight + bias
+
+
+def _over_pieces(number: int) -> Formula:
+    """Of each piece of a token's numbers by itself."""
+
+    def formula(x: Array, weight: Array, bias: Array, eps: float) -> Array | None:
+        if x.shape[-1] % number:
+            return None
+        return _normed(x.reshape(*x.shape[:-1], number, -1), 1, 0, eps).reshape(x.shape) * weight + bias
+
+    return formula
 
 
 def _over_everything(x: Array, weight: Array, bias: Array, eps: float) -> Array:
@@ -77,6 +88,8 @@ FORMULAS: list[tuple[str, str, Formula]] = [
     ("layernorm-wrong-axis", "LayerNorm is taken over a whole text: it belongs over one token", _over_everything),
     ("layernorm-twice", "LayerNorm is applied twice",
      lambda x, w, b, eps: _normed(_normed(x, w, b, eps), w, b, eps)),
+    ("layernorm-twice", "LayerNorm's result is normalised once more",
+     lambda x, w, b, eps: _normed(_normed(x, w, b, eps), 1, 0, eps)),
     ("gamma-missing", "LayerNorm's weight is not applied: multiply by it before the bias is added",
      lambda x, w, b, eps: _normed(x, 1, b, eps)),
     ("gamma-missing", "LayerNorm only normalises: multiply by its weight and add its bias",
@@ -96,6 +109,8 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every way to get LayerNorm wrong."""
     for mistake, explanation, formula in FORMULAS:
         yield _with(mistake, f"{explanation}.", formula, config.layer_norm_eps)
+    says = "LayerNorm is taken over each head: it belongs over the last axis, D numbers of one token."
+    yield _with("layernorm-wrong-axis", says, _over_pieces(config.num_attention_heads), config.layer_norm_eps)
     own = config.layer_norm_eps
     for eps in USUAL_EPS:
         if not math.isclose(eps, own):

@@ -1,11 +1,12 @@
-"""Another operand: a step that reads or adds another value of the same shape, leaves a term out, or adds it twice."""
+"""Another operand: a step that reads or adds another value of the same shape; and linear maps applied otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from npbert import ops
 from npbert.bert.config import BertConfig
 from npbert.golden.mistakes import steps
 from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
@@ -43,50 +44,50 @@ NEARBY = (
 """Where a port may take a value from by mistake."""
 
 
-SUMS = [
-    ("residual-doubled", "The residual is added twice", (1.0, 2.0)),
-    ("dense-doubled", "The block's own result is added twice", (2.0, 1.0)),
-    ("dense-missing", "The block's own result is not added", (0.0, 1.0)),
-    ("residual-scaled", "The residual is halved", (1.0, 0.5)),
-    ("residual-scaled", "The residual is subtracted", (1.0, -1.0)),
-    ("dense-scaled", "The block's own result is halved", (0.5, 1.0)),
-    ("dense-scaled", "The block's own result is subtracted", (-1.0, 1.0)),
+Map = Callable[[Array], Array]
+
+AGAIN: list[tuple[str, str, Callable[[Map, Array], Array]]] = [
+    ("dense-missing", "<module>{value} is left out: what it reads is handed on as it is", lambda linear, x: x),
+    ("dense-twice", "<module>{value} is applied twice, the second time to its own result", lambda linear, x: linear(linear(x))),
 ]
-"""Factors of what a block computes and of the residual. A line here is all that others need."""
+"""How else a linear map may be applied. A line here is all that another way needs."""
+
+ADDED: dict[str, Map] = {"gelu": ops.gelu, "relu": ops.relu, "tanh": ops.tanh, "sigmoid": ops.sigmoid, "silu": ops.silu}
+"""The activations that a port may apply where none belongs."""
 
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every other operand of the linear maps and of the sums."""
     for step in steps.of_kind("sum"):
-        yield from _sums(step)
+        if step.modules != steps.EMBEDDINGS:
+            yield from _residuals(step)
     for step in steps.of_kind("linear"):
+        yield from _maps(step, config)
         yield from _inputs(step)
 
 
-def _sums(step: Step) -> Iterator[Hypothesis]:
+def _residuals(step: Step) -> Iterator[Hypothesis]:
+    """Every other value as the residual, or besides it."""
     block, residual = step.operands
-    says = f"LayerNorm is taken of {block} + {residual}"
-    for mistake, what, factors in SUMS:
-        yield Hypothesis(mistake, f"{what}: {says}.", step.modules, {step.value: _weighted(step, factors)})
     for source in NEARBY:
         if source not in (block, residual):
-            yield Hypothesis(
-                "residual-from-elsewhere",
-                f"Adds {source} instead of {residual}.",
-                step.modules,
-                {step.value: reading(step, (block, source))},
-                is_rare=True,
-            )
-            yield Hypothesis(
-                "residual-from-elsewhere",
-                f"Adds {source} although only {block} and {residual} belong to the sum.",
-                step.modules,
-                {step.value: reading(step, (block, residual, source))},
-                is_rare=True,
-            )
+            for operands, says in (
+                ((block, source), f"Adds {source} instead of {residual}."),
+                ((block, residual, source), f"Adds {source} although only {block} and {residual} belong to the sum."),
+            ):
+                values = {step.value: reading(step, operands)}
+                yield Hypothesis("residual-from-elsewhere", says, step.modules, values, is_rare=True)
+
+    def normalised(site: Site) -> Array | None:
+        dense, x = step.read(site, block), step.read(site, residual)
+        return None if dense is None or x is None else dense + step.home(site).norm(x)
+
+    says = f"Adds LayerNorm({residual}) instead of {residual}."
+    yield Hypothesis("residual-from-elsewhere", says, step.modules, {step.value: normalised}, is_rare=True)
 
 
 def _inputs(step: Step) -> Iterator[Hypothesis]:
+    """Every other value as what a linear map reads."""
     (own,) = step.operands
     for source in NEARBY:
         if source != own and source not in own.split(" | "):
@@ -99,12 +100,35 @@ def _inputs(step: Step) -> Iterator[Hypothesis]:
             )
 
 
+def _maps(step: Step, config: BertConfig) -> Iterator[Hypothesis]:
+    """A linear map left out, applied twice, followed by an activation."""
+
+    def applied(change: Callable[[Map, Array], Array]) -> ReplaceValue:
+        def value(site: Site) -> Array | None:
+            x = step.read(site, step.operands[0])
+            if x is None:
+                return None
+            is_square = x.shape == site.value.shape
+            return change(lambda y: step.compute(site, y), x) if is_square else None
+
+        return value
+
+    for mistake, says, change in AGAIN:
+        says = f"{says.format(value=step.value)}."
+        yield Hypothesis(mistake, says, step.modules, {step.value: applied(change)}, is_rare=True)
+    added = ADDED if config.activation in ADDED.values() else {**ADDED, "the configuration's activation": config.activation}
+    for name, function in added.items():
+        says = f"An activation, {name}, is applied to <module>{step.value}: none belongs there."
+        values: dict[str, ReplaceValue] = {step.value: lambda site, function=function: function(site.value)}  # type: ignore[misc]
+        yield Hypothesis("activation-added", says, step.modules, values, is_rare=True)
+
+
 def reading(step: Step | None, operands: tuple[str, ...]) -> ReplaceValue:
     """The step computed from these places; without a step, what is at the place itself."""
 
     def value(site: Site) -> Array | None:
         home = site if step is None else step.home(site)
-        read = [home.at(place) for place in operands]
+        read = [home.at(place) if step is None else step.read(site, place) for place in operands]
         own = site.value if step is None or step.kind == "sum" else home.at(step.operands[0])
         if own is None or any(x is None or not _fits(x, own) for x in read):
             return None
@@ -116,15 +140,3 @@ def reading(step: Step | None, operands: tuple[str, ...]) -> ReplaceValue:
 
 def _fits(x: Array, own: Array) -> bool:
     return x.shape == own.shape or (x.ndim == own.ndim and x.shape[0] == 1 and x.shape[1:] == own.shape[1:])
-
-
-def _weighted(step: Step, factors: tuple[float, float]) -> ReplaceValue:
-    """The sum with factors."""
-
-    def value(site: Site) -> Array | None:
-        terms = [step.home(site).at(place) for place in step.operands]
-        if any(x is None for x in terms):
-            return None
-        return np.sum([factor * x for factor, x in zip(factors, terms, strict=True) if x is not None], axis=0)
-
-    return value

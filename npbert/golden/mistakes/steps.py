@@ -6,10 +6,12 @@ The formulas are those of `npbert.ops`. A mistake is an edit of one step: anothe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from npbert import ops
+from npbert.golden.mistakes import places
 from npbert.golden.mistakes.site import Site
 from npbert.types import Array
 
@@ -25,6 +27,11 @@ class Step(NamedTuple):
     def compute(self, site: Site, *operands: Array) -> Array:
         """The value, from other operands perhaps than its own."""
         return _FORMULAS[self.kind](self, self.home(site), *operands)
+
+    def read(self, site: Site, place: str) -> Array | None:
+        """What is at a place, also where that is a linear map that the pass computes later, from what is there already."""
+        value = self.home(site).at(place)
+        return _computed_early(self.home(site), place) if value is None else value
 
     def home(self, site: Site) -> Site:
         """The site of the module that has this step, where the mistake is made in the layer around it."""
@@ -78,12 +85,23 @@ STEPS = (
     Step("linear", FEED_FORWARD_OUTPUT, ".dense", ("<layer>.intermediate",)),
     Step("sum", FEED_FORWARD_OUTPUT, ":residual", ("<module>.dropout", BEFORE_FEED_FORWARD)),
     Step("norm", FEED_FORWARD_OUTPUT, ".LayerNorm", ("<module>:residual",)),
+    Step("sum", EMBEDDINGS, ":sum", tuple(f"<module>.{kind}_embeddings" for kind in ("word", "token_type", "position"))),
     Step("norm", EMBEDDINGS, ".LayerNorm", ("<module>:sum",)),
     Step("activation", POOLER, ".activation", ("<module>.dense",)),
     Step("linear", TRANSFORM, ".dense", ("<base>.encoder",)),
     Step("activation", TRANSFORM, ".transform_act_fn", ("<module>.dense",)),
     Step("norm", TRANSFORM, ".LayerNorm", ("<module>.transform_act_fn",)),
 )
+
+
+def _computed_early(site: Site, place: str) -> Array | None:
+    for name in places.names(place, site.module):
+        for step in of_kind("linear"):
+            module = name.removesuffix(step.value)
+            if name.endswith(step.value) and re.fullmatch(step.modules, module):
+                x = site.inside(module).at(step.operands[0])
+                return None if x is None else site.inside(module).linear(step.value, x)
+    return None
 
 
 def of_kind(kind: str) -> list[Step]:

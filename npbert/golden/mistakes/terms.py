@@ -26,6 +26,7 @@ Terms = dict[str, Array]
 EQUATIONS = 4096  # are enough
 EQUATIONS_FOR_EACH_TERM = 8  # are needed
 PRECISION = 1e-3  # of a factor
+DEPENDENT = 1e-4  # the share of a term that others must leave unexplained
 
 
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
@@ -47,7 +48,7 @@ def _with_other_terms(modules: str, value: str, own_terms: Callable[[Site], Term
 
 
 def _of_sum(step: Step, site: Site) -> Terms:
-    return {place: x for place in step.operands if (x := site.at(place)) is not None}
+    return {place: np.broadcast_to(x, site.value.shape) for place in step.operands if (x := site.at(place)) is not None}
 
 
 def _of_linear(step: Step, site: Site) -> Terms:
@@ -81,8 +82,8 @@ def _fitted(own_terms: Callable[[Site], Terms]) -> ReplaceValue:
             return None
         own = own_terms(site)
         others = {place: x for place in NEARBY if (x := site.at(place)) is not None and x.shape == seen.shape}
-        terms = _different(own | others)
-        factors = _factors(seen[site.counts(site.name)], {name: x[site.counts(site.name)] for name, x in terms.items()})
+        terms, counts = own | others, site.counts(site.name)
+        factors = _factors(seen[counts], _independent({name: x[counts] for name, x in terms.items()}))
         factors = {name: _plain(factor, site) for name, factor in factors.items()}
         if not _makes_sense(factors, own):
             return None
@@ -92,12 +93,18 @@ def _fitted(own_terms: Callable[[Site], Terms]) -> ReplaceValue:
     return value
 
 
-def _different(terms: Terms) -> Terms:
-    """Equal terms once: which of them was added cannot be told."""
+def _independent(terms: Terms) -> Terms:
+    """Without the terms that are sums of those before them: which of both was added cannot be told."""
     kept: Terms = {}
+    axes: list[Array] = []  # at right angles to each other, each of length 1
     for name, x in terms.items():
-        if x.any() and not any(np.allclose(x, y) for y in kept.values()):
+        rest = x.copy()
+        for axis in axes:
+            rest -= np.vdot(axis, rest) * axis
+        length = np.linalg.norm(rest)
+        if length > DEPENDENT * np.linalg.norm(x):
             kept[name] = x
+            axes.append(rest / length)
     return kept
 
 
