@@ -26,7 +26,7 @@ SENTENCES = ("A man is eating food.", "A man eats something.", "The sky is blue.
 def main() -> None:
     """Run the benchmarks that the arguments name."""
     wanted = sys.argv[1:]
-    for benchmark in (import_cost, help_cost, similarity_cost, pass_cost, activation_cost, load_cost):
+    for benchmark in (import_cost, help_cost, similarity_cost, pass_cost, activation_cost, load_cost, training_cost):
         if not wanted or any(word in benchmark.__name__ for word in wanted):
             benchmark()
 
@@ -95,6 +95,52 @@ def load_cost() -> None:
     path = checkpoints.find("all-MiniLM-L6-v2").arrays_path
     load, read = in_turns(lambda: npbert.BertModel.from_pretrained(path.parent), path.read_bytes, runs=9)
     report("from_pretrained / reading the file's bytes", load, read)
+
+
+def training_cost() -> None:
+    """Training bert-base on 8 texts of 128 tokens: the gradients, the optimizer's step, and both beside the reference's own."""
+    import npbert
+    from npbert.training import AdamW, clip_gradients
+
+    config = npbert.BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = npbert.BertForMaskedLM(config, rng=np.random.default_rng(0))
+    ids, mask = some_ids(8, 128)
+    labels = np.where(np.random.default_rng(1).random(ids.shape) < 0.15, ids, -100)
+    inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    optimizer = AdamW(model, 1e-5)
+    grads = model.gradients(**inputs)[1]
+
+    def our_step() -> None:
+        own = model.gradients(**inputs)[1]
+        clip_gradients(own, 1.0)
+        optimizer.step(own)
+
+    passes, forward = in_turns(lambda: model.gradients(**inputs), lambda: model(**inputs), runs=5)
+    report("gradients / forward pass, bert-base [8, 128]", passes, forward)
+    steps, forward = in_turns(lambda: optimizer.step(grads), lambda: model(**inputs), runs=5)
+    report("AdamW's step / forward pass, bert-base [8, 128]", steps, forward)
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        print("training against the reference: not measured, torch and transformers are not installed")
+        return
+    theirs = transformers.BertForMaskedLM(
+        transformers.BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager")
+    ).train()
+    their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-5, weight_decay=0.01)
+    tensors = {name: torch.tensor(array) for name, array in inputs.items()}
+
+    def their_step() -> None:
+        their_optimizer.zero_grad()
+        theirs(**tensors).loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        their_optimizer.step()
+
+    ours, reference = in_turns(our_step, their_step, runs=5)
+    report("training step / reference, eager, bert-base [8, 128]", ours, reference, "budget 1.25")
+    steps, reference = in_turns(lambda: optimizer.step(grads), their_optimizer.step, runs=5)
+    report("AdamW's step / the reference's, bert-base", steps, reference)
 
 
 # --------------------------------------------------------------------------------------------------------- how it is done

@@ -59,15 +59,7 @@ PHASES: dict[str, dict[str, Any]] = {  # most of the training on short texts, wh
 
 def make_corpus(home: Path) -> None:
     """Every document as a sentence a line, an empty line between documents; one in 25 is held out, chosen by its text."""
-    unpacked = home / "packages"
-    unpacked.mkdir(parents=True, exist_ok=True)
-    sources = {}
-    for package in PACKAGES:
-        if not list(unpacked.glob(f"{package}_*.deb")):
-            subprocess.run(["apt-get", "download", package], cwd=unpacked, check=True)
-        (file,) = unpacked.glob(f"{package}_*.deb")
-        sources[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-        subprocess.run(["dpkg-deb", "-x", file, unpacked / package], check=True)
+    unpacked, sources = unpack(home, PACKAGES)
     counts: dict[str, Counter[str]] = {"train": Counter(), "held_out": Counter()}
     texts: dict[str, list[str]] = {"train": [], "held_out": []}
     for source, documents in (("bible", bible(unpacked)), ("wordnet", wordnet(unpacked)), ("jargon", jargon(unpacked))):
@@ -80,6 +72,20 @@ def make_corpus(home: Path) -> None:
     record = {"packages": sources, "words": {part: dict(count) for part, count in counts.items()}}
     (home / "sources.json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
+
+
+def unpack(home: Path, packages: Sequence[str]) -> tuple[Path, dict[str, str]]:
+    """Fetch and unpack Debian packages: the folder that holds one folder for each, and the SHA-256 of each package's file."""
+    unpacked = home / "packages"
+    unpacked.mkdir(parents=True, exist_ok=True)
+    sources = {}
+    for package in packages:
+        if not list(unpacked.glob(f"{package}_*.deb")):
+            subprocess.run(["apt-get", "download", package], cwd=unpacked, check=True)
+        (file,) = unpacked.glob(f"{package}_*.deb")
+        sources[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        subprocess.run(["dpkg-deb", "-x", file, unpacked / package], check=True)
+    return unpacked, sources
 
 
 def bible(unpacked: Path) -> Iterator[list[str]]:
@@ -174,7 +180,7 @@ def train_phases(home: Path) -> None:
             run.model.save_pretrained(directory)
             tokenizer_of(home).save_pretrained(directory)
 
-        # Evaluations are for the curve alone: the last model is kept, because the learning rate ends at 0 there.
+        # The best of all evaluations is kept: the last one or one close to it, because the learning rate ends at 0.
         print(
             phase, train(run, done, save_model=save_model, evaluate_every=500, save_every=100, resume=(done / STATE).exists())
         )

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
     def encode(number: int, text: str) -> tuple[str, BatchEncoding]:
         unicode_text(common.place(args, number), text)
-        return text, tokenizer(text, args.pair, return_offsets_mapping=True, return_token_type_ids=True)
+        return text, tokenizer(text, args.pair, return_offsets_mapping=True)
 
     printing.print_answers(
         args,
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _table(texts: tuple[str, str | None], encoding: BatchEncoding) -> str:
     columns = [("piece", *map(printing.printable, encoding.tokens())), ("id", *map(str, encoding["input_ids"]))]
-    if "token_type_ids" in encoding:  # a DistilBERT has none
+    if "token_type_ids" in encoding:  # a DistilBERT and a GPT-2 have none
         columns.append(("type", *map(str, encoding["token_type_ids"])))
     places = [("from", "to", "text")]
     for (start, end), sequence in zip(encoding["offset_mapping"], encoding.sequence_ids(), strict=True):

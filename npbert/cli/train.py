@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from npbert.checks import whole_number
 from npbert.cli import common, printing
 from npbert.errors import InputError, warn
 
@@ -82,6 +83,9 @@ def run(args: argparse.Namespace) -> None:
     from npbert.training.recipes import prepare
     from npbert.training.train import train
 
+    for name in ("eval_every", "patience"):
+        if getattr(args, name) is not None:
+            whole_number(name, getattr(args, name), least=1)
     if args.eval is None and (args.eval_every is not None or args.patience is not None):
         raise InputError("--eval-every and --patience need something to evaluate with: --eval DATA")
     order = _order(args)

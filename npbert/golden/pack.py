@@ -26,6 +26,7 @@ layer 0. The `__metadata__` of the header is one JSON text under each of the key
     order            the names of all but inputs and weights in the order of execution, aliases among them
     aliases          {NAME: NAME}: tensors that equal another and are stored once, under the other's name
     multiples        {PRECISION: {"max_abs": ..., "rms": ...}}: a tolerance is the error measured in PRECISION, times this
+                     (of gradients, times what `npbert.golden.tolerance` says)
     tolerances       {NAME: {PRECISION: {"max_abs": ..., "rms": ...}}} for float32, float16 and bfloat16, and from packs that
                      an older npbert wrote on for every precision in `npbert.golden.precision`
     training         only in packs with gradients: {"dropout_seed": the seed, or null where nothing is dropped,

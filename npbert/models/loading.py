@@ -102,15 +102,17 @@ def _unused(model: Any, unexpected: Sequence[str], architectures: Any) -> list[s
     """The weights that a user must be told of because the model has no place for them.
 
     As in the reference, that is everything where the class is the one that the checkpoint was saved from. Another class leaves
-    heads out as a matter of course, but not layers, tables or a pooler; the pooler only where nobody asked to leave it out.
+    heads out as a matter of course, and with them the pooler where it has none, but not layers or tables. A pooler that was
+    asked to be left out is missed by nobody.
     """
-    if type(model).has_pooler and not model.has_pooler:
-        unexpected = [name for name in unexpected if not name.startswith("pooler.")]
-    if type(model).__name__ in (architectures or ()):
-        return list(unexpected)
-    return [name for name in unexpected if _OF_A_BASE_MODEL.search(name)]
+    is_the_same = type(model).__name__ in (architectures or ())
+    asked_for_none = type(model).has_pooler and not model.has_pooler
+    if asked_for_none or (not is_the_same and not model.has_pooler):
+        unexpected = [name for name in unexpected if not _OF_A_POOLER.search(name)]
+    return [name for name in unexpected if is_the_same or _OF_A_BASE_MODEL.search(name)]
 
 
+_OF_A_POOLER = re.compile(r"(?:^|\.)pooler\.")
 _OF_A_BASE_MODEL = re.compile(r"(?:^|\.)(?:embeddings|encoder\.layer|pooler|wte|wpe|h|ln_f)\.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from npbert.checkpoints.reading import read_json_object
-from npbert.errors import FileError, InputError, MissingFileError, NpbertError, shown
+from npbert.errors import FileError, InputError, NpbertError, shown
 from npbert.text.hostile import check_regular, check_tokenizer_json
 from npbert.text.settings import BERT, TokenizerKind
 from npbert.types import StrPath
@@ -84,12 +84,13 @@ def from_byte_pairs(vocab_file: StrPath, merges_file: StrPath) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
     vocab = read_json_object(vocab_file)
+    check_regular(merges_file)
     try:
         lines = Path(merges_file).read_text("utf-8").split("\n")[1:-1]  # the first line says which version, the last is empty
     except UnicodeDecodeError as error:
         raise FileError(f"{merges_file}: merges are UTF-8 text, two pieces a line: {error}") from error
     except OSError as error:
-        raise MissingFileError(f"{merges_file}: cannot read the merges: {error.strerror}") from error
+        raise FileError(f"{merges_file}: cannot read the merges: {error.strerror}") from error
     merges = [tuple(line.split()) for line in lines]
     for number, pair in enumerate(merges, 2):
         if len(pair) != 2:

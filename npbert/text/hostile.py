@@ -35,8 +35,9 @@ def check_regular(path: StrPath) -> None:
         raise FileError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'a pipe or a device'}, not a file")
 
 
-def check_tokenizer_json(path: StrPath) -> None:
-    """Refuse a `tokenizer.json` that makes far more of a text than it was, or takes far too long over it."""
+def read_tokenizer_json(path: StrPath) -> dict[str, Any]:
+    """The contents of a `tokenizer.json`, whose vocabulary may be larger than other JSON files are."""
+    check_regular(path)
     size = os.path.getsize(path)
     if size > MAX_TOKENIZER_BYTES:
         raise FileError(f"{path}: has {size} bytes; a tokenizer.json of {MAX_TOKENIZER_BYTES} is taken at most")
@@ -45,7 +46,12 @@ def check_tokenizer_json(path: StrPath) -> None:
             contents = json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{path}: not a tokenizer.json: {error}") from None
-    contents = contents if isinstance(contents, dict) else {}
+    return contents if isinstance(contents, dict) else {}
+
+
+def check_tokenizer_json(path: StrPath) -> None:
+    """Refuse a `tokenizer.json` that makes far more of a text than it was, or takes far too long over it."""
+    contents = read_tokenizer_json(path)
     for section in _SECTIONS:
         steps = list(_steps(contents.get(section)))
         if len(steps) > MAX_TOKENIZER_STEPS:

@@ -42,7 +42,8 @@ def read_documents(path: StrPath) -> list[list[str]]:
 
 def encode_documents(documents: Sequence[Sequence[str]], encode: Callable[[list[str]], list[list[int]]]) -> list[Document]:
     """The documents as ids; sentences and documents without a token are left out."""
-    ids = iter(encode([sentence for document in documents for sentence in document]))
+    sentences = [sentence for document in documents for sentence in document]
+    ids = iter(encode(sentences) if sentences else [])
     encoded = [[sentence for _ in document if (sentence := next(ids))] for document in documents]
     return [document for document in encoded if document]
 

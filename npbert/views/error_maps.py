@@ -181,7 +181,7 @@ def _histogram(share: Array) -> dict[str, Any]:
 
 def _where(wrong: Array, counts: Array, axes: Sequence[str], head_size: int) -> list[str]:
     """In words: the few heads, tokens or texts that hold every wrong element; nothing where they are everywhere."""
-    if axes[-1] == "N*H":
+    if axes[-1:] == ["N*H"]:
         wrong, counts = (x.reshape(*x.shape[:-1], -1, head_size) for x in (wrong, counts))
         axes = [*axes[:-1], "N", "H"]
     told = []

@@ -61,11 +61,11 @@ def _of_kind(done: OnePass, attention: Attention, layers: Sequence[int] | None, 
             entry["small"] = probabilities(pooled(x, (len(x), THUMB, THUMB)))
             budget.allows(len(entry["small"]["blob"]))
     for number in _in_order(len(probs), layers):
+        if budget.left <= 0 and not is_short:
+            break  # no other layer fits either
         whole = probabilities(probs[number])
-        if is_short or budget.allows(len(whole["blob"])):
+        if budget.allows(len(whole["blob"])) or is_short:
             packed[number]["whole"] = whole
-            if is_short:
-                budget.left -= len(whole["blob"])
     return {
         "title": attention.title,
         "rows": attention.rows,

@@ -33,19 +33,17 @@ def _of_kind(done: OnePass, paths: Sequence[str], layers: Sequence[int] | None, 
             if head >= done.values[f"{path}:probs"].shape[1]:
                 continue
             total += 1
-            entry = of_head(done, path, head)
-            if budget.allows(sum(len(part["blob"]) for part in entry.values())):
-                kept[f"{layer}.{head}"] = entry
+            if budget.allows(sum(x.nbytes for x in of_head(done, path, head).values()) * 4 // 3):
+                kept[f"{layer}.{head}"] = {name: exact(x) for name, x in of_head(done, path, head).items()}
     masks = {str(layer): exact(mask_of(done, paths[layer])) for layer in numbers if hides(done, paths[layer])}
     sizes = [done.values[f"{path}:query"].shape[-1] for path in paths]
     return {"heads": kept, "of": total, "masks": masks, "head_size": sizes[0] if sizes else 0}
 
 
-def of_head(done: OnePass, path: str, head: int) -> dict[str, Any]:
-    """Query, key and value of one head, and what distances add to its scores."""
-    found = {name: exact(done.values[f"{path}:{name}"][0, head]) for name in ("query", "key", "value")}  # [S or T, H]
-    relative = f"{path}:relative_scores"
-    return found | ({"relative": exact(done.values[relative][0, head])} if relative in done.values else {})
+def of_head(done: OnePass, path: str, head: int) -> dict[str, Array]:
+    """Query, key and value of one head, `[S or T, H]`, and what distances add to its scores, `[S, T]`."""
+    names = ("query", "key", "value", "relative_scores")
+    return {name: done.values[f"{path}:{name}"][0, head] for name in names if f"{path}:{name}" in done.values}
 
 
 def mask_of(done: OnePass, path: str) -> Array:

@@ -12,22 +12,26 @@ from npbert.views.blobs import exact, pooled, shares
 EXACT = 4096
 """So many numbers are carried as they are; of more a byte each."""
 
+SHARE_IN_SCALE, MOST_FOR_SCALE = 0.995, 100_000
+"""Colours end at the magnitude that so large a share of the numbers (of so many of them) stays below. What is cut is told."""
+
 
 def picture(x: Array, most: tuple[int, int] = (64, 96)) -> dict[str, Any]:
     """Rows and columns of signed numbers. `shape` is that of the whole; blocks of it are one cell where it is larger than
     `most`, the number of largest magnitude. The numbers beside it are those of the whole."""
-    x = np.asarray(x, np.float64)
-    finite = x[np.isfinite(x)]
+    finite = x if np.isfinite(x).all() else x[np.isfinite(x)]
+    numbers, largest, end = [0.0] * 4, 1.0, 1.0
     if finite.size:
-        numbers = [finite.min(), finite.max(), finite.mean(), np.sqrt(np.mean(finite**2))]
-        largest = float(np.quantile(np.abs(finite), 0.995)) or float(np.abs(finite).max())
-    else:
-        numbers, largest = [0.0] * 4, 1.0
+        rms = np.sqrt(np.mean(np.square(finite, dtype=np.float64)))
+        numbers = [finite.min(), finite.max(), finite.mean(dtype=np.float64), rms]
+        end = float(max(-numbers[0], numbers[1]))
+        some = np.abs(finite.reshape(-1)[:: 1 + finite.size // MOST_FOR_SCALE])
+        largest = float(np.quantile(some, SHARE_IN_SCALE)) or end
     made = {"shape": x.shape, "numbers": numbers, "largest": largest}
     if x.size <= EXACT:
         return made | {"cells": x.shape, "exact": exact(x)}
     small = pooled(x, most)
-    return made | {"cells": small.shape, "shares": shares(small, float(np.abs(finite).max()) if finite.size else 1.0)}
+    return made | {"cells": small.shape, "shares": shares(small, end)}
 
 
 def as_rows(x: Array) -> Array:
@@ -43,8 +47,9 @@ class Budget:
         self.left = size
 
     def allows(self, size: int) -> bool:
-        """Whether so many bytes fit, which are then taken."""
+        """Whether so many bytes fit, which are then taken. Where something does not fit, nothing else does."""
         if size > self.left:
+            self.left = 0
             return False
         self.left -= size
         return True

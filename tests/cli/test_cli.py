@@ -257,7 +257,8 @@ def test_golden_export_takes_ids(capsys: pytest.CaptureFixture[str], checkpoints
     [
         ((), "VERB"),
         (("sing",), "sing"),
-        (("fill-mask", "x"), "needs a checkpoint with a masked language model: name one with --model"),
+        (("classify", "x"), "needs a checkpoint with a classifier of texts: name one with --model"),
+        (("fill-mask", "x", "--model", "./nowhere"), "./nowhere"),
         (("embed", "--dtype", "int8", "x"), "int8"),
         (("embed", "--model", "./nowhere", "x"), "./nowhere"),
         (("similarity", "alone", "--model", "./nowhere"), "two texts"),

@@ -112,6 +112,14 @@ static float *sum_of(const float *x, float factor, const float *y, float other) 
     return z;
 }
 
+static float factor_of(const char *addend) {
+    if (on(name("%s-left-out", addend))) return 0;
+    if (on(name("%s-negated", addend))) return -1;
+    if (on(name("%s-halved", addend))) return 0.5f;
+    if (on(name("%s-doubled", addend))) return 2;
+    return 1;
+}
+
 static void standardise(float *x, int count, int stride) { /* (x - mean) / sqrt(variance + eps), in place */
     float mean = 0, variance = 0, spread;
     for (int i = 0; i < count; i++) mean += x[i * stride];
@@ -245,13 +253,9 @@ static float *embeddings(void) {
     keep_rows("embeddings.token_type_embeddings", types, width);
     pass.keep("embeddings.position_embeddings", places, 3, shape);
     for (int i = 0; i < rows * width; i++) {
-        float place = places[i % (pass.length * width)];
-        if (on("positions-missing")) place = 0;
-        if (on("positions-twice")) place *= 2;
-        sum[i] = words[i] + (on("types-left-out") ? 0 : types[i]) + place;
-        if (on("positions-subtracted")) sum[i] -= 2 * place;
+        float place = factor_of("positions") * places[i % (pass.length * width)];
+        sum[i] = factor_of("words") * words[i] + factor_of("types") * types[i] + place;
         if (on("positions-multiplied")) sum[i] = (words[i] + types[i]) * place;
-        if (on("words-doubled")) sum[i] += words[i];
         if (on("embeddings-scaled")) sum[i] *= sqrtf(width);
         if (on("embeddings-averaged")) sum[i] /= 3;
     }
@@ -326,6 +330,7 @@ static int is_visible(int b, int s, int t) { /* whether token s may look at toke
     if (on("mask-wrong-axis")) return mask[s] != 0;
     if (on("mask-both-axes")) return mask[t] && mask[s];
     if (on("mask-first-row")) return pass.mask[t] != 0;
+    if (on("mask-last-row")) return pass.mask[(pass.batch - 1) * pass.length + t] != 0;
     if (on("mask-batch-reversed")) return pass.mask[(pass.batch - 1 - b) * pass.length + t] != 0;
     if (on("mask-one-more")) return mask[t] && t != last;
     if (on("mask-one-fewer")) return mask[t] || t == last + 1;
@@ -476,14 +481,6 @@ static float *self_attention(const char *self, const float *x) {
 
 /* ---------------------------------------------------------------------------------------------------------------- layers */
 
-static float factor_of(const char *addend) {
-    if (on(name("%s-left-out", addend))) return 0;
-    if (on(name("%s-negated", addend))) return -1;
-    if (on(name("%s-halved", addend))) return 0.5f;
-    if (on(name("%s-doubled", addend))) return 2;
-    return 1;
-}
-
 /* How each half of a layer ends: LayerNorm(dense(x) + residual). */
 static float *hand_on(const char *output, const float *x, int in, const float *residual) {
     int rows = pass.batch * pass.length, width = pass.width;
@@ -589,7 +586,8 @@ static void pooler(const float *hidden, const float *before, const float *first)
         }
     x = linear("pooler.dense", read, pass.batch, width, width);
     keep_vector("pooler.dense", x);
-    if (!on("pooler-tanh-missing")) x = activated(kind, x, pass.batch * width);
+    if (on("pooler-missing")) x = read;
+    else if (!on("pooler-tanh-missing")) x = activated(kind, x, pass.batch * width);
     keep_vector("pooler.activation", x);
     keep_vector("pooler", x);
     keep_vector("output:pooler_output", x);

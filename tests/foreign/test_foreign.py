@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(port.COMPILER is None, reason="needs a C compile
 
 @pytest.fixture(scope="module")
 def pack() -> Any:
-    """A model with random weights, 12 heads and 4 layers on two pairs of texts of different lengths."""
+    """A model with random weights, 12 heads and 4 layers on three pairs of texts of different lengths."""
     config = npbert.BertConfig(
         vocab_size=40,
         hidden_size=48,
@@ -32,9 +32,9 @@ def pack() -> Any:
     )
     model = build("BertModel", config, dtype=np.float32, scale=0.2)
     inputs = {
-        "input_ids": np.random.default_rng(1).integers(1, 40, (2, 9)),
-        "attention_mask": np.array([[1] * 6 + [0] * 3, [1] * 9]),
-        "token_type_ids": np.array([[0, 0, 0, 1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1, 1]]),
+        "input_ids": np.random.default_rng(1).integers(1, 40, (3, 9)),
+        "attention_mask": np.array([[1] * 6 + [0] * 3, [1] * 9, [1] * 7 + [0] * 2]),
+        "token_type_ids": np.array([[0] * 3 + [1] * 3 + [0] * 3, [0] * 4 + [1] * 5, [0] * 2 + [1] * 5 + [0] * 2]),
     }
     with tempfile.TemporaryDirectory() as folder:
         golden.export(model, inputs, Path(folder) / "pack.safetensors", weights=True)

@@ -162,3 +162,34 @@ def test_a_map_for_a_model(checkpoint: str, pack: str, tmp_path: Path, capsys: p
     np.savez(tmp_path / "port.npz", **own_names(pack))
     assert main(["golden", "map", checkpoint, str(tmp_path / "port.npz")]) == 0
     assert json.loads(capsys.readouterr().out)["blocks.*.q"] == "encoder.layer.*.attention.self.query"
+
+
+def diagnosed(pack: str, tmp_path: Path, dump: dict[str, np.ndarray]) -> int:
+    np.savez(tmp_path / "port.npz", **dump)
+    return main(["golden", "diagnose", pack, str(tmp_path / "port.npz")])
+
+
+def test_a_diagnosis_of_a_wrong_dump(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = dict(golden.read_pack(pack))
+    name = "encoder.layer.0.attention.self:scores"
+    dump[name] = dump[name] / 2
+    assert diagnosed(pack, tmp_path, dump) == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"the dump, not the computation: {name} differs, but what is computed from it is right\n")
+    assert "the right tensor times 0.5" in out
+
+
+def test_a_diagnosis_of_another_precision(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = {name: x.astype(np.float16) for name, x in golden.read_pack(pack).items()}
+    assert diagnosed(pack, tmp_path, dump) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("right as float16, not as float32: compare with --precision float16\n")
+
+
+def test_a_mistake_in_another_precision_is_not_right(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = {name: x.astype(np.float16) for name, x in golden.read_pack(pack).items()}
+    dump["pooler"] = dump["pooler.activation"] = dump["output:pooler_output"] = dump["pooler.dense"]
+    assert diagnosed(pack, tmp_path, dump) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("pooler-tanh-missing at pooler.activation\n")
+    assert "right as" not in out

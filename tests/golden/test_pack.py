@@ -350,7 +350,27 @@ def test_show() -> None:
     assert all(name in lines for name in pack)
     bounds = pack.tolerances["bert.pooler"]["float32"]
     assert f"[2, 12]       {bounds.max_abs:.2e} {bounds.rms:.2e}  = bert.pooler.activation" in lines["bert.pooler"]
-    assert text.splitlines()[-1].startswith(f"{len(pack)} tensors, {len(pack) - len(pack.aliases)} of them stored")
+    stored = [x for name, x in pack.items() if name not in pack.aliases]
+    numbers, size = sum(x.size for x in stored), sum(x.nbytes for x in stored)
+    counts = f"{numbers:,} numbers, {size:,} bytes"
+    assert text.splitlines()[-1] == f"{len(pack)} tensors, {len(stored)} of them stored: {counts}"
+    assert size == 4 * numbers > 1000
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_show_counts_the_weights_and_aligns_its_columns(tmp_path: Path, model: Any, inputs: Any, weights: bool) -> None:
+    golden.export(model, inputs, tmp_path / "pack", only=["bert.pooler", "output:l*"], weights=weights)
+    number = sum(x.size for _, x in model.named_parameters())
+    lines = golden.show(tmp_path / "pack").splitlines()
+    assert lines[2] == (f"weights  {number:,} numbers" if weights else "weights  not in the pack")
+    assert [line for line in lines if line.startswith("input ")] == [
+        *("input    input_ids [2, 5] int64", "input    attention_mask [2, 5] int64", "input    labels [2] int64"),
+    ]
+    start = lines.index("") + 1
+    table = lines[start:-1]
+    assert [line.split()[0] for line in table] == ["tensor", *golden.read_pack(tmp_path / "pack")]
+    assert {line.index("[") for line in table[1:]} == {table[0].index("shape")}
+    assert {len(line) for line in table[1:]} == {table[0].index("float32") + 17}, "every number ends at one place"
 
 
 # ------------------------------------------------------------------------------------------------------ the committed packs

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import npbert
+from npbert.golden.mistakes import MISTAKES
+from npbert.golden.precision import STORED_IN
 
 from .. import test_readme as main_readme
 
@@ -23,3 +25,8 @@ def test_the_readme_of_the_room_prints_what_it_shows(tmp_path: Path, monkeypatch
 def test_the_files_that_the_readme_of_the_room_names_exist() -> None:
     for path in main_readme.re.findall(r"\]\(((?!http)[^)]+)\)", README.read_text("utf-8")):
         assert (README.parent / path).exists(), path
+
+
+def test_every_name_and_precision_is_in_the_readme_of_the_room() -> None:
+    text = README.read_text("utf-8")
+    assert [name for name in (*MISTAKES, *STORED_IN) if f"`{name}`" not in text] == []

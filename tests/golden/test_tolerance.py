@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from npbert import golden
 from npbert.golden.passes import run_spread
 from npbert.golden.precision import EPSILON
 from npbert.golden.tolerance import FLOOR, MULTIPLES, PEAK, PRIOR_COUNT, STANDARD_DEVIATIONS, Allowance, MeasuredError, measure
+from npbert.golden.verdicts import tolerance_of
 
 from ..builders import build, ids, tiny
 from ..port import run as run_port
@@ -138,3 +140,15 @@ def upper_halves(x: np.ndarray) -> np.ndarray:
     """bfloat16 by another way than the package's: 8 bits of the fraction that frexp finds."""
     fraction, exponent = np.frexp(np.asarray(x, np.float64))
     return np.ldexp(np.rint(fraction * 256) / 256, exponent).astype(np.float32)
+
+
+def test_of_the_inputs_whole_numbers_cannot_differ() -> None:
+    pack = golden.read_pack(Path(__file__).parent / "packs" / "decoder.safetensors")
+    kinds = {name: x.dtype.kind for name, x in pack.input_arrays.items()}
+    assert set(kinds.values()) == {"i", "f"}
+    for name, kind in kinds.items():
+        for precision in ("float32", "bfloat16"):
+            bound = EPSILON[precision] * float(np.abs(pack.input_arrays[name]).max()) if kind == "f" else 0.0
+            assert tolerance_of(pack, name, precision) == (bound, bound)
+        off = pack.input_arrays[name] + (1 if kind == "i" else 0)
+        assert golden.compare(pack, {name: off}).ok == (kind == "f")

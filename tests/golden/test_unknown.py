@@ -101,6 +101,35 @@ def test_an_error_that_adds_up_is_no_mistake_of_the_step(subjects: dict[str, Sub
     assert "added up" in suspects[0].explanation
 
 
+def test_what_lies_in_texts_with_padding(subjects: dict[str, Subject]) -> None:
+    """The first text has no padding, the two others have."""
+    subject = subjects["encoder"]
+    truth = subject.dump()
+    x = truth["encoder.layer.0"].copy()
+    x[1:] *= np.float32(1.01)
+    dump = {"embeddings": truth["embeddings"], "encoder.layer.0": x}
+    (suspect,) = golden.diagnose(subject.pack, dump)
+    assert suspect.mistake == "unknown"
+    assert "Only texts with padding differ" in suspect.explanation
+    x[0] *= np.float32(1.01)
+    (suspect,) = golden.diagnose(subject.pack, dump)
+    assert "padding" not in suspect.explanation
+
+
+def test_only_padding_differs(subjects: dict[str, Subject]) -> None:
+    subject = subjects["encoder"]
+    truth = subject.dump()
+    names = list(truth)
+    name = SELF + ":masked_scores"
+    dump = {before: truth[before] for before in names[: names.index(name)]}
+    hidden = (subject.inputs["attention_mask"] == 0)[:, None, None, :]
+    noise = np.random.default_rng(0).normal(size=truth[name].shape).astype(np.float32)
+    dump[name] = np.where(hidden, noise, truth[name])
+    (suspect,) = golden.diagnose(subject.pack, dump)
+    assert (suspect.mistake, suspect.where) == ("unknown", name)
+    assert "Only padding differs" in suspect.explanation
+
+
 def test_another_input(subjects: dict[str, Subject]) -> None:
     subject = subjects["encoder"]
     dump = subject.dump()

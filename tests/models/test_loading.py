@@ -359,11 +359,25 @@ def test_weights_that_are_left_over_are_listed_in_one_warning(case: str, tmp_pat
         assert len(told) == 1
 
 
-def test_a_head_that_another_class_has_no_place_for_is_left_out_silently_but_not_a_pooler(tmp_path: Path) -> None:
+def test_what_belongs_to_another_classs_head_is_left_out_silently(tmp_path: Path) -> None:
+    """As in the reference. The pooler belongs to the heads that read it, unless the checkpoint is one of this very class."""
     make("BertForPreTraining", tiny(), seed=31).save_pretrained(tmp_path)
     npbert.BertModel.from_pretrained(tmp_path)
-    with pytest.warns(UserWarning, match=r"has none of them: bert\.pooler\.dense\.bias, bert\.pooler\.dense\.weight$"):
-        npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    npbert.BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
+    npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    change_config(tmp_path, architectures=["BertModel"])
+    npbert.BertForMaskedLM.from_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match=r"BertModel has none of them: cls\.predictions\.bias.*cls\.seq_relationship\.weight$"):
+        npbert.BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
+
+
+def test_a_pooler_that_a_class_with_one_has_no_place_for_is_listed(tmp_path: Path) -> None:
+    model = make("BertForPreTraining", tiny(), seed=31)
+    model.save_pretrained(tmp_path)
+    arrays = model.state_dict()
+    safetensors.write(tmp_path / "model.safetensors", arrays | {"pooler.dense.weight": arrays["bert.pooler.dense.weight"] + 1})
+    with pytest.warns(UserWarning, match=r"none of them: pooler\.dense\.weight$"):
+        npbert.BertForNextSentencePrediction.from_pretrained(tmp_path)
 
 
 def test_names_in_a_file_cannot_command_the_terminal(tmp_path: Path) -> None:

@@ -285,6 +285,16 @@ def test_masking_has_the_proportions_of_the_paper() -> None:
     assert 0 <= drawn.min() <= drawn.max() < 30522
 
 
+def test_a_token_may_be_replaced_by_any_of_the_vocabulary(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    tokenizer = npbert.BertTokenizer(tmp_path / "vocab.txt")
+    tokenizer.add_tokens(["c"])
+    masked, labels = tasks.mask_tokens(np.full((50, 100), 5), tokenizer, np.random.default_rng(0), probability=1)
+    assert set(masked.flat) == set(range(8)), "the special ones and the added one among them"
+    assert set(labels.flat) == {5}
+
+
 def test_masking_keeps_shapes_and_leaves_its_argument_alone() -> None:
     tokenizer = cases.tokenizer()
     ids = np.array(tokenizer("A text to be masked, every word of it.")["input_ids"])

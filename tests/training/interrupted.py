@@ -1,4 +1,7 @@
-"""A program that trains slowly and tells of each step, so that a test can press Ctrl-C in the middle: python interrupted.py HOME."""
+"""A program that trains slowly and tells of each step, so that a test can press Ctrl-C in the middle.
+
+python interrupted.py HOME [--resume]
+"""
 
 from __future__ import annotations
 

@@ -101,6 +101,7 @@ class Browser:
         tab = Tab(self, session, target)
         for domain in ("Page", "Runtime", "Network", "Log"):
             tab.call(f"{domain}.enable")
+        tab.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         tab.call("Emulation.setEmulatedMedia", features=features)
@@ -157,6 +158,17 @@ class Tab:
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
         self.settle()
+
+    def frame(self, number: int) -> Tab:
+        """A frame of the page that has a process of its own, as frames in a sandbox have."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.settle()
+            attached = [event["params"] for event in self._of("Target.attachedToTarget")]
+            frames = [one for one in attached if one["targetInfo"]["type"] == "iframe"]
+            if len(frames) > number:
+                return Tab(self._browser, frames[number]["sessionId"], frames[number]["targetInfo"]["targetId"])
+            assert time.monotonic() < deadline, f"the page has {len(frames)} such frames"
 
     def screenshot(self, *, whole: bool = False) -> bytes:
         """What one sees, or the whole page, as PNG."""

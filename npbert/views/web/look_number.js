@@ -41,7 +41,7 @@ function computed(entry, mask, { from, to }) {
   const q = line(entry.query, from), k = line(entry.key, to), v = line(entry.value, to);
   const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
   const scores = range(keys).map((j) => dot(q, line(entry.key, j)));
-  const relative = range(keys).map((j) => (entry.relative ? entry.relative.data[from * keys + j] : 0));
+  const relative = range(keys).map((j) => (entry.relative_scores ? entry.relative_scores.data[from * keys + j] : 0));
   const scaled = scores.map((score, j) => (score + relative[j]) / Math.sqrt(size));
   const masked = scaled.map((x, j) => x + (mask ? mask.data[from * keys + j] : 0));
   const largest = Math.max(...masked), powers = masked.map((x) => Math.exp(x - largest));
@@ -63,7 +63,7 @@ function arithmetic(path, entry, numbers, { layer, head, from, to, keyLabels, as
     step("The answer's label", "k = x W_k^T + b_k", "ops.linear, ops.split_heads", `${path}:key [${head}, ${to}]`, line(c.k, `key of ${keyLabels[to]}`, shared)),
     step("How well they fit", "score = sum of q_i k_i", "ops.scaled_dot_product_attention", `${path}:scores [${head}, ${from}, ${to}]`, line(c.products, "products, feature by feature"),
       sum("score", `score = ${num(c.scores[to], 7)}`)),
-    entry.relative ? step("What the distance adds", "score + relative score", "bert.attention.relative_scores", `${path}:relative_scores [${head}, ${from}, ${to}]`, sum("relative", `${num(c.scores[to], 6)} + ${num(c.relative[to], 6)} = ${num(c.scores[to] + c.relative[to], 7)}`)) : null,
+    entry.relative_scores ? step("What the distance adds", "score + relative score", "bert.attention.relative_scores", `${path}:relative_scores [${head}, ${from}, ${to}]`, sum("relative", `${num(c.scores[to], 6)} + ${num(c.relative[to], 6)} = ${num(c.scores[to] + c.relative[to], 7)}`)) : null,
     step("The scale", `score / sqrt(${c.size})`, "ops.scaled_dot_product_attention", `${path}:masked_scores [${head}, ${from}, ${to}], before the mask`, sum("scaled", `${num(c.scores[to] + c.relative[to], 6)} / ${num(Math.sqrt(c.size), 6)} = ${num(c.scaled[to], 7)}`)),
     step("The mask", "scaled score + mask", "ops.masks", `${path}:masked_scores [${head}, ${from}, ${to}]`, sum("masked", `${num(c.scaled[to], 6)} + ${num(c.added, 6)} = ${num(c.masked[to], 7)}${c.added ? " (hidden)" : " (nothing is hidden here)"}`)),
     step("Softmax over the row", "exp(masked) / sum of exp(masked)", "ops.softmax", `${path}:probs [${head}, ${from}, ${to}]`,

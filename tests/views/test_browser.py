@@ -1,0 +1,269 @@
+"""The pages in a real browser: what they draw, what clicks and keys do, what they ask the network for (nothing)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npbert
+from npbert import golden, views
+
+from .browser import Browser, Tab
+from .conftest import NASTY, changed
+from .images import read_png
+from .test_look import TEXT, large_model, long_text, traced
+
+pytestmark = pytest.mark.browser
+
+TABS = ("pieces", "heads", "number", "walk", "stream", "lens", "mattered")
+
+
+def opened(browser: Browser, view: views.View, folder: Path, selection: str = "", **options: Any) -> Tab:
+    path = view.save(folder / "page.html")
+    tab = browser.open(path, selection=selection, **options)
+    tab.ready()
+    tab.settle()
+    return tab
+
+
+def is_quiet(tab: Tab) -> None:
+    """No complaint in the console, and no request but the page itself."""
+    assert tab.complaints() == []
+    assert [address.partition("#")[0][:8] for address in tab.requests()] == ["file:///"]
+
+
+def text_of(tab: Tab, selector: str) -> str:
+    return str(tab.run(f"document.querySelector({selector!r}).innerText"))
+
+
+def last_number(text: str) -> float:
+    return float(text.replace("(nothing is hidden here)", "").split("=")[-1])
+
+
+@pytest.fixture(scope="module")
+def view(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> views.View:
+    return views.look(models["masked"], tokenizer, TEXT, other_text="the mat [MASK] on cats")
+
+
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "relative", "base", "two", "answers"])
+def test_every_tab_opens(
+    kind: str, browser: Browser, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    tab = opened(browser, views.look(models[kind], tokenizer, TEXT, "the mat" if kind == "two" else None), tmp_path)
+    for name in TABS:
+        tab.click(f"#tab-{name}")
+        assert tab.run("location.hash").startswith(f"#tab={name}")
+        assert len(text_of(tab, "#panel")) > 200
+        if name not in ("lens", "mattered"):
+            assert tab.run("document.querySelectorAll('#panel canvas.map').length") > 0
+        assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    is_quiet(tab)
+    tab.close()
+
+
+def test_the_arithmetic_on_the_page_is_that_of_the_pass(
+    browser: Browser, view: views.View, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    kept = traced(models["masked"], tokenizer)
+    tab = opened(browser, view, tmp_path, "tab=number&layer=1&head=2&from=3&to=5")
+    path = "bert.encoder.layer.1.attention.self"
+    for part, name in (("score", ":scores"), ("masked", ":masked_scores"), ("probability", ":probs")):
+        shown = last_number(text_of(tab, f"[data-number={part}]"))
+        assert shown == pytest.approx(float(kept[path + name][0, 2, 3, 5]), rel=2e-5)
+    context = text_of(tab, "[data-number=context]").removeprefix("first three:").split(",")
+    assert [float(x) for x in context] == pytest.approx(kept[path][0, 3, 8:11].tolist(), rel=1e-4)
+    assert f"{path}:scores [2, 3, 5]" in text_of(tab, "#panel")
+    tab.close()
+
+
+def test_a_head_opens_is_pinned_and_is_in_the_address(browser: Browser, view: views.View, tmp_path: Path) -> None:
+    tab = opened(browser, view, tmp_path, "tab=heads")
+    tab.click('[data-at="1.2"]')
+    assert "Layer 1, head 2" in text_of(tab, "#opened")
+    assert tab.run("document.activeElement.dataset.at") == "1.2"
+    tab.click("#pin")
+    tab.press("Tab")
+    assert "pins=1.2" in tab.run("location.hash")
+    tab.click('[data-at="0.0"]')
+    assert (
+        tab.run(
+            "[...document.querySelectorAll('#panel figcaption')].filter((one) => one.innerText.startsWith('layer 1, head 2')).length"
+        )
+        == 1
+    )
+    address = tab.run("location.hash").removeprefix("#")
+    tab.close()
+    tab = opened(browser, view, tmp_path, address)
+    assert "Layer 0, head 0" in text_of(tab, "#opened")
+    is_quiet(tab)
+    tab.close()
+
+
+def test_arrow_keys_move_and_the_text_below_follows(
+    browser: Browser, view: views.View, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    kept = traced(models["masked"], tokenizer)
+    tab = opened(browser, view, tmp_path, "tab=heads&layer=1&head=1")
+    tab.run("document.querySelector('#opened canvas.map').focus()")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        tab.press(key)
+    readout = text_of(tab, "#opened .readout")
+    assert readout.startswith("query cat · key the · about ")
+    weight = float(kept["bert.encoder.layer.1.attention.self:probs"][0, 1, 2, 1])
+    assert float(readout.rpartition(" ")[2]) == pytest.approx(weight, abs=0.005)
+    tab.run("document.querySelector('#opened details.table').open = true")
+    tab.settle()
+    cell = text_of(tab, "#opened details.table tbody tr:nth-child(3) td:nth-child(3)")
+    assert float(cell.rpartition(" ")[2]) == pytest.approx(weight, abs=0.005)
+    tab.run("document.querySelector('[role=tab][aria-selected=true]').focus()")
+    tab.press("ArrowRight")
+    assert tab.run("location.hash").startswith("#tab=number")
+    tab.close()
+
+
+def test_the_difference_of_two_passes(
+    browser: Browser, view: views.View, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    tab = opened(browser, view, tmp_path, "tab=heads&pass=difference&layer=0&head=1")
+    tab.run("document.querySelector('#opened canvas.map').focus()")
+    tab.press("ArrowDown")
+    name = "bert.encoder.layer.0.attention.self:probs"
+    here, other = traced(models["masked"], tokenizer)[name], traced(models["masked"], tokenizer, "the mat [MASK] on cats")[name]
+    shown = float(text_of(tab, "#opened .readout").rpartition(" ")[2])
+    assert shown == pytest.approx(float(here[0, 1, 1, 0] - other[0, 1, 1, 0]), abs=0.01)
+    tab.close()
+    longer = views.look(models["masked"], tokenizer, TEXT, other_text="the mat")
+    tab = opened(browser, longer, tmp_path, "tab=heads&pass=difference")
+    assert "different numbers of pieces" in text_of(tab, "#opened")
+    is_quiet(tab)
+    tab.close()
+
+
+def test_bars_add_up_on_the_page(browser: Browser, view: views.View, tmp_path: Path) -> None:
+    tab = opened(browser, view, tmp_path, "tab=mattered")
+    script = "[...document.querySelectorAll('.bars [role=cell]')].map((cell) => Number(cell.innerText))"
+    *parts, output = tab.run(script)
+    assert sum(parts) == pytest.approx(output, abs=1e-3)
+    tab.click("#aside")
+    *fewer, output = tab.run(script)
+    assert len(fewer) < len(parts)
+    assert sum(fewer) == pytest.approx(output, abs=1e-3)
+    is_quiet(tab)
+    tab.close()
+
+
+def test_nothing_in_a_text_is_run(
+    browser: Browser, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    config = models["base"].config.to_dict() | {"vocab_size": len(tokenizer)}
+    model = npbert.BertForMaskedLM(npbert.BertConfig.from_dict(config), rng=np.random.default_rng(0))
+    tab = opened(browser, views.look(model, tokenizer, " ".join([*NASTY, "中 ש < script > \u202e \x07"])), tmp_path)
+    for name in TABS:
+        tab.click(f"#tab-{name}")
+        if name == "pieces":
+            shown = text_of(tab, "table.pieces")
+            assert all(text in shown for text in (*NASTY, "中", "ש"))
+    assert tab.run("document.title").startswith("npbert look: ")
+    assert tab.run("document.querySelectorAll('img, #panel script').length") == 0
+    is_quiet(tab)
+    tab.close()
+
+
+def test_a_comparison_opens_what_is_clicked(browser: Browser, pack: golden.Pack, tmp_path: Path) -> None:
+    tab = opened(browser, views.comparison(pack, changed(pack, hidden_act="gelu_new")).view, tmp_path)
+    assert "encoder.layer.0.intermediate.intermediate_act_fn" in text_of(tab, "#detail h3")
+    assert "gelu-tanh" in text_of(tab, ".sum")
+    count = "[...document.querySelectorAll('.modelmap')].map((map) => [...map.querySelectorAll('button')].filter((b) => b.getAttribute('aria-label').endsWith('wrong')).length)"
+    as_dumped, own = tab.run(count)
+    assert as_dumped > 20
+    assert own == 3
+    assert tab.run("document.querySelectorAll('.modelmap .first').length") == 2
+    tab.click('.modelmap button[aria-label^="encoder.layer.2.attention.self:scores"]')
+    assert "encoder.layer.2.attention.self:scores" in text_of(tab, "#detail h3")
+    before = tab.run("document.activeElement.dataset.cell")
+    tab.press("ArrowRight")
+    assert int(tab.run("document.activeElement.dataset.cell")) > int(before)
+    assert tab.run("document.querySelectorAll('#detail svg').length") >= 3
+    is_quiet(tab)
+    tab.close()
+
+
+def test_curves_of_a_training(browser: Browser, tmp_path: Path) -> None:
+    points = [(step, 2.0 / (1 + step)) for step in range(50)]
+    tab = opened(browser, views.curves("training", {"loss": {"training": points, "validation": points[::10]}}), tmp_path)
+    assert tab.run("document.querySelectorAll('svg polyline').length") == 2
+    is_quiet(tab)
+    tab.close()
+
+
+def test_two_views_live_on_one_notebook_page(browser: Browser, view: views.View, tmp_path: Path) -> None:
+    other = views.curves("training", {"loss": {"training": [(0, 2.0), (1, 1.0)]}})
+    page = tmp_path / "notebook.html"
+    page.write_text(f"<!DOCTYPE html><meta charset=utf-8>{view._repr_html_()}{other._repr_html_()}", encoding="utf-8")
+    tab = browser.open(page, height=1700)
+    drawn = [tab.frame(number) for number in range(2)]
+    for frame in drawn:
+        frame.wait("document.documentElement.dataset.ready === 'yes'")
+    assert drawn[0].run("document.querySelectorAll('[role=tab]').length") == len(TABS)
+    assert drawn[1].run("document.querySelectorAll('polyline').length") == 1
+    drawn[0].run("document.querySelector('#tab-heads').click()")
+    assert drawn[0].run("document.querySelectorAll('.heads button').length") == 6
+    with pytest.raises(AssertionError, match="SecurityError"):
+        drawn[0].run("parent.document.title")
+    assert tab.complaints() == []
+    tab.close()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1300])
+def test_pictures_are_drawn_where_they_belong(
+    dark: bool, width: int, browser: Browser, view: views.View, pack: golden.Pack, tmp_path: Path
+) -> None:
+    comparison = views.comparison(pack, changed(pack, hidden_act="relu")).view
+    for shown, selection, part in ((view, "tab=heads", "#opened canvas.map"), (comparison, "", ".modelmap table.model")):
+        tab = opened(browser, shown, tmp_path, selection, dark=dark, width=width, height=900)
+        tab.run(f"document.querySelector({part!r}).scrollIntoView({{ block: 'center' }})")
+        box = tab.run(
+            f"(() => {{ const b = document.querySelector({part!r}).getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; }})()"
+        )
+        image = read_png(tab.screenshot())
+        assert image.shape == (900, width, 3)
+        assert (image[0, 0] < 60).all() if dark else (image[0, 0] > 200).all()
+        left, top, wide, high = (round(x) for x in box)
+        inside = image[max(top, 0) : top + high, max(left, 0) : min(left + wide, width)]
+        assert len(np.unique(inside.reshape(-1, 3), axis=0)) > 12
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        is_quiet(tab)
+        tab.close()
+
+
+def test_one_token_is_enough(browser: Browser, tokenizer: npbert.BertTokenizer, tmp_path: Path) -> None:
+    config = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 4,
+    }
+    model = npbert.BertLMHeadModel(npbert.BertConfig(**config, is_decoder=True), rng=np.random.default_rng(0))
+    bare = npbert.BertTokenizer(tokenizer.vocab_file) if hasattr(tokenizer, "vocab_file") else tokenizer
+    tab = opened(browser, views.look(model, bare, ""), tmp_path)
+    for name in TABS:
+        tab.click(f"#tab-{name}")
+    is_quiet(tab)
+    tab.close()
+
+
+def test_a_text_of_512_tokens_opens_soon(browser: Browser, tokenizer: npbert.BertTokenizer, tmp_path: Path) -> None:
+    view = views.look(large_model(max_position_embeddings=512), tokenizer, long_text(510))
+    assert len(view.html.encode()) < 15_000_000
+    tab = opened(browser, view, tmp_path, "tab=heads&layer=11&head=3")
+    assert tab.run("Number(document.documentElement.dataset.milliseconds)") < 3000
+    tab.run("document.querySelector('#opened canvas.map').focus()")
+    tab.press("ArrowDown")
+    assert text_of(tab, "#opened .readout").startswith("query ")
+    is_quiet(tab)
+    tab.close()

@@ -1,0 +1,228 @@
+"""What a page says of a pass is what the pass computed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import npbert
+from npbert import views
+from npbert.cli import main
+from npbert.views import attribution, lens, one_number
+from npbert.views.one_pass import run
+from npbert.views.pictures import Budget
+
+from ..builders import build, tiny
+
+look = import_module("npbert.views.look")
+
+TEXT = "the cat [MASK] on mats"
+KINDS = ("masked", "causal", "classifier", "relative", "base", "two", "answers", "tokens", "pretraining")
+
+
+def data_of(view: views.View) -> dict[str, Any]:
+    found = re.search(r'id="data">(.*?)</script>', view.html, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def large_model(**fields: Any) -> Any:
+    """Twelve layers of twelve heads, and little else."""
+    config = tiny(hidden_size=144, num_hidden_layers=12, num_attention_heads=12, **{"max_position_embeddings": 128, **fields})
+    return build("BertModel", config, dtype=np.float32, scale=0.3)
+
+
+def long_text(words: int) -> str:
+    return " ".join(np.random.default_rng(0).choice(["the", "cat", "sat", "on", "mat"], words))
+
+
+def unpacked(packed: dict[str, Any]) -> np.ndarray:
+    data = zlib.decompress(base64.b64decode(packed["blob"]))
+    return np.frombuffer(data, f"<{packed['kind']}").reshape(packed["shape"])
+
+
+def traced(model: Any, tokenizer: Any, text: str = TEXT) -> npbert.Trace:
+    with npbert.trace() as kept:
+        model(**tokenizer([text], return_tensors="np"))
+    return kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_model_can_be_looked_at(kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    view = views.look(models[kind], tokenizer, TEXT, "the mat" if kind == "two" else None)
+    data = data_of(view)
+    assert data["passes"][0]["digest"] in view.html
+    assert bool(data["mattered"]) == bool(data["lens"]) == (kind != "base")
+    assert [entry["title"] for entry in data["attention"]][-1].startswith("cross" if kind == "two" else "self")
+    for name in view._pictures:
+        ElementTree.fromstring(view.svg(name))
+        ElementTree.fromstring(view.svg(name, theme="dark"))
+
+
+def test_weights_of_heads_are_those_of_the_trace(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    kept = traced(models["masked"], tokenizer)
+    for layer in data_of(views.look(models["masked"], tokenizer, TEXT))["attention"][0]["layers"]:
+        weights = (unpacked(layer["whole"]) / 255.0) ** 2
+        assert np.abs(weights - kept[f"{layer['path']}:probs"][0]).max() < 0.005
+
+
+@pytest.mark.parametrize("kind", ["masked", "causal", "relative"])
+def test_the_numbers_behind_a_weight_give_that_weight(
+    kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
+) -> None:
+    done = run(models[kind], tokenizer, TEXT)
+    (found,) = one_number.data(done, None, Budget(10**7))
+    for key, parts in found["heads"].items():
+        layer, head = key.split(".")
+        query, answers = unpacked(parts["query"]).astype(np.float64), unpacked(parts["key"])
+        scores = query @ answers.T + (unpacked(parts["relative_scores"]) if "relative_scores" in parts else 0)
+        scores = scores / np.sqrt(query.shape[1]) + (unpacked(found["masks"][layer]) if found["masks"] else 0)
+        weights = npbert.ops.softmax(scores)
+        path = f"bert.encoder.layer.{layer}.attention.self"
+        assert np.abs(weights - done.values[f"{path}:probs"][0, int(head)]).max() < 1e-6
+        context = weights @ unpacked(parts["value"])
+        size = query.shape[1]
+        its_own = done.values[path][0][:, int(head) * size : (int(head) + 1) * size]
+        assert np.abs(context - its_own).max() < 1e-5
+    assert bool(found["masks"]) == (kind == "causal")
+
+
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "answers", "tokens"])
+def test_shares_add_up_to_the_logit(kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    model = models[kind].astype(np.float64)
+    done = run(model, tokenizer, TEXT, "the mat" if kind == "two" else None)
+    chosen = attribution.targets(done, tokenizer, None, None)
+    for target, found in zip(chosen, attribution.data(done, chosen, tokenizer)["targets"], strict=True):
+        logit = np.asarray(done.output[target.name])[0][target.place]
+        assert found["output"] == pytest.approx(logit, rel=1e-9)
+        assert found["baseline"] + found["integrated"].sum() + found["rest"] == pytest.approx(logit, rel=1e-9)
+        assert abs(found["rest"]) < 0.02 * max(abs(found["output"] - found["baseline"]), 0.1)
+        special = np.array(done.reader.is_special)
+        assert not found["integrated"][special].any()
+        assert found["times_input"].any()
+
+
+def test_the_largest_logits_at_the_mask_are_explained(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    done = run(models["masked"], tokenizer, TEXT)
+    first, *_ = attribution.targets(done, tokenizer, None, None)
+    logits = done.output.logits[0]
+    assert first.place == (3, int(logits[3].argmax()))
+    (asked,) = attribution.targets(done, tokenizer, 1, "cat")
+    assert asked.place == (1, tokenizer.convert_tokens_to_ids("cat"))
+    for position, logit, message in (
+        (1, "dog", "there is no 'dog'"),
+        (99, None, "position: takes 0 to"),
+        (1, 999, "logit: takes 0 to"),
+    ):
+        with pytest.raises(npbert.InputError, match=message):
+            attribution.targets(done, tokenizer, position, logit)
+    assert not models["masked"].frozen
+
+
+def test_the_gradient_beside_a_value_is_that_of_the_logit(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    model = models["classifier"].astype(np.float64)
+    done = run(model, tokenizer, TEXT)
+    target = attribution.targets(done, tokenizer, None, 1)[0]
+    found = attribution.gradients_of_values(done, target)
+    name = "bert.encoder.layer.1.output.dense"
+
+    def logit(change: float) -> float:
+        def observer(other: str, x: np.ndarray) -> np.ndarray:
+            if other == name:
+                x = x.copy()
+                x[0, 2, 5] += change
+            return x
+
+        with npbert.tracing.observe(observer):
+            return float(model(**done.inputs).logits[0, 1])
+
+    assert found[f"grad:{name}"][0, 2, 5] == pytest.approx((logit(1e-5) - logit(-1e-5)) / 2e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "pretraining", "answers"])
+def test_after_the_last_layer_it_says_what_the_model_says(
+    kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
+) -> None:
+    done = run(models[kind], tokenizer, TEXT, "the mat" if kind == "two" else None)
+    for found in lens.data(done, tokenizer):
+        logits = np.atleast_2d(np.asarray(done.output[found["name"]])[0])
+        ids = unpacked(found["ids"])[-1]
+        assert np.array_equal(ids[:, 0], logits.argmax(axis=-1))
+        shown = unpacked(found["logits"])[-1]
+        assert np.abs(shown - np.take_along_axis(logits, ids, axis=-1)).max() < 1e-5
+        assert set(found["words"]) == set(map(str, unpacked(found["ids"]).ravel()))
+        assert unpacked(found["ids"]).shape[0] == done.speaker.config.num_hidden_layers + 1
+
+
+def test_a_model_that_has_learned_nothing_is_told(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    untrained = npbert.BertModel(tiny(initializer_range=0.02), rng=np.random.default_rng(0))
+    assert data_of(views.look(untrained, tokenizer, TEXT))["attention"][0]["uniform"]
+    assert not data_of(views.look(models["base"], tokenizer, TEXT))["attention"][0]["uniform"]
+
+
+def test_a_second_pass_is_kept_beside_the_first(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    data = data_of(views.look(models["masked"], tokenizer, TEXT, other_text="the mat [MASK] on cats"))
+    assert len(data["passes"]) == 2
+    here, other = (data[name] for name in ("attention", "other"))
+    assert here[0]["layers"][0]["whole"]["shape"] == other["attention"][0]["layers"][0]["whole"]["shape"]
+    assert here[0]["layers"][0]["whole"] != other["attention"][0]["layers"][0]["whole"]
+    data = data_of(views.look(models["masked"], tokenizer, TEXT, other_model=models["relative"]))
+    assert data["passes"][0]["digest"] != data["passes"][1]["digest"]
+
+
+def test_twelve_layers_of_twelve_heads_fit_on_a_small_page(tokenizer: npbert.BertTokenizer) -> None:
+    view = views.look(large_model(), tokenizer, long_text(126))
+    assert len(view.html.encode()) < 4_000_000
+    (attention,) = data_of(view)["attention"]
+    assert all("whole" in layer for layer in attention["layers"])
+
+
+def test_of_a_long_text_some_layers_are_whole_and_it_says_which(
+    tokenizer: npbert.BertTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "LONG_PAGE", 700_000)
+    model = build("BertModel", tiny(num_hidden_layers=6, max_position_embeddings=200), dtype=np.float32)
+
+    def whole_of(**options: Any) -> tuple[views.View, list[int]]:
+        view = views.look(model, tokenizer, long_text(198), **options)
+        (attention,) = data_of(view)["attention"]
+        assert all("small" in layer for layer in attention["layers"])
+        return view, [number for number, layer in enumerate(attention["layers"]) if "whole" in layer]
+
+    view, whole = whole_of()
+    assert len(view.html) < 900_000
+    assert whole[0] == 0
+    assert len(whole) < 6
+    assert whole_of(layers=[4])[1] == [4]
+
+
+def test_what_cannot_be_shown_is_refused(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    with pytest.raises(npbert.InputError, match="layers: takes 0 to 1, got 2"):
+        views.look(models["masked"], tokenizer, TEXT, layers=[2])
+    with pytest.raises(npbert.InputTypeError, match="model: takes a model of npbert"):
+        views.look("masked", tokenizer, TEXT)
+    with pytest.raises(npbert.InputError, match="multiple choice"):
+        views.look(build("BertForMultipleChoice", tiny(), dtype=np.float32), tokenizer, TEXT)
+    with pytest.raises(npbert.InputError, match="head: takes 0 to 2"):
+        views.look(models["masked"], tokenizer, TEXT).svg("head", head=3)
+
+
+def test_the_command_writes_a_page(
+    models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models["masked"].save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    words = ["look", TEXT, "--model", str(tmp_path / "model"), "-o", str(tmp_path / "page.html")]
+    assert main([*words, "--position", "1", "--logit", "cat", "--other-text", "the mat"]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'page.html'}: BertForMaskedLM, 8 tokens, 2 layers, ")
+    assert main([*words, "--logit", "dog"]) == 2
+    assert "there is no 'dog'" in capsys.readouterr().err
