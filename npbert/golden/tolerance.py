@@ -161,7 +161,6 @@ class Allowance:
         bounds = Tolerance(multiple.max_abs * max_abs, multiple.rms * rms * chance)
         if name.startswith(WEIGHT_GRADIENT) and name.endswith(".bias"):
             bounds = Tolerance(*map(max, bounds, self._summed))
-        is_sum = SUMS.fullmatch(name)
         if GRADIENT_SUMS.fullmatch(name) if backward else is_sum:
             bounds = Tolerance(*map(max, bounds, self._normed if backward else self._before, self._normed))
         self._before = bounds
