@@ -35,7 +35,7 @@ class Places:
         modules = self._open(hypothesis, part)
         kinds: dict[str, list[str]] = {}
         for module in modules:
-            kinds.setdefault(re.sub(r"layer\.\d+", "layer", module), []).append(module)
+            kinds.setdefault(re.sub(r"\b(layer|h)\.\d+", r"\1", module), []).append(module)
         groups = [[module for module in modules if re.fullmatch(group, module)] for group in hypothesis.groups]
         chosen = [modules, *groups, *([] if hypothesis.only_together else kinds.values())]
         return self._attempts(hypothesis, chosen)

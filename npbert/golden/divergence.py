@@ -80,6 +80,8 @@ class Divergence:
         drops = self.pack.backward is not None and self.pack.backward.dropout_seed is not None
         if config is None or drops or "past_key_values" in self.pack.inputs:
             return None, 0  # a model of two parts, with a cache or with dropout, runs as a whole
+        if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+            return None, 0  # each layer has to know its number
         for name in reversed(right):
             layer = layer_that_reads(name, config.num_hidden_layers)
             if layer is not None and layer <= layer_of(self.first, config.num_hidden_layers):

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from npbert.golden.divergence import TIMES_CLOSER, Deviation, Divergence
-from npbert.golden.layers import is_hidden_state, layer_of
+from npbert.golden.layers import is_hidden_state, layer_of, makes_first_state
 from npbert.golden.pack import OUTPUT
 from npbert.golden.replay import Replay
 
@@ -62,10 +62,10 @@ def _unit(name: str) -> str:
     """The layer, the embeddings, or what comes after the layers."""
     layer = layer_of(name, -1)
     if layer >= 0:
-        return f"{name.partition('encoder.layer.')[0]}{layer}"
-    return "embeddings" if "embeddings" in name else name.partition(".")[0]
+        return f"{name.partition('encoder.layer.')[0].partition('h.')[0]}{layer}"
+    return "embeddings" if "embeddings" in name or makes_first_state(name) else name.partition(".")[0]
 
 
 def _step(name: str) -> str:
     """The name without the number of its layer."""
-    return re.sub(r"layer\.\d+", "layer", name)
+    return re.sub(r"\b(layer|h)\.\d+", r"\1", name)

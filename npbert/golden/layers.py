@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import re
 
-_IN_LAYER = re.compile(r"(.*\bencoder\.layer\.)(\d+)(.*)")
+_IN_LAYER = re.compile(r"(.*\bencoder\.layer\.|(?:.*\.)?h\.)(\d+)(.*)")  # BERT's layers, GPT-2's
+_GPT2_EMBEDDINGS = re.compile(r"(?:transformer\.)?(?:wte|wpe)|(?:transformer)?:(?:sum|token_types)")
+_FIRST_STATES = ("embeddings", "drop")
 
 
 @functools.cache
@@ -26,7 +28,7 @@ def renumbered(name: str, by: int) -> str:
 def is_hidden_state(name: str) -> bool:
     """Whether a value is what one layer hands to the next: all that the rest of the pass knows of the values before it."""
     match = _IN_LAYER.fullmatch(name)
-    return not match[3] if match else name.rpartition(".")[2] == "embeddings"
+    return not match[3] if match else name.rpartition(".")[2] in _FIRST_STATES
 
 
 def layer_that_reads(name: str, depth: int) -> int | None:
@@ -36,4 +38,23 @@ def layer_that_reads(name: str, depth: int) -> int | None:
         return int(match[2]) + 1
     if name in ("encoder", "bert.encoder", "bert"):
         return depth
-    return 0 if name in ("embeddings", "bert.embeddings") else None
+    return 0 if is_first_state(name) else None
+
+
+@functools.cache
+def is_first_state(name: str) -> bool:
+    """Whether a value is what the first layer of a plain model reads."""
+    return name in ("embeddings", "bert.embeddings", "drop", "transformer.drop")
+
+
+def state_before(first_state: str, layer: int) -> str:
+    """The hidden state that a layer reads, told from the name of the first one."""
+    base, _, own = first_state.rpartition(".")
+    layers = "encoder.layer" if own == "embeddings" else "h"
+    return ".".join(filter(None, [base, f"{layers}.{layer - 1}"])) if layer else first_state
+
+
+@functools.cache
+def makes_first_state(name: str) -> bool:
+    """Whether a value lies before what the first layer of a plain model reads."""
+    return name.startswith(("embeddings", "bert.embeddings")) or bool(_GPT2_EMBEDDINGS.fullmatch(name))

@@ -19,7 +19,8 @@ from npbert.golden.pack import INPUT, OUTPUT, WEIGHT, Pack
 from npbert.golden.positions import SOFTMAX_REACH
 from npbert.types import Array
 
-PREFIXES = ("module.", "model.", "bert.")
+BASES = ("bert.", "transformer.")
+PREFIXES = ("module.", "model.", *BASES)
 """What frameworks put before the names of a model, and what a model with a head has before those of its base."""
 
 
@@ -147,7 +148,7 @@ def _seen_through(name: str) -> Iterator[str]:
     """The names that a name may mean, itself first."""
     own = bare(name)
     kind = name.removesuffix(own)  # `grad:`, `grad:weight:`, `step:1:weight:`, or nothing
-    yield from (name, INPUT + name, OUTPUT + name, kind + PREFIXES[-1] + own)
+    yield from (name, INPUT + name, OUTPUT + name, *(kind + base + own for base in BASES))
     for prefix in PREFIXES:
         if own.startswith(prefix):
             yield from _seen_through(kind + own.removeprefix(prefix))

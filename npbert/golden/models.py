@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.errors import InputError, InputTypeError
 from npbert.golden.kinds import bare
+from npbert.gpt2.config import GPT2Config
 from npbert.models.auto import MODELS
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
@@ -24,13 +26,13 @@ from npbert.models.encoder_decoder_pass import shift_tokens_right
 from npbert.models.fitting import float_type
 from npbert.types import Array
 
-Config: TypeAlias = "BertConfig | EncoderDecoderConfig"
+Config: TypeAlias = "ModelConfiguration | EncoderDecoderConfig"
 
 
 class PartCall(NamedTuple):
     """The call of one part of a model."""
 
-    config: BertConfig
+    config: Any
     inputs: dict[str, Any]  # under the argument names of a plain model
 
 
@@ -52,7 +54,9 @@ def read_config(fields: Mapping[str, Any]) -> Config:
     """The configuration that these fields are of."""
     if fields.get("model_type") == EncoderDecoderConfig.model_type:
         return EncoderDecoderConfig.from_dict(fields)
-    return BertConfig.from_dict(fields)
+    kind: Any = GPT2Config if fields.get("model_type") == GPT2Config.model_type else BertConfig
+    config: Config = kind.from_dict(fields)
+    return config
 
 
 def build_model(config: Config, weights: Mapping[str, Array]) -> Any:
@@ -63,24 +67,25 @@ def build_model(config: Config, weights: Mapping[str, Array]) -> Any:
     if architecture not in MODELS:
         raise InputError(f"config: npbert has no {architecture}")
     if MODELS[architecture] is BertModel:
-        return BertModel(config, weights, add_pooling_layer="pooler.dense.weight" in weights)
+        return BertModel(cast(BertConfig, config), weights, add_pooling_layer="pooler.dense.weight" in weights)
     return MODELS[architecture](config, weights)
 
 
-def reads_first_token(config: BertConfig) -> bool:
+def reads_first_token(config: Any) -> bool:
     """Whether the model has a pooler, which reads the first token even where it is padding."""
     architecture = _architecture(config)
     return architecture in MODELS and MODELS[architecture].has_pooler and config.model_type != "distilbert"
 
 
-def _architecture(config: BertConfig) -> str:
-    return (config.architectures or ["BertModel"])[0]
+def _architecture(config: Any) -> str:
+    base = "GPT2Model" if isinstance(config, GPT2Config) else "BertModel"
+    return str((config.architectures or [base])[0])
 
 
 # ------------------------------------------------------------------------------------------------------------------- parts
 
 
-def parts_of_config(config: Config) -> dict[str, BertConfig]:
+def parts_of_config(config: Config) -> dict[str, Any]:
     """The configuration of each part."""
     if isinstance(config, EncoderDecoderConfig):
         return {"encoder": config.encoder, "decoder": config.decoder}
@@ -128,7 +133,7 @@ def tokens_of(inputs: Mapping[str, Any]) -> Array:
     return tokens
 
 
-def _one_row_a_sequence(config: BertConfig, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _one_row_a_sequence(config: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a multiple choice, `[B, C, S]`, as the model itself reads them: `[B*C, S]`."""
     if _architecture(config) != "BertForMultipleChoice":
         return dict(inputs)
@@ -138,6 +143,11 @@ def _one_row_a_sequence(config: BertConfig, inputs: Mapping[str, Any]) -> dict[s
 
 
 # ----------------------------------------------------------------------------------------------------------------- weights
+
+
+def is_table(name: str) -> bool:
+    """Whether a weight is a table whose rows are looked up. The word table's second name, as a head, is none."""
+    return name.endswith(("_embeddings.weight", "wte.weight", "wpe.weight"))
 
 
 def weights_of(model: Any) -> dict[str, Array]:

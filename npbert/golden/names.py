@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from npbert.golden.gpt2_names import GPT2_NAMES
 from npbert.golden.kinds import bare, is_forward, is_of_weight, step_of
 from npbert.golden.models import Config, check_model, part_of, parts_of_config
 from npbert.golden.passes import run
@@ -28,7 +30,7 @@ from npbert.types import Array
 LENGTHS = "BSTE"
 """The axes whose size a call decides, not the model."""
 
-FIELDS = ("hidden_act", "pooler_act", "layer_norm_eps", "head_size")
+FIELDS = ("hidden_act", "pooler_act", "layer_norm_eps", "head_size", "activation_function")
 """What a meaning may take from a configuration."""
 
 
@@ -117,9 +119,12 @@ MEANINGS = [
     Meaning("output:encoder_last_hidden_state", "B E D", "the result of the encoder's last layer"),
     Meaning("output:loss", "", "the loss, where labels were given"),
 ]
-"""In the order of execution. What is below `crossattention` is as below `attention`, with the keys and values of an encoder's
-output (E for T). In a model with a head the names of the base model begin with `bert.`, in an encoder-decoder the names of its
-parts begin with `encoder.` and `decoder.`."""
+"""BERT's, in the order of execution. What is below `crossattention` is as below `attention`, with the keys and values of an
+encoder's output (E for T). In a model with a head the names of the base model begin with `bert.`, in an encoder-decoder the
+names of its parts begin with `encoder.` and `decoder.`."""
+
+GPT2_MEANINGS = [Meaning(*row) for row in GPT2_NAMES]
+"""GPT-2's own. In a model with a head they begin with `transformer.`; inputs and outputs are as BERT's."""
 
 
 @functools.cache
@@ -127,14 +132,15 @@ def meaning_of(name: str) -> Meaning | None:
     """What a name of any pack stands for; None where there is no such name."""
     if not is_forward(name):
         return _meaning_in_training(name)
-    rest = name
-    for prefix in ("", "encoder.", "decoder.", "bert."):
+    rest = name.removeprefix("transformer") if name.startswith("transformer:") else name
+    for prefix in ("", "encoder.", "decoder.", "bert.", "transformer."):
         rest = rest.removeprefix(prefix)
-        template = re.sub(r"\blayer\.\d+", "layer.*", rest)
-        for meaning in MEANINGS:
+        template = re.sub(r"\b(layer|h)\.\d+", r"\1.*", rest)
+        names = {template.replace(".crossattention", attention) for attention in (".attention", ".attn")}
+        for meaning in (*MEANINGS, *GPT2_MEANINGS):
             if meaning.name == template:
                 return meaning
-            if ".crossattention" in template and meaning.name == template.replace(".crossattention", ".attention"):
+            if ".crossattention" in template and meaning.name in names:
                 return meaning._replace(name=template, axes=meaning.axes.replace("T", "E"))
     return None
 
@@ -161,10 +167,10 @@ def axes_of(name: str, rank: int) -> list[str]:
     return [str(axis) for axis in range(rank)]
 
 
-def as_table() -> str:
+def as_table(meanings: Sequence[Meaning] = MEANINGS) -> str:
     """The table in Markdown."""
     rows = []
-    for name, axes, text in MEANINGS:
+    for name, axes, text in meanings:
         shapes = " or ".join(f"`[{', '.join(possible.split())}]`" for possible in axes.split("|"))
         rows.append(f"| `{name}` | {shapes} | {text.format(**{field: field for field in FIELDS})} |")
     return "\n".join(["| name | shape | what it is |", "|---|---|---|", *rows])
@@ -182,7 +188,7 @@ def names(model: Any) -> str:
 def _explained(config: Config, name: str) -> str:
     meaning, parts = meaning_of(name), parts_of_config(config)
     own = parts[part_of(parts, name)]
-    return meaning.text.format(**{field: getattr(own, field) for field in FIELDS}) if meaning else ""
+    return meaning.text.format(**{field: getattr(own, field, "") for field in FIELDS}) if meaning else ""
 
 
 def _sizes(name: str, shape: tuple[int, ...]) -> list[str]:

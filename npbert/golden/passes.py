@@ -163,7 +163,7 @@ class _CastOnAccess(Mapping[str, Array]):
         self._weights, self._cast = weights, cast
 
     def __getitem__(self, name: str) -> Array:
-        if name.endswith("_embeddings.weight"):
+        if models.is_table(name):
             return CastRows(self._weights[name], self._cast)  # type: ignore[return-value]  # the pass only reads rows of it
         return self._cast(self._weights[name])
 

@@ -20,8 +20,12 @@ import numpy as np
 
 from npbert.golden.kinds import is_forward
 from npbert.golden.models import Config, PartCall, part_of, parts_of_call, reads_first_token, tokens_of
+from npbert.gpt2.config import GPT2Config
 from npbert.ops import masks
 from npbert.types import Array
+
+SOFTMAXED = (".self.dropout", ".attn_dropout")
+"""Names of what softmax made, before the head mask."""
 
 SOFTMAX_REACH = 60.0
 """A score this far below the largest of its row has no influence: exp(-60) is 1e-26. A port may hide scores anywhere below."""
@@ -35,6 +39,7 @@ class Positions(NamedTuple):
     visible: Array  # [B, S, T]
     cross_key: Array  # [B, E]
     cross_visible: Array  # [B, S, E]
+    row: Array  # [B]: whether what is made of a whole sequence counts
 
 
 def of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, Positions]:
@@ -67,7 +72,7 @@ def _of_part(call: PartCall) -> Positions:
     attention_mask = inputs.get("attention_mask")
     if attention_mask is None:
         attention_mask = np.ones((batch, past_length + length), np.int64)
-    visible = masks.self_attention(attention_mask, length, is_decoder=call.config.is_decoder) != 0  # [B, 1, S or 1, T]
+    visible = masks.self_attention(attention_mask, length, is_decoder=call.config.is_causal) != 0  # [B, 1, S or 1, T]
     visible = np.broadcast_to(visible[:, 0], (batch, length, past_length + length))
     query: Array = np.any(visible, axis=1)[:, past_length:]  # [B, S]
     if reads_first_token(call.config):
@@ -83,7 +88,9 @@ def _of_part(call: PartCall) -> Positions:
     def looked_at(pairs: Array) -> Array:
         return np.any(pairs & query[:, :, None], axis=1)
 
-    return Positions(query, looked_at(visible), visible, looked_at(cross_visible), cross_visible)
+    # BERT's pooler reads the first position, GPT-2's classifier the last one that is real.
+    row: Array = np.any(query, axis=1) if isinstance(call.config, GPT2Config) else query[:, 0]
+    return Positions(query, looked_at(visible), visible, looked_at(cross_visible), cross_visible, row)
 
 
 def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -> Array:
@@ -92,15 +99,15 @@ def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -
     if not is_forward(name):
         return _counted_gradient(positions, name, shape)
     batch, length = positions.query.shape
-    is_cross = ".crossattention." in name
+    is_cross = ".crossattention" in name
     key, visible = (positions.cross_key, positions.cross_visible) if is_cross else (positions.key, positions.visible)
     if name.endswith((":scores", ":relative_scores", ":masked_scores")):
         return (visible & positions.query[:, :, None])[:, None]  # [B, 1, S, T]
-    if name.endswith((".self:query", ".self:probs", ".self.dropout")):
+    if name.endswith((":query", ":probs", *SOFTMAXED)):
         return positions.query[:, None, :, None]  # [B, 1, S, 1]
-    if name.endswith((".self:key", ".self:value")):
+    if name.endswith((":key", ":value")):
         return key[:, None, :, None]  # [B, 1, T, 1]
-    if name.endswith((".self.key", ".self.value")):
+    if name.endswith((".self.key", ".self.value", ".crossattention.c_attn")):
         return key[:, key.shape[1] - shape[1] :, None]  # [B, S or E, 1]
     if name.endswith(("start_logits", "end_logits")):
         return positions.query  # [B, S]
@@ -113,12 +120,12 @@ def counted(parts: Mapping[str, Positions], name: str, shape: tuple[int, ...]) -
     if len(shape) == 2 and length and shape[0] * shape[1] == batch:
         return positions.query[:, 0].reshape(shape)  # [B, C]: the scores of a multiple choice, whose batch is B*C
     if len(shape) == 2 and length and shape[0] == batch:
-        return positions.query[:, :1]  # [B, 1]: a row for each sequence, made from its first position
+        return positions.row[:, None]  # [B, 1]: a row for each sequence
     return np.ones((1,) * len(shape), np.bool_)
 
 
 def _counted_gradient(positions: Positions, name: str, shape: tuple[int, ...]) -> Array:
-    if name.endswith((".self:probs", ".self.dropout")):
-        visible = positions.cross_visible if ".crossattention." in name else positions.visible
+    if name.endswith((":probs", *SOFTMAXED)):
+        visible = positions.cross_visible if ".crossattention" in name else positions.visible
         return (visible & positions.query[:, :, None])[:, None]  # [B, 1, S, T]
     return np.ones((1,) * len(shape), np.bool_)

@@ -14,7 +14,7 @@ import numpy as np
 
 from npbert.golden import models
 from npbert.golden.divergence import Deviation, Divergence
-from npbert.golden.layers import is_hidden_state, renumbered
+from npbert.golden.layers import is_first_state, is_hidden_state, makes_first_state, renumbered, state_before
 from npbert.golden.mistakes.hypothesis import Hypothesis, ReplaceValue
 from npbert.golden.mistakes.site import Site
 from npbert.golden.pack import OUTPUT
@@ -148,15 +148,14 @@ class _ReplayObserver:
         divergence = self._divergence
         if divergence.start is None:
             return self._look(name, x)
-        if name in ("embeddings", "bert.embeddings"):
+        if is_first_state(name):
             truth = divergence.pack[divergence.start].astype(divergence.dtype)
             state = self._rounded(divergence.value_where_it_counts(divergence.start, truth))
-            base = name.removesuffix("embeddings")
-            before = f"{base}encoder.layer.{divergence.first_layer - 1}" if divergence.first_layer else name
-            # The pooler reads `encoder`, also where no layer is left to run.
-            self._values[before] = self._values[f"{base}encoder"] = state
+            self._values[state_before(name, divergence.first_layer)] = state
+            if name.endswith("embeddings"):  # the pooler reads `encoder`, also where no layer is left to run
+                self._values[f"{name.removesuffix('embeddings')}encoder"] = state
             return state
-        if name.startswith(("embeddings", "bert.embeddings")):
+        if makes_first_state(name):
             return x
         return self._look(renumbered(name, divergence.first_layer), x)
 

@@ -23,7 +23,7 @@ class ConvertedWeights(Mapping[str, Array]):
         self._converted: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
-        return self._weights[name] if name.endswith("_embeddings.weight") else self.whole(name)
+        return self._weights[name] if models.is_table(name) else self.whole(name)
 
     def whole(self, name: str) -> Array:
         """A weight in that type, even a table."""
@@ -77,7 +77,7 @@ class _StageWeights(Mapping[str, Array]):
         own = self._names[name]
         if own in self.replaced:
             return self.replaced[own].astype(self._weights.dtype, copy=False)
-        if name.endswith("_embeddings.weight"):
+        if models.is_table(name):
             dtype = self._weights.dtype
             return CastRows(self._weights[own], lambda x: x.astype(dtype))  # type: ignore[return-value]  # only its rows are read
         return self._weights.whole(own)

@@ -77,11 +77,13 @@ and 6.5 times in bfloat16, 5 and 2.6 times in float16, 3 and 1 times in float32.
 FLOOR = 0.5
 """In units of the precision's EPSILON: rounding the result alone may cost half a unit, also where npbert made no error."""
 
-SUMS = (":residual", ":sum")
-"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out."""
+SUMS = re.compile(r".*(?::residual|:sum)|(?:.*[.:])?h\.\d+")
+"""Names of sums of the tensor before and, but for the embeddings, of what the last LayerNorm put out; in GPT-2, which leaves
+sums alone, of the sum before."""
 
-GRADIENT_SUMS = re.compile(r".*(?:attention|layer\.\d+|embeddings)")
-"""Names of values whose gradient is a sum of the last LayerNorm's, which goes past the block, and of one through the block."""
+GRADIENT_SUMS = re.compile(r".*(?:attention|layer\.\d+|embeddings|attn:residual|crossattention:residual|h\.\d+|drop)")
+"""Names of values whose gradient is a sum of the last LayerNorm's, which goes past the block, and of one through the block; in
+GPT-2 of the last sum's."""
 
 PRIOR_COUNT = 32
 STANDARD_DEVIATIONS = 3.0
@@ -142,7 +144,7 @@ class Allowance:
         self._floor = FLOOR * EPSILON[precision]
         self._relative = self._floor  # the error that is expected after the tensor before, relative to the values
         self._relative_of_loss = self._floor  # the same after the loss before
-        self._before = self._normed = Tolerance(0.0, 0.0)  # of the tensor before, and of the last LayerNorm
+        self._before = self._normed = Tolerance(0.0, 0.0)  # of the tensor before, and of the last LayerNorm or sum
         self._summed = Tolerance(0.0, 0.0)  # of the last gradient by a value, of which the gradient of a bias is the sum
 
     def next(self, name: str, measured: MeasuredError) -> Tolerance:
@@ -159,10 +161,11 @@ class Allowance:
         bounds = Tolerance(multiple.max_abs * max_abs, multiple.rms * rms * chance)
         if name.startswith(WEIGHT_GRADIENT) and name.endswith(".bias"):
             bounds = Tolerance(*map(max, bounds, self._summed))
-        if GRADIENT_SUMS.fullmatch(name) if backward else name.endswith(SUMS):
+        is_sum = SUMS.fullmatch(name)
+        if GRADIENT_SUMS.fullmatch(name) if backward else is_sum:
             bounds = Tolerance(*map(max, bounds, self._normed if backward else self._before, self._normed))
         self._before = bounds
-        if name.endswith(SUMS) if backward else name.endswith("LayerNorm"):
+        if is_sum or (not backward and name.endswith("LayerNorm")):
             self._normed = bounds
         if backward and not is_of_weight(name):
             self._summed = bounds

@@ -59,6 +59,10 @@ def test_with_the_prefix_or_without_and_with_old_buffers(tmp_path: Path) -> None
     assert info["unexpected_keys"] == ["lm_head.weight"]
     for name, x in base.named_parameters():
         np.testing.assert_array_equal(x, weights[f"transformer.{name}"])
+    table = weights["transformer.wte.weight"]
+    save(tmp_path, {name: x for name, x in weights.items() if "wte" not in name} | {"lm_head.weight": table})
+    np.testing.assert_array_equal(npbert.GPT2LMHeadModel.from_pretrained(tmp_path).get_input_embeddings(), table)
+    save(tmp_path, {**weights, "lm_head.weight": weights["transformer.wte.weight"]})
     untied = npbert.GPT2LMHeadModel.from_pretrained(tmp_path, tie_word_embeddings=False)
     np.testing.assert_array_equal(untied.lm_head.weight, weights["transformer.wte.weight"])
 

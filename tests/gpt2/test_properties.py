@@ -164,6 +164,16 @@ def test_the_trace_has_the_same_words_as_berts() -> None:
     }
 
 
+def test_the_last_hidden_state_is_normalized() -> None:
+    model = build("GPT2Model", tiny())
+    with npbert.trace() as kept:
+        out = model(ids(tiny(), 2, 5), output_hidden_states=True)
+    assert len(out.hidden_states) == 3
+    for x, name in zip(out.hidden_states, ("drop", "h.0", "ln_f"), strict=True):
+        np.testing.assert_array_equal(x, kept[name])
+    np.testing.assert_array_equal(out.hidden_states[-1], out.last_hidden_state)
+
+
 def test_a_new_model_begins_as_the_paper_has_it() -> None:
     config = GPT2Config(n_layer=8, n_embd=64, n_head=4, vocab_size=99, n_positions=32)
     model = npbert.GPT2LMHeadModel(config, rng=np.random.default_rng(0))

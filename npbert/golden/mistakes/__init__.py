@@ -1,4 +1,4 @@
-"""The mistakes that porters of BERT make, each as a change to the one forward pass.
+"""The mistakes that porters of BERT (and of GPT-2) make, each as a change to the one forward pass.
 
 A mistake is made on purpose in npbert's own pass in one of two ways, or both: the pass reads other weights (a port with wrong
 weights is npbert with wrong weights), or a named value is replaced, as soon as it is computed, by what the mistake would have
@@ -14,6 +14,7 @@ from npbert.golden.mistakes import (
     attention,
     dropout,
     embeddings,
+    gpt2,
     heads,
     layers,
     masks,
@@ -26,6 +27,7 @@ from npbert.golden.mistakes import (
     weights,
 )
 from npbert.golden.mistakes.hypothesis import Hypothesis
+from npbert.gpt2.config import GPT2Config
 
 MISTAKES = (
     "gelu-tanh",
@@ -145,6 +147,7 @@ MISTAKES = (
     "attention-missing",
     "feed-forward-missing",
     "blocks-exchanged",
+    *gpt2.NAMES,
 )
 """Every name that a diagnosis may give."""
 
@@ -166,6 +169,8 @@ _SUBJECTS = (
 )
 
 
-def hypotheses(config: BertConfig) -> list[Hypothesis]:
+def hypotheses(config: BertConfig | GPT2Config) -> list[Hypothesis]:
     """Every way to make a mistake in a port of a model with this configuration, the usual ones first."""
+    if isinstance(config, GPT2Config):
+        return [*gpt2.hypotheses(config), *rounding.hypotheses(config)]
     return [hypothesis for subject in _SUBJECTS for hypothesis in subject.hypotheses(config)]

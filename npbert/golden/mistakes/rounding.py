@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.golden.mistakes.hypothesis import SELF_MODULES, Hypothesis, ReplaceValue, ReplaceWeights
 from npbert.golden.precision import cut_to_bfloat16, to_bfloat16, to_float16
 from npbert.types import Array
@@ -27,7 +27,7 @@ VALUES = {
 """The values that ports keep short alone."""
 
 
-def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+def hypotheses(config: ModelConfiguration) -> Iterator[Hypothesis]:
     """Every shorter format."""
     for precision, how, shorten in SHORTENED:
         advice = f"{how}. Compare with precision={precision!r}."
