@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import npbert
-from npbert.golden.mistakes import MISTAKES
+from npbert.golden.mistakes import MISTAKES, backward, optimizer
 from npbert.golden.precision import STORED_IN
 
 from .. import test_readme as main_readme
@@ -29,4 +29,5 @@ def test_the_files_that_the_readme_of_the_room_names_exist() -> None:
 
 def test_every_name_and_precision_is_in_the_readme_of_the_room() -> None:
     text = README.read_text("utf-8")
-    assert [name for name in (*MISTAKES, *STORED_IN) if f"`{name}`" not in text] == []
+    names = (*MISTAKES, *backward.MISTAKES, *optimizer.MISTAKES, *STORED_IN)
+    assert [name for name in names if f"`{name}`" not in text] == []
