@@ -64,6 +64,8 @@ class Configuration:
 
     def overridden(self: SomeConfiguration, function: str, overrides: Mapping[str, Any]) -> SomeConfiguration:
         """The same with some fields replaced; `function` is who was handed them, for the message about unknown ones."""
+        if not overrides:
+            return self
         fields = self.to_dict()
         for name in overrides:
             if name not in fields and name not in (*type(self).__annotations__, "num_labels"):
@@ -248,6 +250,8 @@ class ModelConfiguration(Configuration):
 
 def plain(value: Any) -> Any:
     """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well, and could not be saved."""
+    if type(value) in (str, int, float, bool):  # most values are: configurations may name 100,000 labels
+        return value
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):

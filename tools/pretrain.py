@@ -27,10 +27,12 @@ import numpy as np
 import npbert
 from npbert import training
 from npbert.checkpoints import safetensors
+from npbert.training.curve import curve_svg
 from npbert.training.documents import encode_documents, read_documents
+from npbert.training.folder import LOG, STATE, read_log
 from npbert.training.language import pretraining_lessons
 from npbert.training.loop import Run, Settings, steps
-from npbert.training.train import STATE, train
+from npbert.training.train import train
 from npbert.training.vocabulary import build_vocabulary
 
 PACKAGED = Path(npbert.__file__).parent / "checkpoints" / "npbert-small"
@@ -303,12 +305,84 @@ def compare_with_reference(home: Path, count: int = 200) -> float:
 
 
 def pack(home: Path) -> None:
-    """The checkpoint as the package carries it."""
+    """The checkpoint as the package carries it, with its model card and its curve."""
     model = npbert.BertForPreTraining.from_pretrained(home / "long")
     model.save_pretrained(PACKAGED)
     arrays = {name: array.astype(np.float16) for name, array in model.named_parameters()}
     safetensors.write(PACKAGED / "model.safetensors", arrays, {"format": "pt"})
     tokenizer_of(home).save_pretrained(PACKAGED)
+    logs = {phase: read_log(home / phase / LOG) for phase in PHASES}
+    joined = [line | {"step": line["step"] + offset_of(phase)} for phase, log in logs.items() for line in log]
+    (PACKAGED / "curve.svg").write_text(curve_svg(joined), "utf-8")
+    figures = measure(home, PACKAGED)  # of the weights as they are stored
+    (PACKAGED / "README.md").write_text(
+        model_card(model, json.loads((home / "sources.json").read_text()), joined, figures), "utf-8"
+    )
+
+
+def offset_of(phase: str) -> int:
+    """How many steps the phases before have."""
+    names = list(PHASES)
+    return sum(PHASES[name]["settings"].steps for name in names[: names.index(phase)])
+
+
+def model_card(model: Any, sources: dict[str, Any], log: Sequence[dict[str, Any]], figures: dict[str, float]) -> str:
+    """What the checkpoint is, what it learned from, and how good it is."""
+    evaluations = [line for line in log if "lr" not in line]
+    shown = [*evaluations[:: max(1, len(evaluations) // 10)][:-1], evaluations[-1]]
+    names = ("eval_loss", "eval_masked_accuracy", "eval_next_sentence_accuracy")
+    curve = "\n".join(f"| {line['step']} | {' | '.join(f'{line[name]:.3f}' for name in names)} |" for line in shown)
+    packages = "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in sources["packages"].items())
+    words = ", ".join(f"{count:,} from {name}" for name, count in sources["words"]["train"].items())
+    phases = "\n".join(
+        f"- {chosen['settings'].steps:,} steps of {chosen['batch_size']} texts of up to {chosen['max_length']} tokens, "
+        f"learning rate up to {chosen['settings'].lr:g} after {chosen['settings'].warmup} steps, then in a line to 0"
+        for chosen in PHASES.values()
+    )
+    tokens = sum(line["tokens"] for line in log if "lr" in line)
+    config = model.config
+    return f"""# npbert-small
+
+A small BERT for English, trained by npbert alone (NumPy, on a processor) with both tasks of the paper: masked words and next
+sentences. {model.num_parameters():,} weights in float16: {config.num_hidden_layers} layers, hidden size {config.hidden_size},
+{config.num_attention_heads} heads, {config.vocab_size:,} lower-case WordPieces, {config.max_position_embeddings} positions.
+
+It is there so that examples, tests and fine-tuning work without a network. It knows the words of its texts: the King James Bible,
+dictionary definitions, the slang of programmers. It is no source of facts, and it repeats the views of its texts.
+
+## Data
+
+Words: {words}. The Debian packages:
+
+{packages}
+
+- The King James Bible is in the public domain (in the United Kingdom its printing is a privilege of the Crown).
+- WordNet 3.0: Copyright 2006 by Princeton University. All rights reserved; free for any purpose. THIS SOFTWARE AND DATABASE IS
+  PROVIDED "AS IS" AND PRINCETON UNIVERSITY MAKES NO REPRESENTATIONS OR WARRANTIES, EXPRESS OR IMPLIED.
+- The Jargon File is in the public domain.
+
+One document in {HELD_OUT}, chosen by its text, was held out.
+
+## Training
+
+{phases}
+
+AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of the tokens masked, no dropout. In all,
+{tokens:,.0f} tokens were read.
+
+## Held-out figures
+
+In {figures["samples"]:,} held-out sentences one word alone is masked. The model finds **{figures["model"]:.3f}** of these words.
+A guess counted from both neighbours in the training text finds {figures["neighbours"]:.3f}: the ratio is {figures["ratio"]:.2f}.
+
+While it was trained, on a part of the held-out text:
+
+| step | loss | masked tokens found | next sentences told |
+|---|---|---|---|
+{curve}
+
+![the losses](curve.svg)
+"""
 
 
 def main() -> None:

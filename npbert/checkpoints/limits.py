@@ -14,7 +14,7 @@ MAX_JSON_BYTES = 4 << 20
 MAX_JSON_DEPTH = 100
 """Lists and objects inside one another; a `config.json` has 4. Code that walks a value calls itself once a level."""
 MAX_JSON_CONTAINERS = 100_000
-MAX_JSON_VALUES = 1_000_000
+MAX_JSON_VALUES = 300_000
 MAX_JSON_DIGITS = 40
 """Of one integer. Tokenizers write "no limit" as 10**30; millions of digits would take minutes to convert."""
 
@@ -53,11 +53,11 @@ MAX_ZIP_NAME, MAX_ZIP_EXTRA = 1024, 256  # both could have 65535 bytes, times th
 
 # ------------------------------------------------------------------------------------------------------------- TensorFlow
 
-MAX_INDEX_BYTES = 1 << 24
+MAX_INDEX_BYTES = 1 << 22
 """The index of BERT takes some 20 kB."""
 MAX_INDEX_CONTENTS = 1 << 26
 """Bytes. Shared key beginnings and Snappy's copies let a small file stand for a huge one."""
-MAX_INDEX_ENTRIES = 100_000
+MAX_INDEX_ENTRIES = 20_000
 """The index of BERT-large with its optimizer has some 1,200."""
 
 # ------------------------------------------------------------------------------------------------- text and its generation

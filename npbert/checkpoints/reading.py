@@ -121,26 +121,21 @@ def parse_json(raw: bytes, where: str) -> Any:
         raise FileError(f"{where}: is not JSON: {error}{what_it_seems(raw)}") from None
 
 
-_STRING_OR_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def _check_structure(raw: bytes, where: str) -> None:
     """Refuse JSON that would become too many values, or values too deep inside one another, before any of them is made."""
-    depth = containers = values = 0
-    for match in _STRING_OR_STRUCTURE.finditer(raw):
-        mark = raw[match.start()]
-        if mark in b"[{":
-            depth, containers = depth + 1, containers + 1
-        elif mark in b"]}":
-            depth -= 1
-        elif mark in b",":
-            values += 1
+    structure = _STRING.sub(b"", raw)
+    if structure.count(b"[") + structure.count(b"{") > MAX_JSON_CONTAINERS or structure.count(b",") > MAX_JSON_VALUES:
+        most = f"{MAX_JSON_CONTAINERS} lists and objects or {MAX_JSON_VALUES} values"
+        raise FileError(f"{where}: has more than {most}, the most taken")
+    depth = 0
+    for bracket in _BRACKET.finditer(structure):
+        depth += 1 if bracket[0] in b"[{" else -1
         if depth > MAX_JSON_DEPTH:
             raise FileError(f"{where}: is nested too deeply: {MAX_JSON_DEPTH} lists and objects in one another are taken")
-        if containers > MAX_JSON_CONTAINERS or values > MAX_JSON_VALUES:
-            raise FileError(
-                f"{where}: has more than {MAX_JSON_CONTAINERS} lists and objects or {MAX_JSON_VALUES} values, the most taken"
-            )
 
 
 def read_json(path: StrPath, limit: int = MAX_JSON_BYTES) -> Any:

@@ -49,10 +49,14 @@ def _attempts(divergence: Divergence, right: Replay, tried: Sequence[Hypothesis]
 
 
 def _choices(divergence: Divergence, right: Replay, hypothesis: Hypothesis, has_few_layers: bool) -> list[tuple[str, ...]]:
-    """All names at once, those of each kind, of each layer, and each alone; not those that the port has right."""
-    names = [name for name in right.order if re.fullmatch(hypothesis.modules, name) and name not in divergence.right]
+    """All names at once, those of each kind, of each layer, and each alone; not those that the port has right.
+
+    What makes sense everywhere alone is tried everywhere, and refuted by what is right.
+    """
+    names = [name for name in right.order if re.fullmatch(hypothesis.modules, name)]
     if hypothesis.only_together:
         return [tuple(names)] if names else []
+    names = [name for name in names if name not in divergence.right]
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(f"kind {re.sub(r'layer[.][0-9]+', 'layer', name)}", []).append(name)

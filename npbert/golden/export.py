@@ -18,14 +18,14 @@ from npbert.checks import as_array
 from npbert.errors import InputError, InputTypeError, MissingFileError, shown
 from npbert.golden import models, positions
 from npbert.golden.kinds import is_forward, step_of
-from npbert.golden.pack import FORMAT, INPUT, WEIGHT, flat, metadata_texts, weights_sha256
+from npbert.golden.pack import FORMAT, INPUT, OUTPUT, WEIGHT, flat, metadata_texts, weights_sha256
 from npbert.golden.passes import Backward, LookAtSpread, run, run_spread
 from npbert.golden.positions import Positions
 from npbert.golden.precision import STORED_IN
 from npbert.golden.spool import FetchedArrays, Spool
 from npbert.golden.steps import Steps, run_steps
 from npbert.golden.tolerance import MULTIPLES, Allowance, Tolerance, measure
-from npbert.tracing import WEIGHT_GRADIENT, selection
+from npbert.tracing import GRADIENT, WEIGHT_GRADIENT, selection
 from npbert.types import Array, StrPath
 from npbert.version import __version__
 
@@ -35,6 +35,9 @@ it what the gradient of a weight is allowed, once that is known."""
 
 LARGE = 1 << 20
 """Numbers."""
+
+GIVEN = f"{GRADIENT}{OUTPUT}"
+"""The gradients that a backward pass begins with are always there, as the inputs are."""
 
 
 def export(
@@ -103,11 +106,13 @@ def export(
         if backward is not None and steps is not None:
             run_steps(model, arguments, "float64", steps, backward, lambda name, x, _: keep(name, x))
         progress.total = len(spool) * (1 + len(STORED_IN))
-        order = [name for name in filter(selection(only), spool) if large or is_forward(name) or spool[name].size <= LARGE]
+        is_chosen = selection(only)
+        order = [name for name in spool if is_chosen(name) and (large or is_forward(name) or spool[name].size <= LARGE)]
         if not order:
             raise InputError(f"only: nothing in this model is called {only!r}")
         visible = positions.of_call(model.config, arguments)
         tolerances = {precision: _tolerances(spool, visible, run_other, precision) for precision in STORED_IN}
+        order = [name for name in spool if name in order or name.startswith(GIVEN)]
         metadata["order"] = order
         metadata["aliases"] = _aliases(order, spool)
         for name in order:

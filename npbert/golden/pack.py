@@ -285,6 +285,11 @@ def show(path: StrPath) -> str:
         f"weights sha256 {pack.metadata['weights_sha256'][:16]}...",
         f"weights  {f'{number:,} numbers' if number else 'not in the pack'}",
     ]
+    if pack.backward is not None:
+        seed, steps = pack.backward.dropout_seed, pack.steps
+        dropped = "nothing is dropped" if seed is None else f"dropout with seed {seed}"
+        after = "" if steps is None else f", {steps.number} steps of {steps.optimizer} with lr {steps.lr:g}"
+        lines.append(f"training gradients, {dropped}{after}")
     for name in info:
         if name.startswith(INPUT):
             lines.append(f"input    {name.removeprefix(INPUT)} {list(info[name].shape)} {info[name].dtype}")

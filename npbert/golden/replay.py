@@ -61,6 +61,26 @@ def replay(
     return Replay(observer.where, observer.order, observer.deviations, observer.first, observer.kept, observer.notes)
 
 
+def refutes(
+    divergence: Divergence,
+    right: Replay | None,
+    where: str,
+    name: str,
+    deviation: Deviation | None,
+    *,
+    quick: bool = False,
+) -> bool:
+    """Whether a value shows that the port did not make a mistake that begins at `where`: it is right without the mistake, or is
+    the first that differs and no better explained."""
+    if name in divergence.right:
+        allowed = STILL_RIGHT * (2 if quick else 1)
+        return bool(where) and deviation is not None and not divergence.is_within(name, deviation, allowed)
+    if name == divergence.first and right is not None:
+        explains = divergence.may_explain if quick else divergence.explains
+        return not where or deviation is None or not explains(name, deviation, right.deviations[name])
+    return False
+
+
 class _EndOfPass(Exception):
     """Nothing more is wanted of the pass. Only an exception can end a pass from within its observer."""
 
@@ -153,7 +173,7 @@ class _ReplayObserver:
             self.deviations[name] = deviation
         if name == self._divergence.first:
             self.first = x
-        self.is_refuted = self._refutes(name, deviation)
+        self.is_refuted = refutes(self._divergence, self._right, self.where, name, deviation, quick=self._is_quick)
         if self.is_refuted or (self._is_quick and name == self._divergence.first):
             raise _EndOfPass
         if deviation is not None and (self.taken_over is None or name in self.taken_over):
@@ -181,17 +201,6 @@ class _ReplayObserver:
         assert wrong.shape == x.shape, f"{name}: {wrong.shape} for {x.shape}"
         self.where = self.where or name
         return wrong
-
-    def _refutes(self, name: str, deviation: Deviation | None) -> bool:
-        """Whether this value shows that the port did not make the mistake."""
-        divergence, right = self._divergence, self._right
-        if name in divergence.right:
-            allowed = STILL_RIGHT * (2 if self._is_quick else 1)
-            return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, allowed)
-        if name == divergence.first and right is not None:
-            explains = divergence.may_explain if self._is_quick else divergence.explains
-            return not self.where or deviation is None or not explains(name, deviation, right.deviations[name])
-        return False
 
     def _rounded(self, x: Array) -> Array:
         if self._hypothesis is not None and self._hypothesis.round_values is not None:

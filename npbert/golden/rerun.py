@@ -19,7 +19,7 @@ from npbert.golden.divergence import Deviation, Divergence
 from npbert.golden.mistakes.backward.losses import LOSS, LossSlip
 from npbert.golden.mistakes.backward.moment import Moment
 from npbert.golden.mistakes.hypothesis import Hypothesis
-from npbert.golden.replay import STILL_RIGHT, Replay
+from npbert.golden.replay import Replay, refutes
 from npbert.golden.stage import Stage
 from npbert.models.bert import BertPreTrainedModel
 from npbert.tracing import WEIGHT_GRADIENT, Observer, observe
@@ -36,9 +36,8 @@ class Rerun:
         pack = divergence.pack
         stage = Stage(divergence.model, divergence.weights, pack.inputs, 0, pack.backward)
         self._model = stage.runner
-        inputs = dict(stage.inputs)
         self._given = None if pack.backward is None else pack.backward.output_gradients
-        self._call = self._model.read_call(**inputs, rng=None if pack.backward is None else pack.backward.rng)
+        self._call = self._model.read_call(**stage.inputs, rng=None if pack.backward is None else pack.backward.rng)
         with np.errstate(all="ignore"), observe(self._keep):
             m, self._done = self._model.begin_pass(self._call, self._gradients())
         self._record: Record = m.record
@@ -138,7 +137,7 @@ class _Observer:
                 self.deviations[name] = deviation
             if name == divergence.first:
                 self.first = x
-            if self._refutes(name, deviation):
+            if refutes(divergence, self._right, self.where, name, deviation):
                 self.is_refuted = True
                 raise _EndOfPass
         if divergence.value(name) is not None:
@@ -172,12 +171,3 @@ class _Observer:
         assert wrong.shape == x.shape, f"{name}: {wrong.shape} for {x.shape}"
         self.where = self.where or name
         return wrong
-
-    def _refutes(self, name: str, deviation: Deviation | None) -> bool:
-        """Whether this gradient shows that the port did not make the mistake."""
-        divergence, right = self._divergence, self._right
-        if name in divergence.right:
-            return bool(self.where) and deviation is not None and not divergence.is_within(name, deviation, STILL_RIGHT)
-        if name == divergence.first and right is not None:
-            return not self.where or deviation is None or not divergence.explains(name, deviation, right.deviations[name])
-        return False

@@ -43,7 +43,7 @@ class Evidence(NamedTuple):
 class Suspect:
     """A mistake that the port may have made."""
 
-    mistake: str  # one of npbert.golden.mistakes.MISTAKES
+    mistake: str  # one of MISTAKES in npbert.golden.mistakes, or in its `backward` or `optimizer`
     where: str  # the first tensor that it makes wrong
     explanation: str  # what is wrong and what to change
     evidence: Evidence

@@ -56,7 +56,7 @@ def loaded(path_or_id: StrPath, cls: Any, seed: int, *, labels: Sequence[str] | 
         names = known if set(known) == set(labels) else list(labels)
         overrides |= {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a head is new is what the caller is told
+        warnings.filterwarnings("ignore", ".*newly initialized")  # the caller is told
         model, info = cls.from_pretrained(path_or_id, output_loading_info=True, ignore_mismatched_sizes=True, **overrides)
     mismatched = [name for name, *_ in info["mismatched_keys"] if not name.startswith("classifier.")]
     body = [name for name in info["missing_keys"] if name.startswith(f"{cls.base_model_prefix}.") and ".pooler." not in name]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 220, 64, 130, 26, 34  # of one panel, in pixels
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680, 220, 64, 180, 26, 34  # of one panel, in pixels
 COLORS = ("#3b6fb6", "#c05a2b", "#4a8f4a", "#8a5aa8")  # told apart on white and on black
 POINTS = 300  # of a line at most: a pixel or two each
 STYLE = """

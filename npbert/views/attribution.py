@@ -22,7 +22,7 @@ from npbert.errors import InputError
 from npbert.ops import top_k
 from npbert.tracing import GRADIENT, trace
 from npbert.types import Array
-from npbert.views.lens import answer_names, head_of
+from npbert.views.lens import answer_names, head_of, is_causal
 from npbert.views.one_pass import OnePass
 
 STEPS = 20
@@ -66,10 +66,10 @@ def targets(done: OnePass, tokenizer: Any, position: int | None, logit: str | in
 def position_that_matters(done: OnePass, tokenizer: Any) -> int:
     """The first mask; without one the last token of a decoder, else the first that is not special."""
     side = done.speaker
-    masked = np.flatnonzero(side.ids == tokenizer.mask_token_id) if tokenizer.mask_token_id is not None else np.zeros(0)
-    if len(masked):
-        return int(masked[0])
-    if getattr(side.config, "is_decoder", False):
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is not None and mask in side.ids:
+        return int(np.flatnonzero(side.ids == mask)[0])
+    if is_causal(side.config):
         return len(side) - 1
     return next((place for place, special in enumerate(side.is_special) if not special), 0)
 

@@ -27,7 +27,7 @@ DECADES = 4.0
 LARGE, SMALL = (128, 96), (48, 48)
 """The most rows and columns of a map: of a wrong tensor, and of a right one."""
 
-WORDS = {"B": "text", "N": "head", "S": "token", "T": "key", "E": "key", "V": "word", "C": "class"}
+WORDS = {"B": "text", "N": "head", "S": "token", "T": "key", "E": "key", "V": "word", "C": "class", "O": "output", "I": "input"}
 HISTOGRAM = np.linspace(-6, 5, 45)
 BINS, DOTS = 80, 240
 
@@ -94,7 +94,7 @@ def planes(share: Array, axes: Sequence[str], dump: MatchedDump) -> list[Plane]:
                 f"tokens by {across}s", "token", across, _tokens(dump, share, 2), _numbers(share.shape[3]), _merged(tokens, 0)
             ),
         ]
-    if share.ndim == 3:  # [B, S, D]
+    if share.ndim == 3 and axes[0] in ("B", "1"):  # [B, S, D]
         features = Plane(
             "tokens by features", "token", "feature", _tokens(dump, share, 1), _numbers(share.shape[2]), _merged(share, 0)
         )
@@ -105,6 +105,9 @@ def planes(share: Array, axes: Sequence[str], dump: MatchedDump) -> list[Plane]:
             "heads by tokens", "head", "token", _numbers(len(heads)), _tokens(dump, share, 1), _merged(heads, 1)
         )
         return [heads_plane, features]
+    if share.ndim == 2 and axes[0] != "B":
+        rows, cols = share.shape
+        return [Plane("rows by columns", "row", "column", _numbers(rows), _numbers(cols), share)]
     if share.ndim == 2:
         across = WORDS.get(axes[1], "feature")
         return [Plane(f"texts by {across}s", "text", across, _numbers(len(share)), _numbers(share.shape[1]), share)]

@@ -35,15 +35,15 @@ def attentions(done: OnePass) -> list[Attention]:
     for number, side in enumerate(done.sides):
         several = len(done.sides) > 1
         name = "self-attention" if not several else f"self-attention of {side.title}"
-        found.append(Attention(name, number, number, _paths(done, side, "attention")))
-        cross = _paths(done, side, "crossattention")
+        found.append(Attention(name, number, number, _paths(done, side, side.names.attention)))
+        cross = _paths(done, side, side.names.cross)
         if cross:
             found.append(Attention("cross-attention: from what was written to what was read", number, 0, cross))
     return found
 
 
-def _paths(done: OnePass, side: Side, kind: str) -> list[str]:
-    paths = [f"{side.layer(layer)}.{kind}.self" for layer in range(side.config.num_hidden_layers)]
+def _paths(done: OnePass, side: Side, pattern: str) -> list[str]:
+    paths = [pattern.replace("*", str(layer)) for layer in range(side.config.num_hidden_layers)]
     return [path for path in paths if f"{path}:probs" in done.values]
 
 

@@ -31,7 +31,7 @@ def data(done: OnePass, tokenizer: Any) -> list[dict[str, Any]]:
     model = head_of(done)
     found: dict[str, list[Best]] = {name: [] for name in model.logit_names}
     for state in states(done, done.speaker) if model.logit_names else ():
-        for name, logits in zip(model.logit_names, head_on(model, state), strict=True):
+        for name, logits in zip(model.logit_names, head_on(model, state, done.speaker.names.last_norm), strict=True):
             found[name].append(_best(logits))
     return [_of_logits(name, layers, done, tokenizer) for name, layers in found.items()]
 
@@ -41,10 +41,13 @@ def head_of(done: OnePass) -> Any:
     return done.model.decoder if len(done.sides) > 1 else done.model
 
 
-def head_on(model: Any, state: Array) -> list[Array]:
-    """The logits that the head makes of a hidden state `[S, D]`."""
+def head_on(model: Any, state: Array, last_norm: str) -> list[Array]:
+    """The logits that the head makes of a hidden state `[S, D]`, through the norm before it if there is one."""
     root = model.module()
-    pooled = root.at(model.base_model_prefix).pooler(state[None]) if model.has_pooler else None
+    base = root.at(model.base_model_prefix)
+    if last_norm:
+        state = base.layer_norm(state, last_norm)
+    pooled = base.pooler(state[None]) if model.has_pooler else None
     return [np.asarray(logits)[0] for logits in model.head(root, state[None], pooled)]
 
 
@@ -52,7 +55,7 @@ def best_words(done: OnePass, tokenizer: Any, position: int | None) -> list[list
     """The best answers at each layer with their probabilities: at one position where there are answers for each."""
     model, found = head_of(done), []
     for state in states(done, done.speaker):
-        best = _best(head_on(model, state)[0])
+        best = _best(head_on(model, state, done.speaker.names.last_norm)[0])
         row = checks.whole_number("position", position or 0, most=len(best.ids) - 1)
         names = answer_names(done, best.answers, best.ids[row].tolist(), tokenizer)
         found.append(list(zip(names, map(float, best.probs[row]), strict=True)))
@@ -76,8 +79,13 @@ def _of_logits(name: str, layers: list[Best], done: OnePass, tokenizer: Any) -> 
         "probs": exact(np.array([best.probs for best in layers])),
         "logits": exact(np.array([best.logits for best in layers])),
         "words": dict(zip(map(str, used), answer_names(done, answers, used, tokenizer), strict=True)),
-        "causal": bool(getattr(done.speaker.config, "is_decoder", False)),
+        "causal": is_causal(done.speaker.config),
     }
+
+
+def is_causal(config: Any) -> bool:
+    """Whether each token sees only those before it."""
+    return bool(config.model_type == "gpt2" or config.is_decoder)
 
 
 def answer_names(done: OnePass, answers: int, numbers: Sequence[int], tokenizer: Any) -> list[str]:

@@ -80,7 +80,7 @@ def _number(
 
 def _value(done: OnePass, theme: str = "light", name: str | None = None) -> str:
     """Any value of the pass; without a name the embeddings."""
-    name = f"{done.reader.prefix}embeddings" if name is None else name
+    name = done.reader.names.start if name is None else name
     if name not in done.values:
         raise MissingNameError(f"name: no {name!r} in the pass; there are {', '.join(list(done.values)[:3])}, ...")
     x = as_rows(done.values[name])

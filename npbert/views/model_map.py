@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from npbert.golden import kinds
 from npbert.golden.pack import INPUT, Pack
-from npbert.tracing import GRADIENT
 
 _IN_LAYER = re.compile(r"(.*\bencoder\.layer\.)(\d+)(.*)")
 
@@ -22,8 +22,8 @@ class Place(NamedTuple):
 
 def place_of(name: str) -> Place:
     """The section, the row and the column of a name."""
-    direction = "gradients" if name.startswith(GRADIENT) else "forward"
-    bare = name.removeprefix(GRADIENT)
+    direction = _direction(name)
+    bare = name if name.startswith(INPUT) else kinds.bare(name)
     match = _IN_LAYER.fullmatch(bare)
     if match:
         part = _part(match[1])
@@ -34,6 +34,15 @@ def place_of(name: str) -> Place:
         base, _, step = bare.rpartition("embeddings.") if "embeddings." in bare else bare.rpartition("embeddings")
         return Place(f"{direction}: {_part(base)}embeddings", "embeddings", step.lstrip(":") or "the embeddings' result")
     return Place(f"{direction}: what comes after the layers", "after the layers", bare)
+
+
+def _direction(name: str) -> str:
+    """What of a training step a name belongs to."""
+    if kinds.step_of(name):
+        return f"after optimizer step {kinds.step_of(name)}"
+    if not kinds.is_gradient(name):
+        return "forward"
+    return "gradients of weights" if kinds.is_of_weight(name) else "gradients"
 
 
 def _part(prefix: str) -> str:

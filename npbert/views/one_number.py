@@ -9,7 +9,7 @@ import numpy as np
 
 from npbert.types import Array
 from npbert.views.blobs import exact
-from npbert.views.heads import attentions
+from npbert.views.heads import Attention, attentions
 from npbert.views.one_pass import OnePass
 from npbert.views.pictures import Budget
 
@@ -19,10 +19,11 @@ HIDDEN = -1000.0
 
 def data(done: OnePass, layers: Sequence[int] | None, budget: Budget) -> list[dict[str, Any]]:
     """For each kind of attention the heads whose numbers the page has, head by head through all layers."""
-    return [_of_kind(done, attention.paths, layers, budget) for attention in attentions(done)]
+    return [_of_kind(done, attention, layers, budget) for attention in attentions(done)]
 
 
-def _of_kind(done: OnePass, paths: Sequence[str], layers: Sequence[int] | None, budget: Budget) -> dict[str, Any]:
+def _of_kind(done: OnePass, attention: Attention, layers: Sequence[int] | None, budget: Budget) -> dict[str, Any]:
+    paths, context = attention.paths, done.sides[attention.rows].names.context
     numbers = range(len(paths)) if layers is None else layers
     most = max((done.values[f"{path}:probs"].shape[1] for path in paths), default=0)
     kept: dict[str, Any] = {}
@@ -36,8 +37,8 @@ def _of_kind(done: OnePass, paths: Sequence[str], layers: Sequence[int] | None, 
             if budget.allows(sum(x.nbytes for x in of_head(done, path, head).values()) * 4 // 3):
                 kept[f"{layer}.{head}"] = {name: exact(x) for name, x in of_head(done, path, head).items()}
     masks = {str(layer): exact(mask_of(done, paths[layer])) for layer in numbers if hides(done, paths[layer])}
-    sizes = [done.values[f"{path}:query"].shape[-1] for path in paths]
-    return {"heads": kept, "of": total, "masks": masks, "head_size": sizes[0] if sizes else 0}
+    divisors = [divisor_of(done, path) for path in paths]
+    return {"heads": kept, "of": total, "masks": masks, "divisors": divisors, "context": context}
 
 
 def of_head(done: OnePass, path: str, head: int) -> dict[str, Array]:
@@ -46,15 +47,24 @@ def of_head(done: OnePass, path: str, head: int) -> dict[str, Array]:
     return {name: done.values[f"{path}:{name}"][0, head] for name in names if f"{path}:{name}" in done.values}
 
 
+def divisor_of(done: OnePass, path: str) -> float:
+    """What scores are divided by before the mask: sqrt(H), unless GPT-2's configuration says otherwise."""
+    size, config = done.values[f"{path}:query"].shape[-1], done.speaker.config
+    divisor = np.sqrt(size) if getattr(config, "scale_attn_weights", True) else 1.0
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        divisor *= int(path.split(".h.")[-1].removeprefix("h.").partition(".")[0]) + 1
+    return float(divisor)
+
+
 def mask_of(done: OnePass, path: str) -> Array:
     """What the mask adds to the scores of each pair, `[S, T]`, the same for all heads."""
-    values, size = done.values, done.values[f"{path}:query"].shape[-1]
+    values, divisor = done.values, divisor_of(done, path)
     scores = values[f"{path}:scores"][0, 0].astype(np.float64)
     relative = f"{path}:relative_scores"
     if relative in values:
         scores = scores + values[relative][0, 0]
     masked = values[f"{path}:masked_scores"][0, 0]
-    return np.where(masked < HIDDEN, np.round(masked - scores / np.sqrt(size)), 0.0)
+    return np.where(masked < HIDDEN, np.round(masked - scores / divisor), 0.0)
 
 
 def hides(done: OnePass, path: str) -> bool:

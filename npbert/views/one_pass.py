@@ -18,11 +18,63 @@ WRITTEN = 20
 """An encoder-decoder that is not told what it has written writes so many tokens at most."""
 
 
+class Names(NamedTuple):
+    """What an architecture calls the values that the pictures show; `*` is the number of a layer."""
+
+    terms: tuple[str, ...]  # of the embeddings, then their sum, then what the first layer reads
+    layer: str  # what a layer hands on
+    attention: str  # the module whose values are `:query`, `:probs` and so on
+    cross: str
+    context: str  # what an attention hands on before its last linear map
+    blocks: tuple[tuple[str, str, str], ...]  # what is added to the stream: a word for it, its name, the state afterwards
+    last_norm: str  # what a head reads the last layer's state through; "" for nothing
+
+    @property
+    def start(self) -> str:
+        """What the first layer reads."""
+        return self.terms[-1]
+
+
+def _names(model: Any, path: str = "") -> Names:
+    base = f"{path}{model.base_model_prefix}"
+    dot = f"{base}." if model.base_model_prefix else path
+    if model.config.model_type == "gpt2":
+        layer = f"{dot}h.*"
+        return Names(
+            (f"{dot}wte", f"{dot}wpe", f"{base}:sum", f"{dot}drop"),
+            layer,
+            f"{layer}.attn",
+            f"{layer}.crossattention",
+            ":context",
+            (
+                ("attention", f"{layer}.attn.resid_dropout", f"{layer}.attn:residual"),
+                ("cross", f"{layer}.crossattention.resid_dropout", f"{layer}.crossattention:residual"),
+                ("feed-forward", f"{layer}.mlp.dropout", layer),
+            ),
+            "ln_f",
+        )
+    layer, embeddings = f"{dot}encoder.layer.*", f"{dot}embeddings"
+    tables = ("word_embeddings", "token_type_embeddings", "position_embeddings")
+    return Names(
+        (*(f"{embeddings}.{table}" for table in tables), f"{embeddings}:sum", embeddings),
+        layer,
+        f"{layer}.attention.self",
+        f"{layer}.crossattention.self",
+        "",
+        (
+            ("attention", f"{layer}.attention.output.dropout", f"{layer}.attention.output"),
+            ("cross", f"{layer}.crossattention.output.dropout", f"{layer}.crossattention.output"),
+            ("feed-forward", f"{layer}.output.dropout", layer),
+        ),
+        "",
+    )
+
+
 class Side(NamedTuple):
     """The tokens that one model, or one part of a model of two, reads."""
 
     title: str
-    prefix: str  # of its names in the trace
+    names: Names
     config: Any
     ids: Array  # [S]
     types: Array  # [S]
@@ -31,10 +83,6 @@ class Side(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.tokens)
-
-    def layer(self, number: int) -> str:
-        """The path of a layer."""
-        return f"{self.prefix}encoder.layer.{number}"
 
 
 class OnePass(NamedTuple):
@@ -70,8 +118,7 @@ def run(model: Any, tokenizer: Any, text: str, pair: str | None = None) -> OnePa
         inputs, sides = _of_two_models(model, tokenizer, text, pair)
     else:
         inputs = _encoded(tokenizer, text, pair)
-        prefix = f"{model.base_model_prefix}." if model.base_model_prefix else ""
-        sides = [_side("the text", prefix, model.config, inputs["input_ids"], inputs.get("token_type_ids"), tokenizer)]
+        sides = [_side("the text", _names(model), model.config, inputs["input_ids"], inputs.get("token_type_ids"), tokenizer)]
     if not len(sides[0]):
         raise InputError("text: holds no tokens")
     with trace() as kept:
@@ -90,19 +137,26 @@ def _of_two_models(model: Any, tokenizer: Any, text: str, written: str | None) -
         inputs["decoder_input_ids"] = model.generate(**inputs, max_new_tokens=WRITTEN)
     else:
         inputs["decoder_input_ids"] = _encoded(tokenizer, written, None)["input_ids"]
-    reader, writer = model.config.encoder, model.config.decoder
+    reader, writer = model.encoder, model.decoder
     return inputs, [
-        _side("what the encoder reads", "encoder.", reader, inputs["input_ids"], None, tokenizer),
-        _side("what the decoder has written", "decoder.bert.", writer, inputs["decoder_input_ids"], None, tokenizer),
+        _side("what the encoder reads", _names(reader, "encoder."), reader.config, inputs["input_ids"], None, tokenizer),
+        _side(
+            "what the decoder has written",
+            _names(writer, "decoder."),
+            writer.config,
+            inputs["decoder_input_ids"],
+            None,
+            tokenizer,
+        ),
     ]
 
 
-def _side(title: str, prefix: str, config: Any, ids: Array, types: Array | None, tokenizer: Any) -> Side:
+def _side(title: str, names: Names, config: Any, ids: Array, types: Array | None, tokenizer: Any) -> Side:
     special = set(tokenizer.all_special_ids)
     flat = ids[0]
     return Side(
         title,
-        prefix,
+        names,
         config,
         flat,
         np.zeros_like(flat) if types is None else types[0],

@@ -10,8 +10,6 @@ from npbert.types import Array
 from npbert.views.one_pass import OnePass, Side
 from npbert.views.pictures import picture
 
-TERMS = ("word_embeddings", "token_type_embeddings", "position_embeddings")
-
 
 def data(done: OnePass) -> list[dict[str, Any]]:
     """For each side its tokens, and the embeddings as strips."""
@@ -32,5 +30,5 @@ def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
 
 def strips(done: OnePass, side: Side) -> dict[str, Array]:
     """The terms of the embeddings and their sum, `[S, D]` each, under their names."""
-    names = [f"{side.prefix}embeddings.{term}" for term in TERMS] + [f"{side.prefix}embeddings:sum", f"{side.prefix}embeddings"]
-    return {name: np.broadcast_to(done.values[name], done.values[names[-1]].shape)[0] for name in names if name in done.values}
+    shape = done.values[side.names.start].shape
+    return {name: np.broadcast_to(done.values[name], shape)[0] for name in side.names.terms if name in done.values}

@@ -20,7 +20,7 @@ class Block(NamedTuple):
     name: str  # of what is added, in the trace
     before: Array  # [S, D]
     added: Array  # [S, D]
-    after: Array  # [S, D], behind LayerNorm
+    after: Array  # [S, D]
 
 
 def data(done: OnePass) -> list[dict[str, Any]]:
@@ -44,20 +44,20 @@ def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
 
 def states(done: OnePass, side: Side) -> list[Array]:
     """What goes into the first layer and what each layer hands on, `[S, D]` each."""
-    names = [f"{side.prefix}embeddings", *(side.layer(layer) for layer in range(side.config.num_hidden_layers))]
+    layers = range(side.config.num_hidden_layers)
+    names = [side.names.start, *(side.names.layer.replace("*", str(layer)) for layer in layers)]
     return [done.values[name][0] for name in names]
 
 
 def blocks(done: OnePass, side: Side) -> list[Block]:
     """Attention, cross-attention and feed-forward of each layer."""
     made: list[Block] = []
-    state = done.values[f"{side.prefix}embeddings"][0]
+    state = done.values[side.names.start][0]
     for layer in range(side.config.num_hidden_layers):
-        path = side.layer(layer)
-        for label, block in (("attention", "attention.output"), ("cross", "crossattention.output"), ("feed-forward", "output")):
-            name = f"{path}.{block}.dropout"
+        for label, *patterns in side.names.blocks:
+            name, state_after = (pattern.replace("*", str(layer)) for pattern in patterns)
             if name in done.values:
-                after = done.values[f"{path}.{block}"][0]
+                after = done.values[state_after][0]
                 made.append(Block(f"{layer} {label}", name, state, done.values[name][0], after))
                 state = after
     return made

@@ -21,6 +21,7 @@ LINE = {"light": "#d9d9e0", "dark": "#3a3a46"}
 WRONG = {"light": "#b3261e", "dark": "#ff8a80"}
 TONES = {"light": ("#0b57d0", "#b25000", "#14693a"), "dark": ("#8ab4ff", "#ffb067", "#7fd6a0")}
 
+MARGIN = 8
 LETTER = 6.6
 """About as wide as a letter of the text is, in pixels."""
 
@@ -80,12 +81,13 @@ class Drawing:
 
     def finished(self, title: str) -> str:
         """The whole file."""
-        width, height = round(self.width + 12), round(self.height + 10)
+        width, height = round(self.width + 2 * MARGIN), round(self.height + 2 * MARGIN)
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="{-MARGIN} {-MARGIN} {width} {height}" '
             'font-family="system-ui, sans-serif" font-size="12" role="img">'
         )
-        ground = f'<rect width="{width}" height="{height}" fill="{PAGE[self.theme]}"/>'
+        ground = f'<rect x="{-MARGIN}" y="{-MARGIN}" width="{width}" height="{height}" fill="{PAGE[self.theme]}"/>'
         return "\n".join([head, f"<title>{html.escape(printable(title))}</title>", ground, *self.pieces, "</svg>", ""])
 
 

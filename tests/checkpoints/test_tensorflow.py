@@ -324,7 +324,7 @@ def test_a_bad_index_is_refused(tmp_path, name):
 
 
 def test_an_index_of_too_many_entries_or_blocks_is_refused(tmp_path, monkeypatch):
-    entry = field(1, 1) + field(2, shape_of(0))
+    entry = field(1, 1) + field(2, shape_of(0)) + sum_of(b"")
     entries = [(b"", field(1, 1)), *((b"%04d" % number, entry) for number in range(20))]
     assert len(tensorflow.read(write(tmp_path, table(block(entries))))) == 20
     monkeypatch.setattr(leveldb, "MAX_INDEX_ENTRIES", 20)

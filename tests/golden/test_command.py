@@ -193,3 +193,67 @@ def test_a_mistake_in_another_precision_is_not_right(pack: str, tmp_path: Path, 
     out = capsys.readouterr().out
     assert out.startswith("pooler-tanh-missing at pooler.activation\n")
     assert "right as" not in out
+
+
+# -------------------------------------------------------------------------------------------------------------------- training
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    where = tmp_path_factory.mktemp("classifier")
+    build("BertForSequenceClassification", tiny(), dtype=np.float32).save_pretrained(where)
+    return str(where)
+
+
+IDS = "[[2, 5, 7], [3, 4]]"
+
+
+def test_gradients_dropout_and_steps(classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "labels.json").write_text("[1, 0]")
+    steps = ["--steps", "2", "--lr", "1e-3", "--optimizer", "adamw", "--weight-decay", "0", "--max-norm", "1"]
+    schedule = ["--schedule", "linear", "--warmup", "1", "--total", "9"]
+    training = ["--labels", str(tmp_path / "labels.json"), "--gradients", "--dropout-seed", "3", *steps, *schedule]
+    assert export(classifier, tmp_path, IDS, *training) == 0
+    pack = golden.read_pack(tmp_path / "pack")
+    assert pack.backward is not None
+    assert pack.backward.dropout_seed == 3
+    assert pack.steps == golden.Steps(2, lr=1e-3, weight_decay=0, max_norm=1, schedule="linear", warmup=1, total=9)
+    assert {"grad:classifier", "grad:weight:classifier.bias", "step:2:weight:classifier.bias", "step:2:loss"} <= set(pack)
+    np.testing.assert_array_equal(pack.inputs["labels"], [1, 0])
+    capsys.readouterr()
+    assert main(["golden", "show", str(tmp_path / "pack")]) == 0
+    assert "training gradients, dropout with seed 3, 2 steps of adamw with lr 0.001" in capsys.readouterr().out
+
+
+def test_labels_of_several_arguments(tmp_path: Path) -> None:
+    build("BertForQuestionAnswering", tiny(), dtype=np.float32).save_pretrained(tmp_path / "model")
+    labels = '{"start_positions": [1, 0], "end_positions": [2, 1]}'
+    assert export(str(tmp_path / "model"), tmp_path, IDS, "--labels", labels, "--gradients", "--no-large") == 0
+    assert "grad:qa_outputs" in golden.read_pack(tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--gradients"], "--gradients: come from a loss, and the loss from labels, which --labels gives"),
+        (["--labels", "[1, 0]", "--steps", "2"], "--steps: belongs to --gradients"),
+        (["--labels", "[1, 0]", "--dropout-seed", "2"], "--dropout-seed: belongs to --gradients"),
+        (["--labels", "[1, 0]", "--gradients", "--lr", "2"], "--lr: belongs to --steps"),
+        (["--labels", "[1, 0]", "--gradients", "--steps", "2", "--lr", "x"], "--lr: takes a number, got 'x'"),
+        (["--labels", "[1, 0]", "--gradients", "--steps", "2", "--optimizer", "sgd"], "--optimizer: takes 'adamw', got 'sgd'"),
+        (["--labels", "[[1, 0], [1]]", "--gradients"], "--labels: takes rows of one length, padded with -100"),
+        (["--labels", "[1, ", "--gradients"], "--labels"),
+    ],
+)
+def test_what_training_lacks(
+    classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert export(classifier, tmp_path, IDS, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"npbert: {said}")
+    assert error.count("\n") == 1
+
+
+def test_a_base_model_has_no_loss(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(checkpoint, tmp_path, IDS, "--gradients") == 2
+    assert capsys.readouterr().err == "npbert: --gradients: BertModel has no loss; take a model with a head\n"

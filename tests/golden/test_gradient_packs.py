@@ -85,6 +85,10 @@ def test_a_base_model_begins_with_the_gradients_that_it_is_given(tmp_path: Path)
     dump["grad:weight:encoder.layer.1.output.dense.bias"] *= 0
     suspects = golden.diagnose(pack, dump, model=model)
     assert suspects[0].mistake == "bias-gradient-missing"
+    given = {"gradients": True, "output_gradients": {"last_hidden_state": by_hidden}}
+    golden.export(model, arguments, tmp_path / "part", only="pooler", **given)
+    part = golden.read_pack(tmp_path / "part")
+    assert list(part) == ["pooler", "grad:output:last_hidden_state", "grad:pooler"], "what the pass begins with is always there"
 
 
 def test_dropout_masks_are_kept_and_every_pass_draws_them_again(lessons: dict[str, Lesson]) -> None:

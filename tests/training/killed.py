@@ -26,7 +26,7 @@ small = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(small)
 
 from npbert.training import train  # noqa: E402
-from npbert.training.train import STATE  # noqa: E402
+from npbert.training.folder import LOG, RESULTS, STATE  # noqa: E402
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -96,6 +96,8 @@ def main() -> None:
             assert os.WEXITSTATUS(status) == 0, f"a child failed with status {status}"
             break
         killed["at a file" if by_event else "at any moment"] += 1
+        if (home / LOG).exists():
+            assert (home / STATE).exists() or (home / RESULTS).exists(), "nothing to go on from"
     assert not (home / STATE).exists()
     print(json.dumps(killed))
 

@@ -79,6 +79,12 @@ def test_dropout_happens() -> None:
     assert next(steps(run))["loss"] != next(steps(still))["loss"]
 
 
+def test_dropout_is_another_at_every_step_of_every_epoch() -> None:
+    (batch, *_) = words_lessons().epoch(np.random.default_rng(0))
+    run = small_run(Lessons(lambda rng: [batch], lambda batch, rng: batch), steps=4, lr=0.0)
+    assert len({one["loss"] for one in steps(run)}) == 4
+
+
 def test_accumulated_batches_are_as_one_large_batch() -> None:
     """Where each has as many labels: the gradients of the mean."""
     run = small_run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import signal
@@ -17,11 +18,13 @@ import pytest
 
 import npbert
 from npbert.training import steps, train
-from npbert.training import train as train_function
 from npbert.training.folder import ABOUT, LOG, RESULTS, STATE, check_folder, claim_folder, read_log
 
 from .killed import train_case
 from .small import small_run, words_lessons
+
+# The function stands in for its file in the package's names.
+train_file = importlib.import_module("npbert.training.train")
 
 
 def judged(values: list[float], *, more_is_better: bool = False) -> Any:
@@ -164,8 +167,20 @@ def test_in_a_thread_a_run_leaves_ctrl_c_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"evaluate_every": 0}, {"save_every": 0}, {"patience": 0}, {"patience": 1.5}])
 def test_wrong_numbers(wrong: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(npbert.NpbertError, match=next(iter(wrong))):
-        train_function(small_run(), tmp_path / "x", save_model=lambda directory: None, **wrong)
+        train(small_run(), tmp_path / "x", save_model=lambda directory: None, **wrong)
     assert not (tmp_path / "x").exists()
+
+
+def test_the_state_stays_until_the_results_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, a run would begin again, and hours would be lost."""
+
+    def full(path: Path, value: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(train_file, "write_json", full)
+    with pytest.raises(OSError, match="no room"):
+        train_case("plain", tmp_path, resume=False)
+    assert (tmp_path / STATE).exists()
 
 
 def test_a_log_that_was_cut_off_in_a_line_is_read_up_to_it(tmp_path: Path) -> None:

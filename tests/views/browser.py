@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,6 +102,7 @@ class Browser:
         tab = Tab(self, session, target)
         for domain in ("Page", "Runtime", "Network", "Log"):
             tab.call(f"{domain}.enable")
+        tab.call("Performance.enable", timeDomain="threadTicks")
         tab.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
@@ -159,6 +161,11 @@ class Tab:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
         self.settle()
 
+    def seconds_worked(self) -> float:
+        """How long the page has computed: time of its own thread, whatever else the machine does."""
+        metrics = {one["name"]: one["value"] for one in self.call("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
+
     def frame(self, number: int) -> Tab:
         """A frame of the page that has a process of its own, as frames in a sandbox have."""
         deadline = time.monotonic() + PATIENCE
@@ -170,10 +177,19 @@ class Tab:
                 return Tab(self._browser, frames[number]["sessionId"], frames[number]["targetInfo"]["targetId"])
             assert time.monotonic() < deadline, f"the page has {len(frames)} such frames"
 
-    def screenshot(self, *, whole: bool = False) -> bytes:
-        """What one sees, or the whole page, as PNG."""
+    def screenshot(self, box: Sequence[float] | None = None) -> bytes:
+        """What one sees, or the part of it in a box (x, y, width, height), as PNG."""
         self.settle()
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"])
+        clip = {} if box is None else {"clip": {**dict(zip(("x", "y", "width", "height"), box, strict=True)), "scale": 1}}
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png", **clip)["data"])
+
+    def box(self, selector: str) -> list[float]:
+        """Where an element is on the page, once it is in sight: x, y, width, height."""
+        self.run(f"document.querySelector({selector!r}).scrollIntoView({{ block: 'center' }})")
+        self.settle()
+        box = self.run(f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()")
+        left, top = self.run("[scrollX, scrollY]")
+        return [box["x"] + left, box["y"] + top, box["width"], box["height"]]
 
     def complaints(self) -> list[str]:
         """What the console has heard, uncaught errors and what the browser refused."""

@@ -12,7 +12,7 @@ import pytest
 import npbert
 from npbert import golden
 
-from ..builders import build, tiny
+from ..builders import build, fill, tiny
 from ..golden.subjects import encoder_inputs
 from .browser import CHROMIUM, Browser
 
@@ -66,7 +66,18 @@ def models() -> dict[str, Any]:
         return build(name, tiny(max_position_embeddings=40, **fields), dtype=np.float32)
 
     encoder, writer = model("BertModel"), model("BertLMHeadModel", is_decoder=True, add_cross_attention=True)
+    sizes = {
+        "vocab_size": 31,
+        "n_embd": 12,
+        "n_layer": 2,
+        "n_head": 3,
+        "n_positions": 40,
+        "scale_attn_by_inverse_layer_idx": True,
+    }
+    blank = npbert.GPT2LMHeadModel(npbert.GPT2Config(**sizes), rng=np.random.default_rng(0))
+    weights = {name: x.astype(np.float32) for name, x in fill(blank.named_parameters(), np.random.default_rng(0)).items()}
     return {
+        "gpt2": npbert.GPT2LMHeadModel(blank.config, weights),
         "masked": model("BertForMaskedLM"),
         "causal": model("BertLMHeadModel", is_decoder=True),
         "classifier": model("BertForSequenceClassification", num_labels=3),

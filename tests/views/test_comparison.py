@@ -14,7 +14,10 @@ import pytest
 import npbert
 from npbert import golden, views
 from npbert.cli import main
+from npbert.golden.steps import Steps
 
+from ..builders import build, tiny
+from ..golden.subjects import encoder_inputs
 from .conftest import changed
 
 Q = "encoder.layer.1.attention.self.query"
@@ -153,3 +156,20 @@ def test_the_command_writes_the_page(pack: golden.Pack, tmp_path: Path, capsys: 
     assert "drawPage" in (tmp_path / "report.html").read_text("utf-8")
     assert main([*words, "--model", "x"]) == 2
     assert "--model goes with --html" in capsys.readouterr().err
+
+
+def test_gradients_and_steps_have_maps_of_their_own(tmp_path: Path) -> None:
+    config = tiny(num_labels=3)
+    inputs = encoder_inputs(config) | {"labels": np.array([0, 1, 2])}
+    model = build("BertForSequenceClassification", config, dtype=np.float32)
+    golden.export(model, inputs, tmp_path / "pack", weights=True, gradients=True, steps=Steps(1))
+    pack = golden.read_pack(tmp_path / "pack")
+    guilty = "grad:weight:bert.encoder.layer.1.output.dense.weight"
+    report, view = views.comparison(pack, with_change(pack, guilty, lambda x: x * np.array([1.0] * 20 + [1.1])))
+    titles = [section["title"] for section in data_of(view)["sections"]]
+    for title in ("forward: layers", "gradients: layers", "gradients of weights: layers", "after optimizer step 1: layers"):
+        assert title in titles
+    assert report.first_divergence == guilty
+    detail = cells_of(view)[guilty]["detail"]
+    assert [plane["title"] for plane in detail["planes"]] == ["rows by columns"]
+    assert detail["where"] == ["input 20 of 21"]

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import zlib
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,16 +16,14 @@ import pytest
 import npbert
 from npbert import views
 from npbert.cli import main
-from npbert.views import attribution, lens, one_number
+from npbert.views import attribution, heads, lens, one_number
 from npbert.views.one_pass import run
 from npbert.views.pictures import Budget
 
 from ..builders import build, tiny
 
-look = import_module("npbert.views.look")
-
 TEXT = "the cat [MASK] on mats"
-KINDS = ("masked", "causal", "classifier", "relative", "base", "two", "answers", "tokens", "pretraining")
+KINDS = ("masked", "causal", "classifier", "relative", "base", "two", "answers", "tokens", "pretraining", "gpt2")
 
 
 def data_of(view: views.View) -> dict[str, Any]:
@@ -75,7 +72,7 @@ def test_weights_of_heads_are_those_of_the_trace(models: dict[str, Any], tokeniz
         assert np.abs(weights - kept[f"{layer['path']}:probs"][0]).max() < 0.005
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "relative"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "relative", "gpt2"])
 def test_the_numbers_behind_a_weight_give_that_weight(
     kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
 ) -> None:
@@ -85,18 +82,18 @@ def test_the_numbers_behind_a_weight_give_that_weight(
         layer, head = key.split(".")
         query, answers = unpacked(parts["query"]).astype(np.float64), unpacked(parts["key"])
         scores = query @ answers.T + (unpacked(parts["relative_scores"]) if "relative_scores" in parts else 0)
-        scores = scores / np.sqrt(query.shape[1]) + (unpacked(found["masks"][layer]) if found["masks"] else 0)
+        scores = scores / found["divisors"][int(layer)] + (unpacked(found["masks"][layer]) if found["masks"] else 0)
         weights = npbert.ops.softmax(scores)
-        path = f"bert.encoder.layer.{layer}.attention.self"
+        path = f"transformer.h.{layer}.attn" if kind == "gpt2" else f"bert.encoder.layer.{layer}.attention.self"
         assert np.abs(weights - done.values[f"{path}:probs"][0, int(head)]).max() < 1e-6
         context = weights @ unpacked(parts["value"])
         size = query.shape[1]
-        its_own = done.values[path][0][:, int(head) * size : (int(head) + 1) * size]
+        its_own = done.values[path + found["context"]][0][:, int(head) * size : (int(head) + 1) * size]
         assert np.abs(context - its_own).max() < 1e-5
-    assert bool(found["masks"]) == (kind == "causal")
+    assert bool(found["masks"]) == (kind in ("causal", "gpt2"))
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "answers", "tokens"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "answers", "tokens", "gpt2"])
 def test_shares_add_up_to_the_logit(kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
     model = models[kind].astype(np.float64)
     done = run(model, tokenizer, TEXT, "the mat" if kind == "two" else None)
@@ -148,7 +145,7 @@ def test_the_gradient_beside_a_value_is_that_of_the_logit(models: dict[str, Any]
     assert found[f"grad:{name}"][0, 2, 5] == pytest.approx((logit(1e-5) - logit(-1e-5)) / 2e-5, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "pretraining", "answers"])
+@pytest.mark.parametrize("kind", ["masked", "causal", "classifier", "two", "pretraining", "answers", "gpt2"])
 def test_after_the_last_layer_it_says_what_the_model_says(
     kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
 ) -> None:
@@ -186,23 +183,25 @@ def test_twelve_layers_of_twelve_heads_fit_on_a_small_page(tokenizer: npbert.Ber
     assert all("whole" in layer for layer in attention["layers"])
 
 
-def test_of_a_long_text_some_layers_are_whole_and_it_says_which(
-    tokenizer: npbert.BertTokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(look, "LONG_PAGE", 700_000)
+def test_of_a_long_text_some_layers_are_whole(tokenizer: npbert.BertTokenizer) -> None:
     model = build("BertModel", tiny(num_hidden_layers=6, max_position_embeddings=200), dtype=np.float32)
+    done = run(model, tokenizer, long_text(198))
 
-    def whole_of(**options: Any) -> tuple[views.View, list[int]]:
-        view = views.look(model, tokenizer, long_text(198), **options)
-        (attention,) = data_of(view)["attention"]
+    everything = Budget(10**8)
+    heads.data(done, None, everything)
+    taken = 10**8 - everything.left
+
+    def whole_of(size: int, layers: list[int] | None = None) -> list[int]:
+        (attention,) = heads.data(done, layers, Budget(size))
         assert all("small" in layer for layer in attention["layers"])
-        return view, [number for number, layer in enumerate(attention["layers"]) if "whole" in layer]
+        return [number for number, layer in enumerate(attention["layers"]) if "whole" in layer]
 
-    view, whole = whole_of()
-    assert len(view.html) < 900_000
-    assert whole[0] == 0
-    assert len(whole) < 6
-    assert whole_of(layers=[4])[1] == [4]
+    assert whole_of(taken) == [0, 1, 2, 3, 4, 5]
+    assert whole_of(10**8, [4]) == [4]
+    few = whole_of(taken * 2 // 3)
+    assert 0 < len(few) < 6
+    assert {0, 5} <= set(few)
+    assert whole_of(0) == []
 
 
 def test_what_cannot_be_shown_is_refused(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:

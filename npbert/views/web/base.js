@@ -7,17 +7,19 @@ let DATA = null; // what Python wrote, with its arrays unpacked
 
 const KINDS = { u1: Uint8Array, i1: Int8Array, f4: Float32Array, i4: Int32Array };
 
-async function unpacked(value) {
-  if (Array.isArray(value)) return Promise.all(value.map(unpacked));
-  if (value === null || typeof value !== "object") return value;
-  if (typeof value.blob === "string") {
-    const text = atob(value.blob), bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return { ...value, blob: null, data: new KINDS[value.kind](await new Response(stream).arrayBuffer()) };
-  }
-  const entries = Object.entries(value).map(async ([key, inner]) => [key, await unpacked(inner)]);
-  return Object.fromEntries(await Promise.all(entries));
+// Replaces every packed array in `value` by its numbers; resolves when all are there.
+function unpack(value) {
+  if (value === null || typeof value !== "object") return [];
+  if (typeof value.blob === "string") return [unpackOne(value)];
+  return Object.values(value).flatMap(unpack);
+}
+
+async function unpackOne(packed) {
+  const text = atob(packed.blob), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  packed.blob = null;
+  packed.data = new KINDS[packed.kind](await new Response(stream).arrayBuffer());
 }
 
 // A probability was stored as 255 times its square root; a signed share as 127 times value / largest, -128 is no number.

@@ -1,6 +1,6 @@
 // Curves, dots and bars with axes, as SVG; with a table behind.
 
-const MARGIN = { left: 58, right: 14, top: 12, bottom: 40 };
+const MARGIN = { left: 58, right: 14, top: 14, bottom: 24 };
 
 /* options: label, series [{name, points [[x, y], ...], kind "line" | "dots" | "bars" | "dashed"}], xAxis, yAxis, logX, logY,
    marks [{y or x, name}], height */
@@ -33,7 +33,6 @@ function chart(options) {
     for (const x of ticks(xs, options.logX, Math.max(2, Math.floor(width / 90)))) {
       root.append(svg("text", { x: px(x), y: height - MARGIN.bottom + 16, "text-anchor": "middle" }, num(x, 3)));
     }
-    root.append(svg("text", { x: MARGIN.left, y: height - 6 }, `${options.xAxis}  ·  up: ${options.yAxis}`));
     options.series.forEach(({ points, kind = "line" }, number) => {
       const shown = points.filter(drawn);
       const tone = `series-${number % 6}`;
@@ -70,7 +69,8 @@ function chart(options) {
   let width = -1;
   new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; draw(); } }).observe(box);
   keepDrawn(box, draw);
-  return el("figure", {}, el("figcaption", {}, options.label), box, options.series.length > 1 ? key : null, table);
+  return el("figure", {}, el("figcaption", {}, options.label), box,
+    el("p", { class: "quiet axes" }, `across: ${options.xAxis}; up: ${options.yAxis}`), options.series.length > 1 ? key : null, table);
 }
 
 // Round numbers between two bounds, which are logarithms where the axis is logarithmic.

@@ -90,11 +90,11 @@ function thumb(kind, layer, head, which) {
   canvas.height = map.rows;
   const draw = () => {
     const context = canvas.getContext("2d"), image = context.createImageData(map.cols, map.rows);
-    const isDifference = which === "difference", colours = palette(isDifference ? "diverging" : "sequential");
+    const isDifference = which === "difference", colours = palette(isDifference ? "diverging" : "sequential"), pixels = image.data;
     for (let at = 0; at < map.rows * map.cols; at++) {
-      const i = Math.floor(at / map.cols), j = at % map.cols;
-      const from = 3 * (isDifference ? step("diverging", shadeOfDifference(map.value(i, j)), 1) : map.bytes[at]);
-      image.data.set([colours[from], colours[from + 1], colours[from + 2], 255], 4 * at);
+      const from = 3 * (isDifference ? step("diverging", shadeOfDifference(map.value(Math.floor(at / map.cols), at % map.cols)), 1) : map.bytes[at]);
+      for (let part = 0; part < 3; part++) pixels[4 * at + part] = colours[from + part];
+      pixels[4 * at + 3] = 255;
     }
     context.putImageData(image, 0, 0);
   };

@@ -35,14 +35,14 @@ function numberNow() {
 }
 
 // All steps from query and key to the context, in float64 on the float32 numbers of the pass.
-function computed(entry, mask, { from, to }) {
+function computed(entry, mask, divisor, { from, to }) {
   const size = entry.query.shape[1], keys = entry.key.shape[0];
   const line = (array, i) => Array.from(array.data.subarray(i * size, (i + 1) * size));
   const q = line(entry.query, from), k = line(entry.key, to), v = line(entry.value, to);
   const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
   const scores = range(keys).map((j) => dot(q, line(entry.key, j)));
   const relative = range(keys).map((j) => (entry.relative_scores ? entry.relative_scores.data[from * keys + j] : 0));
-  const scaled = scores.map((score, j) => (score + relative[j]) / Math.sqrt(size));
+  const scaled = scores.map((score, j) => (score + relative[j]) / divisor);
   const masked = scaled.map((x, j) => x + (mask ? mask.data[from * keys + j] : 0));
   const largest = Math.max(...masked), powers = masked.map((x) => Math.exp(x - largest));
   const total = powers.reduce((sum, x) => sum + x, 0), probs = powers.map((x) => x / total);
@@ -51,7 +51,8 @@ function computed(entry, mask, { from, to }) {
 }
 
 function arithmetic(path, entry, numbers, { layer, head, from, to, keyLabels, asks }) {
-  const c = computed(entry, numbers.masks[String(layer)], { from, to });
+  const divisor = numbers.divisors[layer];
+  const c = computed(entry, numbers.masks[String(layer)], divisor, { from, to });
   const features = range(c.size).map(String), p = c.probs[to];
   const about = (values) => Math.max(...values.map(Math.abs), 1e-12);
   const line = (values, label, largest = about(values), more = {}) => strip({ label, cols: features, colAxis: "feature", value: (i) => values[i], scale: "diverging", largest, format: (x) => num(x, 6), ...more });
@@ -64,13 +65,13 @@ function arithmetic(path, entry, numbers, { layer, head, from, to, keyLabels, as
     step("How well they fit", "score = sum of q_i k_i", "ops.scaled_dot_product_attention", `${path}:scores [${head}, ${from}, ${to}]`, line(c.products, "products, feature by feature"),
       sum("score", `score = ${num(c.scores[to], 7)}`)),
     entry.relative_scores ? step("What the distance adds", "score + relative score", "bert.attention.relative_scores", `${path}:relative_scores [${head}, ${from}, ${to}]`, sum("relative", `${num(c.scores[to], 6)} + ${num(c.relative[to], 6)} = ${num(c.scores[to] + c.relative[to], 7)}`)) : null,
-    step("The scale", `score / sqrt(${c.size})`, "ops.scaled_dot_product_attention", `${path}:masked_scores [${head}, ${from}, ${to}], before the mask`, sum("scaled", `${num(c.scores[to] + c.relative[to], 6)} / ${num(Math.sqrt(c.size), 6)} = ${num(c.scaled[to], 7)}`)),
+    step("The scale", divisor === Math.sqrt(c.size) ? `score / sqrt(${c.size})` : `score / ${num(divisor)}`, "ops.scaled_dot_product_attention", `${path}:masked_scores [${head}, ${from}, ${to}], before the mask`, sum("scaled", `${num(c.scores[to] + c.relative[to], 6)} / ${num(divisor, 6)} = ${num(c.scaled[to], 7)}`)),
     step("The mask", "scaled score + mask", "ops.masks", `${path}:masked_scores [${head}, ${from}, ${to}]`, sum("masked", `${num(c.scaled[to], 6)} + ${num(c.added, 6)} = ${num(c.masked[to], 7)}${c.added ? " (hidden)" : " (nothing is hidden here)"}`)),
     step("Softmax over the row", "exp(masked) / sum of exp(masked)", "ops.softmax", `${path}:probs [${head}, ${from}, ${to}]`,
       strip({ label: `the row of ${asks}: where it looks`, cols: keyLabels, colAxis: "key", value: (j) => c.probs[j], largest: 1, shade: Math.sqrt, legend: "weight (colour by its square root)", cellMost: 30, outlined: (i, j) => j === to, at: [0, to], onFocus: (i, j) => select({ to: j }), format: (x) => num(x, 6) }),
       sum("probability", `exp(${num(c.masked[to], 6)} − ${num(c.largest, 6)}) / ${num(c.total, 6)} = ${num(c.powers[to], 6)} / ${num(c.total, 6)} = ${num(p, 7)}`)),
     step("Times the value", "p v", "ops.scaled_dot_product_attention", `${path}:value [${head}, ${to}]`, line(c.v, `value of ${keyLabels[to]}`), line(c.v.map((x) => p * x), `what ${keyLabels[to]} hands to ${asks}: ${num(p, 4)} times it`, about(c.v))),
-    step("Into the context", "sum over all keys of p_j v_j", "ops.scaled_dot_product_attention, ops.merge_heads", `${path} [${from}, ${head * c.size}:${(head + 1) * c.size}]`, line(c.context, `context of ${asks} from this head`),
+    step("Into the context", "sum over all keys of p_j v_j", "ops.scaled_dot_product_attention, ops.merge_heads", `${path}${numbers.context} [${from}, ${head * c.size}:${(head + 1) * c.size}]`, line(c.context, `context of ${asks} from this head`),
       sum("context", `first three: ${c.context.slice(0, 3).map((x) => num(x, 6)).join(", ")}`)),
   );
 }

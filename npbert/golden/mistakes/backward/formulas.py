@@ -15,7 +15,7 @@ from npbert.types import Array
 NORMED = r"grad:(?P<m>.*)(?P<x>:residual|:sum|\.transform_act_fn)"
 SOFTMAX = r"grad:(?P<m>.*\.self):masked_scores"
 SCALED = r"grad:(?P<m>.*\.self):scores"
-ACTIVATED = r"grad:(?P<m>.*(?:intermediate|transform))\.dense"
+ACTIVATED = r"grad:(?P<m>.*(?P<kind>intermediate|transform))\.dense"
 POOLED = r"grad:(?P<m>(?:.*\.)?pooler)\.dense"
 
 
@@ -42,14 +42,9 @@ def _mean(x: Array) -> Array:
 # --------------------------------------------------------------------------------------------------- attention and softmax
 
 
-def _softmaxed(at: Moment) -> tuple[Array, Array]:
-    """The gradient by what softmax made, and what it made."""
-    return _undropped(at, at.gradient(f"{at.owner}.dropout")), ops.softmax(at.forward(at.name.removeprefix("grad:")))
-
-
 def _diagonal(at: Moment) -> Array:
-    dy, y = _softmaxed(at)
-    return dy * y * (1 - y)
+    y = ops.softmax(at.forward(f"{at.owner}:masked_scores"))
+    return _undropped(at, at.gradient(f"{at.owner}.dropout")) * y * (1 - y)
 
 
 def _unscaled(at: Moment) -> Array:
@@ -64,9 +59,7 @@ GELUS = {"gelu": "erf's", "gelu_new": "tanh's", "quick_gelu": "sigmoid's"}
 
 def _derivative_of(name: str) -> Edit:
     def edit(at: Moment) -> Array:
-        dy = next(
-            at.gradient(x) for x in (f"{at.owner}.{end}_act_fn" for end in ("intermediate", "transform")) if at.has_gradient(x)
-        )
+        dy = at.gradient(f"{at.owner}.{at.match['kind']}_act_fn")
         return ops.ACTIVATIONS_BACKWARD[ops.ACTIVATIONS[name]](dy, at.forward(f"{at.owner}.dense"))
 
     return edit

@@ -131,7 +131,7 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         yield slip(mistake, f"{explanation}.", names, edit)
     yield slip(
         "gradient-accumulated-twice",
-        "Every weight's gradient is there twice: the gradients were not set to 0 before this pass, or the pass ran twice.",
+        "Every weight's gradient is twice as large: gradients were not set to 0 before this pass, or the loss counts twice.",
         ANY_WEIGHT,
         lambda at: 2 * at.value,
         only_together=True,
