@@ -7,8 +7,8 @@ from typing import Any
 
 from npbert import checkpoints
 from npbert.checkpoints.reading import read_json_object
+from npbert.text import backend
 from npbert.text.byte_pairs import GPT2Tokenizer
-from npbert.text.hostile import read_tokenizer_json
 from npbert.text.settings import BERT, GPT2
 from npbert.text.tokenizer import BertTokenizer
 from npbert.types import StrPath
@@ -35,8 +35,9 @@ def _has_byte_pairs(path_or_id: StrPath, location: dict[str, Any]) -> bool:
         named = read_json_object(path).get("tokenizer_class") if path is not None else None
         if isinstance(named, str) and named.removesuffix("Fast") in (BERT.name, GPT2.name):
             return named.removesuffix("Fast") == GPT2.name
+    if find("vocab.txt") is not None:
+        return False
+    if all(find(name) is not None for name in GPT2.vocab_files):
+        return True
     tokenizer_file = find("tokenizer.json")
-    if tokenizer_file is not None:
-        model = read_tokenizer_json(tokenizer_file).get("model")
-        return isinstance(model, dict) and model.get("type", "BPE" if "merges" in model else None) == GPT2.model
-    return find("vocab.txt") is None and all(find(name) is not None for name in GPT2.vocab_files)
+    return tokenizer_file is not None and backend.model_in(tokenizer_file) == GPT2.model

@@ -40,15 +40,24 @@ def library_errors(kind: type[NpbertError], what: str) -> Iterator[None]:
 
 def from_tokenizer_json(path: StrPath, kind: TokenizerKind = BERT) -> Tokenizer:
     """The library's tokenizer, as the file has it."""
+    backend = _read_tokenizer_json(path)
+    if type(backend.model).__name__ != kind.model:
+        raise FileError(f"{path}: {kind.name} takes a {kind.model} model, got {type(backend.model).__name__}")
+    return backend
+
+
+def model_in(path: StrPath) -> str:
+    """How the tokenizer in a `tokenizer.json` cuts words: "WordPiece", "BPE", ..."""
+    return type(_read_tokenizer_json(path).model).__name__
+
+
+def _read_tokenizer_json(path: StrPath) -> Tokenizer:
     from tokenizers import Tokenizer
 
     check_regular(path)
     check_tokenizer_json(path)
     with library_errors(FileError, f"{path}: not a tokenizer.json"):
-        backend = Tokenizer.from_file(os.fspath(path))
-    if type(backend.model).__name__ != kind.model:
-        raise FileError(f"{path}: {kind.name} takes a {kind.model} model, got {type(backend.model).__name__}")
-    return backend
+        return Tokenizer.from_file(os.fspath(path))
 
 
 def load_vocab(path: StrPath) -> dict[str, int]:

@@ -97,7 +97,7 @@ def test_files_that_are_wrong(files: Path, tmp_path: Path) -> None:
     merges.write_bytes(b"\xff\xff\n")
     with pytest.raises(FileError, match="UTF-8"):
         GPT2Tokenizer(vocabulary, merges)
-    with pytest.raises(MissingFileError, match="cannot read the merges"):
+    with pytest.raises(MissingFileError, match=r"none\.txt: no such tokenizer file"):
         GPT2Tokenizer(vocabulary, tmp_path / "none.txt")
     wrong = tmp_path / "vocab.json"
     wrong.write_text("[1]")
@@ -130,7 +130,15 @@ def test_which_tokenizer_a_checkpoint_has(files: Path, tmp_path: Path) -> None:
     GPT2Tokenizer.from_pretrained(files).save_pretrained(saved)
     assert isinstance(load_tokenizer(saved), GPT2Tokenizer)
     (saved / "tokenizer_config.json").unlink()
+    assert isinstance(load_tokenizer(saved), GPT2Tokenizer)  # by vocab.json
+    for name in ("vocab.json", "special_tokens_map.json"):
+        (saved / name).unlink()
     assert isinstance(load_tokenizer(saved), GPT2Tokenizer)  # by what is in tokenizer.json
+    own = tmp_path / "own"
+    BertTokenizer.from_pretrained(bert).save_pretrained(own)
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (own / name).unlink()
+    assert isinstance(load_tokenizer(own), BertTokenizer)
     write_config(saved, tokenizer_class="GPT2TokenizerFast")
     assert isinstance(load_tokenizer(saved), GPT2Tokenizer)
 
