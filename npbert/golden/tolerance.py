@@ -156,7 +156,7 @@ class Allowance:
         if 0 < rms < measured.size:
             self._note(name, rms / measured.size)
         chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.effective, 1))
-        backward = is_gradient(name)
+        backward, is_sum = is_gradient(name), SUMS.fullmatch(name)
         multiple = (GRADIENT_MULTIPLES if backward else MULTIPLES)[self._precision]
         bounds = Tolerance(multiple.max_abs * max_abs, multiple.rms * rms * chance)
         if name.startswith(WEIGHT_GRADIENT) and name.endswith(".bias"):
