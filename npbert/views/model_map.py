@@ -35,7 +35,7 @@ def place_of(name: str) -> Place:
     if gpt2:
         return Place(f"{direction}: embeddings", "embeddings", gpt2[1])
     if "embeddings" in bare:
-        base, _, step = bare.rpartition("embeddings.") if "embeddings." in bare else bare.rpartition("embeddings")
+        base, _, step = bare.partition("embeddings.") if "embeddings." in bare else bare.partition("embeddings")
         return Place(f"{direction}: {_part(base)}embeddings", "embeddings", step.lstrip(":") or "the embeddings' result")
     return Place(f"{direction}: what comes after the layers", "after the layers", bare)
 

@@ -167,6 +167,9 @@ def test_gradients_and_steps_have_maps_of_their_own(tmp_path: Path) -> None:
     pack = golden.read_pack(tmp_path / "pack")
     guilty = "grad:weight:bert.encoder.layer.1.output.dense.weight"
     report, view = views.comparison(pack, with_change(pack, guilty, lambda x: x * np.array([1.0] * 20 + [1.1])))
+    data = data_of(view)
+    placed = [cell for section in data["sections"] for _, row in section["rows"] for cell in row if cell is not None]
+    assert sorted(placed) == list(range(len(data["cells"])))
     titles = [section["title"] for section in data_of(view)["sections"]]
     for title in ("forward: layers", "gradients: layers", "gradients of weights: layers", "after optimizer step 1: layers"):
         assert title in titles
@@ -185,6 +188,11 @@ def test_gradients_and_steps_have_maps_of_their_own(tmp_path: Path) -> None:
         ("grad:weight:transformer.wte.weight", ("gradients of weights: embeddings", "embeddings", "wte.weight")),
         ("decoder.bert.encoder.layer.1.crossattention.self", ("forward: decoder's layers", "layer 1", "crossattention.self")),
         ("encoder.encoder.layer.1.output", ("forward: encoder's layers", "layer 1", "output")),
+        (
+            "grad:weight:bert.embeddings.word_embeddings.weight",
+            ("gradients of weights: embeddings", "embeddings", "word_embeddings.weight"),
+        ),
+        ("embeddings:sum", ("forward: embeddings", "embeddings", "sum")),
         ("bert.embeddings.LayerNorm", ("forward: embeddings", "embeddings", "LayerNorm")),
         ("input:input_ids", ("inputs", "inputs", "input_ids")),
         ("step:2:loss", ("after optimizer step 2: what comes after the layers", "after the layers", "loss")),
