@@ -35,6 +35,8 @@ INPUTS = {
     ".intermediate_act_fn": ".dense",
     ".transform_act_fn": ".dense",
     "pooler.activation": "pooler.dense",
+    ".mlp.act": ".mlp.c_fc",
+    ".attn_dropout": ":masked_scores",
     "output.LayerNorm": "output:residual",
     "embeddings.LayerNorm": "embeddings:sum",
     ":masked_scores": ":scores",

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from npbert.golden import kinds
 from npbert.golden.pack import INPUT, Pack
 
-_IN_LAYER = re.compile(r"(.*\bencoder\.layer\.)(\d+)(.*)")
+_IN_LAYER = re.compile(r"(.*\b(?:encoder\.layer|h)\.)(\d+)(.*)")
+_GPT2_EMBEDDINGS = re.compile(r"(?:.*\.)?((?:wte|wpe)(?:\.weight)?|drop|(?:transformer)?:sum)")
 
 
 class Place(NamedTuple):
@@ -30,8 +31,11 @@ def place_of(name: str) -> Place:
         return Place(f"{direction}: {part}layers", f"layer {match[2]}", match[3].removeprefix(".") or "the layer's result")
     if bare.startswith(INPUT):
         return Place("inputs", "inputs", bare.removeprefix(INPUT))
+    gpt2 = _GPT2_EMBEDDINGS.fullmatch(bare)
+    if gpt2:
+        return Place(f"{direction}: embeddings", "embeddings", gpt2[1])
     if "embeddings" in bare:
-        base, _, step = bare.rpartition("embeddings.") if "embeddings." in bare else bare.rpartition("embeddings")
+        base, _, step = bare.partition("embeddings.") if "embeddings." in bare else bare.partition("embeddings")
         return Place(f"{direction}: {_part(base)}embeddings", "embeddings", step.lstrip(":") or "the embeddings' result")
     return Place(f"{direction}: what comes after the layers", "after the layers", bare)
 

@@ -15,6 +15,7 @@ import npbert
 from npbert import golden, views
 from npbert.cli import main
 from npbert.golden.steps import Steps
+from npbert.views.model_map import place_of
 
 from ..builders import build, tiny
 from ..golden.subjects import encoder_inputs
@@ -166,6 +167,9 @@ def test_gradients_and_steps_have_maps_of_their_own(tmp_path: Path) -> None:
     pack = golden.read_pack(tmp_path / "pack")
     guilty = "grad:weight:bert.encoder.layer.1.output.dense.weight"
     report, view = views.comparison(pack, with_change(pack, guilty, lambda x: x * np.array([1.0] * 20 + [1.1])))
+    data = data_of(view)
+    placed = [cell for section in data["sections"] for _, row in section["rows"] for cell in row if cell is not None]
+    assert sorted(placed) == list(range(len(data["cells"])))
     titles = [section["title"] for section in data_of(view)["sections"]]
     for title in ("forward: layers", "gradients: layers", "gradients of weights: layers", "after optimizer step 1: layers"):
         assert title in titles
@@ -173,3 +177,26 @@ def test_gradients_and_steps_have_maps_of_their_own(tmp_path: Path) -> None:
     detail = cells_of(view)[guilty]["detail"]
     assert [plane["title"] for plane in detail["planes"]] == ["rows by columns"]
     assert detail["where"] == ["input 20 of 21"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("transformer.h.3.mlp.act", ("forward: layers", "layer 3", "mlp.act")),
+        ("grad:transformer.h.0", ("gradients: layers", "layer 0", "the layer's result")),
+        ("transformer:sum", ("forward: embeddings", "embeddings", "transformer:sum")),
+        ("grad:weight:transformer.wte.weight", ("gradients of weights: embeddings", "embeddings", "wte.weight")),
+        ("decoder.bert.encoder.layer.1.crossattention.self", ("forward: decoder's layers", "layer 1", "crossattention.self")),
+        ("encoder.encoder.layer.1.output", ("forward: encoder's layers", "layer 1", "output")),
+        (
+            "grad:weight:bert.embeddings.word_embeddings.weight",
+            ("gradients of weights: embeddings", "embeddings", "word_embeddings.weight"),
+        ),
+        ("embeddings:sum", ("forward: embeddings", "embeddings", "sum")),
+        ("bert.embeddings.LayerNorm", ("forward: embeddings", "embeddings", "LayerNorm")),
+        ("input:input_ids", ("inputs", "inputs", "input_ids")),
+        ("step:2:loss", ("after optimizer step 2: what comes after the layers", "after the layers", "loss")),
+    ],
+)
+def test_each_name_has_its_place(name: str, place: tuple[str, str, str]) -> None:
+    assert tuple(place_of(name)) == place
