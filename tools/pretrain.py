@@ -375,7 +375,9 @@ AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of 
 In {figures["samples"]:,} held-out sentences one word alone is masked. Of these words
 
 - the model finds **{figures["model"]:.3f}**,
-- a guess counted from both neighbours in the training text finds {figures["neighbours"]:.3f} (the ratio is {figures["ratio"]:.2f}).
+- a guess counted from both neighbours in the training text finds {figures["neighbours"]:.3f}.
+
+The ratio is {figures["ratio"]:.2f}.
 
 While it was trained, on a part of the held-out text:
 
