@@ -26,18 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logit", metavar="WORD", help="the word or label whose logit is explained (the largest ones)")
     parser.add_argument("--no-gradients", action="store_true", help="leave out what needs gradients, which take long")
     common.add_dtype(parser)
-    parser.set_defaults(needs=None)
+    parser.set_defaults(needs=None, default_model=None)
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the page and say where it is."""
     from npbert import views
     from npbert.models.auto import load
-    from npbert.text.tokenizer import BertTokenizer
+    from npbert.text.auto import load_tokenizer
 
     unicode_text("TEXT", args.text)
     with common.loading(common.model_name(args)) as name:
-        model, tokenizer = load(name, dtype=args.dtype), BertTokenizer.from_pretrained(name)
+        model, tokenizer = load(name, dtype=args.dtype), load_tokenizer(name)
     view = views.look(
         model,
         tokenizer,

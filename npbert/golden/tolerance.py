@@ -156,12 +156,11 @@ class Allowance:
         if 0 < rms < measured.size:
             self._note(name, rms / measured.size)
         chance = 1 + STANDARD_DEVIATIONS / math.sqrt(2 * max(measured.effective, 1))
-        backward = is_gradient(name)
+        backward, is_sum = is_gradient(name), SUMS.fullmatch(name)
         multiple = (GRADIENT_MULTIPLES if backward else MULTIPLES)[self._precision]
         bounds = Tolerance(multiple.max_abs * max_abs, multiple.rms * rms * chance)
         if name.startswith(WEIGHT_GRADIENT) and name.endswith(".bias"):
             bounds = Tolerance(*map(max, bounds, self._summed))
-        is_sum = SUMS.fullmatch(name)
         if GRADIENT_SUMS.fullmatch(name) if backward else is_sum:
             bounds = Tolerance(*map(max, bounds, self._normed if backward else self._before, self._normed))
         self._before = bounds

@@ -45,9 +45,9 @@ def _factors(group: list[Step]) -> Iterator[Hypothesis]:
     first = group[0]
     modules = "|".join(step.modules for step in group)
     number, right = len(first.operands), " + ".join(first.operands)
-    for index, place in enumerate(first.operands):
-        term, called = TERMS[place]
-        for factor, (edit, what) in FACTORS.items():
+    for factor, (edit, what) in FACTORS.items():
+        for index, place in enumerate(first.operands):
+            term, called = TERMS[place]
             factors = [factor if index == other else 1.0 for other in range(number)]
             says = f"{called} is {what}: <module>{first.value} is {right}."
             yield Hypothesis(f"{term}-{edit}", says, modules, {first.value: _weighted(group, factors)})
