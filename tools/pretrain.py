@@ -347,8 +347,8 @@ A small BERT for English, trained by npbert alone (NumPy, on a processor) with b
 sentences. {model.num_parameters():,} weights in float16: {config.num_hidden_layers} layers, hidden size {config.hidden_size},
 {config.num_attention_heads} heads, {config.vocab_size:,} lower-case WordPieces, {config.max_position_embeddings} positions.
 
-It is there so that examples, tests and fine-tuning work without a network. It knows the words of its texts: the King James Bible,
-dictionary definitions, the slang of programmers. It is no source of facts, and it repeats the views of its texts.
+It is there so that examples, tests and fine-tuning work without a network. It knows the words of its texts: the King James
+Bible, dictionary definitions, the slang of programmers. It is no source of facts, and it repeats the views of its texts.
 
 ## Data
 
@@ -372,8 +372,12 @@ AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of 
 
 ## Held-out figures
 
-In {figures["samples"]:,} held-out sentences one word alone is masked. The model finds **{figures["model"]:.3f}** of these words.
-A guess counted from both neighbours in the training text finds {figures["neighbours"]:.3f}: the ratio is {figures["ratio"]:.2f}.
+In {figures["samples"]:,} held-out sentences one word alone is masked. Of these words
+
+- the model finds **{figures["model"]:.3f}**,
+- a guess counted from both neighbours in the training text finds {figures["neighbours"]:.3f}.
+
+The ratio is {figures["ratio"]:.2f}.
 
 While it was trained, on a part of the held-out text:
 

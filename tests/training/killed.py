@@ -79,17 +79,16 @@ def main() -> None:
     home, case, chance = Path(sys.argv[1]), sys.argv[2], random.Random(int(sys.argv[3]))
     killed: Counter[str] = Counter()
     for attempt in range(400):
-        by_event = chance.random() < 0.5
+        by_event = attempt % 2 == 0
+        event, seconds = chance.randint(1, 8 + 2 * attempt), chance.uniform(0, 0.02 + 0.04 * attempt)
         child = os.fork()
         if child == 0:
             if by_event:
-                kill_at(chance.randint(1, 8 + 2 * attempt))
+                kill_at(event)
             train_case(case, home, resume=True)
             os._exit(0)
-        if by_event:
-            chance.randint(1, 2)  # the child drew from a copy: the next one is to draw something else
-        else:
-            time.sleep(chance.uniform(0, 0.02 + 0.02 * attempt))
+        if not by_event:
+            time.sleep(seconds)
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

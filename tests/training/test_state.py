@@ -32,8 +32,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(case: s
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     killed = json.loads(done.stdout)
-    assert sum(killed.values()) >= 5
-    assert len(killed) == 2
+    assert killed["at a file"] >= 1
+    assert sum(killed.values()) >= 3
     for name in KEPT:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
