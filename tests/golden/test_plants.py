@@ -16,6 +16,7 @@ from npbert.golden.mistakes import MISTAKES
 from ..builders import build
 from ..foreign import port
 from ..foreign.plants import PLANTS, THE_DUMP, Plant
+from ..gpt2.test_mistakes import PLANTS as GPT2_PLANTS
 from . import test_mistakes
 
 pytestmark = pytest.mark.skipif(port.COMPILER is None, reason="needs a C compiler")
@@ -58,8 +59,9 @@ def one_of_each() -> Iterator[Any]:
 
 
 def test_every_name_is_planted() -> None:
-    """Here, in the port in NumPy (test_mistakes.py) or in that of backward passes (test_backward_mistakes.py)."""
+    """Here, in the port in NumPy (test_mistakes.py), in GPT-2's or in that of backward passes (test_backward_mistakes.py)."""
     planted = {plant.mistake for plant in PLANTS} | {plant.mistake.partition(" ")[0] for plant in test_mistakes.PLANTS}
+    planted |= {mistake.partition(" ")[0] for mistake in GPT2_PLANTS}
     assert set(MISTAKES) - planted == {"unknown", "dump-not-computation"}
     assert planted - {None, THE_DUMP} <= set(MISTAKES)
 
