@@ -3,6 +3,9 @@
 import importlib.util
 import os
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy: tests side by side would otherwise fight for the same processors
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 
