@@ -69,7 +69,7 @@ def test_the_first_two_blocks_of_shell_are_the_two_commands_of_the_gate() -> Non
     first, second = [block.code for block in blocks() if block.language == "bash"][:2]
     assert first.count("\n") == second.count("\n") == 1
     assert "npbert similarity" in first
-    assert second.rstrip().endswith("&& pytest")
+    assert second.rstrip().endswith("&& pytest -n auto")
 
 
 def test_the_files_that_the_readme_names_exist() -> None:
