@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 import npbert
-from npbert import training
+from npbert import training, views
 from npbert.checkpoints import safetensors
-from npbert.training.curve import curve_svg
+from npbert.training.curve import charts_of
 from npbert.training.documents import encode_documents, read_documents
 from npbert.training.folder import LOG, STATE, read_log
 from npbert.training.language import pretraining_lessons
@@ -313,7 +313,7 @@ def pack(home: Path) -> None:
     tokenizer_of(home).save_pretrained(PACKAGED)
     logs = {phase: read_log(home / phase / LOG) for phase in PHASES}
     joined = [line | {"step": line["step"] + offset_of(phase)} for phase, log in logs.items() for line in log]
-    (PACKAGED / "curve.svg").write_text(curve_svg(joined), "utf-8")
+    (PACKAGED / "curve.svg").write_text(views.curves("Training", charts_of(joined)).svg("curve"), "utf-8")
     figures = measure(home, PACKAGED)  # of the weights as they are stored
     (PACKAGED / "README.md").write_text(
         model_card(model, json.loads((home / "sources.json").read_text()), joined, figures), "utf-8"

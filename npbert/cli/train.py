@@ -140,12 +140,13 @@ def _model(args: argparse.Namespace) -> str | NewModel:
 
 def _draw(home: Path) -> None:
     """The log as a picture, as far as it goes."""
+    from npbert import views
     from npbert.checkpoints.writing import write_text
-    from npbert.training.curve import curve_svg
+    from npbert.training.curve import charts_of
     from npbert.training.folder import CURVE, LOG, read_log
 
     if log := read_log(home / LOG):
-        write_text(home / CURVE, curve_svg(log))
+        write_text(home / CURVE, views.curves("Training", charts_of(log)).svg("curve"))
 
 
 def _tell(args: argparse.Namespace, text: str) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import TypeAlias
 
 from npbert.errors import InputError
-from npbert.views import drawings
+from npbert.views.charts import Line, charts_svg
 from npbert.views.page import View, page
-
-Line: TypeAlias = "Sequence[tuple[float, float]]"
-"""Points (x, y), such as (step, loss)."""
 
 
 def curves(title: str, charts: Mapping[str, Mapping[str, Line]], *, x_axis: str = "step") -> View:
     """Charts below each other, each with its lines: `{"loss": {"training": [(0, 2.3), ...], "validation": [...]}}`.
 
-    `svg("curve", chart="loss")` is one of them.
+    `svg("curve")` is all of them, `svg("curve", chart="loss")` one.
     """
     if not charts:
         raise InputError("charts: takes one chart or more, got none")
@@ -31,9 +27,8 @@ def curves(title: str, charts: Mapping[str, Mapping[str, Line]], *, x_axis: str 
 
 
 def _drawn(
-    title: str, charts: Mapping[str, Mapping[str, Line]], x_axis: str, chart: str | None = None, theme: str = "light"
+    title: str, charts: Mapping[str, Mapping[str, Line]], x_axis: str, chart: str | None = None, theme: str | None = None
 ) -> str:
-    label = next(iter(charts)) if chart is None else chart
-    if label not in charts:
-        raise InputError(f"chart: takes {', '.join(charts)}, got {label!r}")
-    return drawings.curves(title, charts[label], x_axis, label, theme)
+    if chart is not None and chart not in charts:
+        raise InputError(f"chart: takes {', '.join(charts)}, got {chart!r}")
+    return charts_svg(title, charts if chart is None else {chart: charts[chart]}, x_axis=x_axis, theme=theme)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -110,34 +110,6 @@ def grid(title: str, maps: Sequence[Sequence[Array]], rows: Sequence[str], cols:
             painted = colours.magnitude(np.sqrt(x), 1.0, theme)
             drawing.map(left + column * (side + 4), top + row * (side + 4), painted, side / max(x.shape))
     drawing.legend(left, top + len(maps) * (side + 4) + 8, colours.scale("sequential", theme), "0", "1", what)
-    return drawing.finished(title)
-
-
-def curves(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_axis: str, y_axis: str, theme: str) -> str:
-    """Lines over a common axis."""
-    drawing = Drawing(theme)
-    left, top, width, height = 64.0, 26.0, 520.0, 220.0
-    points = np.array([point for line in series.values() for point in line if np.isfinite(point).all()], np.float64).reshape(
-        -1, 2
-    )
-    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
-    room = np.where(high > low, high - low, 1.0)
-    drawing.text(0, 12, title, font_weight="bold")
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = top + height * (1 - share)
-        drawing.add("line", x1=left, x2=left + width, y1=y, y2=y, stroke=LINE[theme])
-        drawing.text(left - 6, y + 4, f"{low[1] + share * room[1]:.3g}", text_anchor="end")
-        drawing.text(left + width * share, top + height + 16, f"{low[0] + share * room[0]:.4g}", text_anchor="middle")
-    for tone, (name, line) in enumerate(series.items()):
-        placed = [
-            (left + width * (x - low[0]) / room[0], top + height * (1 - (y - low[1]) / room[1]))
-            for x, y in line
-            if np.isfinite(y)
-        ]
-        drawing.curve(placed, tone, dashed=tone > 0)
-        drawing.text(left + 10 + 150 * tone, top + height + 52, ("— " if tone == 0 else "- - ") + name)
-    drawing.text(left, top + height + 34, f"{x_axis}; up: {y_axis}", quiet=True)
-    drawing.reach(left + width + 20, top + height + 50)
     return drawing.finished(title)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from npbert.training.curve import POINTS, curve_svg, smoothed, ticks
+from npbert import views
+from npbert.training.curve import POINTS, charts_of, smoothed
+from npbert.views.charts import ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -20,6 +22,10 @@ def log_of(count: int, *, every: int | None = None) -> list[dict[str, Any]]:
         if every and step % every == 0:
             log.append({"step": step, "eval_loss": 5.5 / step, "eval_masked_accuracy": step / count, "eval_f1": 0.5})
     return log
+
+
+def curve_svg(log: list[dict[str, Any]]) -> str:
+    return views.curves("Training", charts_of(log)).svg("curve")
 
 
 def lines_of(svg: str) -> list[list[tuple[float, float]]]:
