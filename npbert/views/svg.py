@@ -1,4 +1,4 @@
-"""Small drawings as SVG, for papers and for README: text, boxes, maps of numbers, curves."""
+"""Small drawings as SVG, for papers and for README: text, boxes, maps of numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import html
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,6 @@ class Drawing:
         data = base64.b64encode(png(colours[None])).decode("ascii")
         self.add("image", x=start, y=y, width=110, height=12, preserveAspectRatio="none", href=f"data:image/png;base64,{data}")
         self.text(start + 116, y + 10, f"{high}  {what}")
-
-    def curve(self, points: Iterable[tuple[float, float]], tone: int, *, dashed: bool = False) -> None:
-        """A line through points."""
-        written = " ".join(f"{_written(x)},{_written(y)}" for x, y in points)
-        dashes = {"stroke_dasharray": "6 4"} if dashed else {}
-        self.add("polyline", points=written, fill="none", stroke=TONES[self.theme][tone % 3], stroke_width=1.8, **dashes)
 
     def finished(self, title: str) -> str:
         """The whole file."""
