@@ -100,10 +100,12 @@ def from_byte_pairs(vocab_file: StrPath, merges_file: StrPath) -> Tokenizer:
         raise FileError(f"{merges_file}: merges are UTF-8 text, two pieces a line: {error}") from error
     except OSError as error:
         raise FileError(f"{merges_file}: cannot read the merges: {error.strerror}") from error
-    merges = [tuple(line.split()) for line in lines]
-    for number, pair in enumerate(merges, 2):
+    merges: list[tuple[str, str]] = []
+    for number, line in enumerate(lines, 2):
+        pair = line.split()
         if len(pair) != 2:
             raise FileError(f"{merges_file}: line {number} takes two pieces, got {shown(' '.join(pair))}")
+        merges.append((pair[0], pair[1]))
     with library_errors(FileError, f"{vocab_file}: not a vocabulary that these merges fit"):
         backend = Tokenizer(models.BPE(vocab, merges, continuing_subword_prefix="", end_of_word_suffix=""))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
