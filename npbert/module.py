@@ -33,7 +33,7 @@ Functions: TypeAlias = dict[str, Callable[..., Any]]
 class Module:
     """One module of a model: its path in the tree of names, and what a pass brings along."""
 
-    __slots__ = ("config", "functions", "gradients", "path", "record", "rng", "weights")
+    __slots__ = ("_parts", "config", "functions", "gradients", "path", "record", "rng", "weights")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Module:
         assign(self, "rng", rng)  # dropout happens when there is one
         assign(self, "record", record)  # in a backward pass, what the forward pass kept
         assign(self, "gradients", gradients)  # in a backward pass, the gradients by the weights so far
+        assign(self, "_parts", {})  # the modules below that somebody has asked for
 
     def at(self, path: str) -> Module:
         """The module at another path of the same model, in the same pass."""
@@ -68,6 +69,10 @@ class Module:
             gradients=self.gradients,
         )
 
+    def part(self, name: str) -> Module:
+        """A part of this module; "" is the module itself."""
+        return getattr(self, name) if name else self
+
     # ------------------------------------------------------------------------------------ what functions compute with
 
     def keep(self, name: str, x: Array) -> Array:
@@ -80,8 +85,8 @@ class Module:
 
     def linear(self, name: str, x: Array) -> Array:
         """Apply the linear map `name`, with its bias if it has one."""
-        bias = self.parameter(f"{name}.bias") if join(self.path, f"{name}.bias") in self.weights else None
-        return self.keep(name, ops.linear(x, self.parameter(f"{name}.weight"), bias))
+        path = join(self.path, name)
+        return self.keep(name, ops.linear(x, self.weights[f"{path}.weight"], self.weights.get(f"{path}.bias")))
 
     def linear_backward(self, name: str, dy: Array, x: Array) -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
@@ -123,7 +128,8 @@ class Module:
 
     def layer_norm(self, x: Array, name: str = "LayerNorm") -> Array:
         """Apply the LayerNorm `name`."""
-        weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
+        path = join(self.path, name)
+        weight, bias = self.weights[f"{path}.weight"], self.weights[f"{path}.bias"]
         return self.keep(name, ops.layer_norm(x, weight, bias, eps=self.config.layer_norm_eps))
 
     def layer_norm_backward(self, dy: Array, x: Array, name: str = "LayerNorm") -> Array:
@@ -153,6 +159,8 @@ class Module:
 
     def in_chunks(self, function: Callable[[Array], Array], x: Array, size: int) -> Array:
         """`function(x)` for `size` positions at a time; 0 means all at once."""
+        if not size:
+            return function(x)
         return ops.apply_in_chunks(tracing.in_pieces(function), x, size, axis=tracing.PIECES_AXIS)
 
     def activation_backward(self, function: Callable[[Array], Array], dy: Array, x: Array) -> Array:
@@ -214,9 +222,13 @@ class Module:
     # ---------------------------------------------------------------------------------------------- walking the tree
 
     def __getattr__(self, name: str) -> Any:
+        if name in Module.__slots__ or name.startswith("__"):  # asked for while a copy is being made
+            raise AttributeError(name)
+        if name in self._parts:
+            return self._parts[name]
         full = join(self.path, name)
         if full in self.weights.tree or f"{self.path.rpartition('.')[2]}.{name}" in self.functions:
-            return self.at(full)
+            return self._parts.setdefault(name, self.at(full))
         if full in self.weights:
             return self.weights[full]
         raise MissingAttributeError(f"{self.path or 'the model'} has no {name!r}; it has {listed(self.children(), most=20)}")
@@ -238,9 +250,11 @@ class Module:
 
     def __getitem__(self, index: int) -> Module:
         """A member of a list of modules: `encoder.layer[0]`; negative numbers count from the end."""
+        if index in self._parts:
+            return self._parts[index]
         members = self.weights.tree[self.path]
         checks.whole_number(f"{self.path}[index]", index, least=-len(members), most=len(members) - 1)
-        return self.at(join(self.path, members[index]))
+        return self._parts.setdefault(index, self.at(join(self.path, members[index])))
 
     def __len__(self) -> int:
         return len(self.weights.tree[self.path])

@@ -45,6 +45,7 @@ class PreTrainedModel(FamiliarMethods):
     word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
+    _plain: Module | None = None  # the tree of modules that plain passes share
     frozen: frozenset[str] = frozenset()  # the names of the weights that are not trained
     _agreed: dict[str, Any] | None = None  # the configuration's fields when the weights were last held against them
 
@@ -299,9 +300,18 @@ class PreTrainedModel(FamiliarMethods):
     def module(self, rng: Rng = None, *, record: Record | None = None, gradients: Gradients | None = None) -> Module:
         """The root of the tree of modules; with a generator, dropout happens in whatever it computes.
 
-        A backward pass needs a record of the forward pass and a place for the gradients.
+        A backward pass needs a record of the forward pass and a place for the gradients. A plain pass needs nothing, so all
+        plain passes share one tree.
         """
-        return Module(self.weights, self.config, self.functions, rng=rng, record=record, gradients=gradients)
+        if rng is not None or record is not None or gradients is not None:
+            return Module(self.weights, self.config, self.functions, rng=rng, record=record, gradients=gradients)
+        plain = self._plain
+        if plain is None or plain.weights is not self.weights or plain.config is not self.config:
+            plain = self._plain = Module(self.weights, self.config, self.functions)
+        return plain
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_plain"}  # a copy has a tree of its own
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Every module that has weights, with its path; the model's own is ""."""

@@ -131,7 +131,7 @@ class CallableModel(PreTrainedModel):
         if use_cache and not self.config.is_causal:
             raise InputError("use_cache: only decoders have a cache; set is_decoder=True in the config")
         checked = inputs.check_inputs(self.config, self.dtype, **arrays)
-        result, pooled = self.run_base(m.at(self.base_model_prefix), use_cache=use_cache, **checked, **call.options)
+        result, pooled = self.run_base(m.part(self.base_model_prefix), use_cache=use_cache, **checked, **call.options)
         positions = self.predicted_positions(result.hidden, call)
         read = result.hidden if positions is None else result.hidden[positions]  # [n, D]
         logits = self.arrange(self.head(m, read, pooled), call)
@@ -255,7 +255,7 @@ class CallableModel(PreTrainedModel):
             if done.positions is not None:
                 dhidden, dread = np.zeros_like(done.result.hidden), dhidden  # [B, S, D]
                 dhidden[done.positions] = dread
-        base = m.at(self.base_model_prefix)
+        base = m.part(self.base_model_prefix)
         if not (wants_encoder_hidden or base.wants_any):
             return None
         dhidden = np.zeros_like(done.result.hidden) if dhidden is None else dhidden
