@@ -83,6 +83,11 @@ class Module:
         observer = tracing.current_observer()
         return x if observer is None else observer(join(self.path, name), x)
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody looks at the values of the pass. If not, steps may be computed in place."""
+        return tracing.current_observer() is not None
+
     def linear(self, name: str, x: Array) -> Array:
         """Apply the linear map `name`, with its bias if it has one."""
         path = join(self.path, name)

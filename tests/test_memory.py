@@ -50,9 +50,10 @@ def peak_of(model: Any, **arguments: Any) -> int:
     return peak(lambda: model(tokens, **arguments))
 
 
-def test_attention_holds_a_few_times_the_scores() -> None:
+def test_attention_holds_its_scores_once() -> None:
+    """Probabilities are computed in the place of the scores, where nobody looks at the scores."""
     scores = B * 8 * S * S * FLOAT
-    assert 2 * scores < peak_of(model_of(num_attention_heads=8)) < 2.6 * scores
+    assert scores < peak_of(model_of(num_attention_heads=8)) < 1.7 * scores
 
 
 @pytest.mark.parametrize(("kind", "times"), [("relative_key", 4.2), ("relative_key_query", 5.2)])

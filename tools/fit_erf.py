@@ -1,8 +1,8 @@
-"""Derive the coefficients of `npbert/erf.py` and print them in the form in which they stand there.
+"""Derive the coefficients of `npbert/ops/erf.py` and `normal.py` and print them in the form in which they stand there.
 
     python tools/fit_erf.py
 
-Needs mpmath, and nothing else; the run is deterministic. Three smooth functions are each fitted by a polynomial whose
+Needs mpmath, and nothing else; the run is deterministic. Four smooth functions are each fitted by a polynomial whose
 largest weighted error is the smallest possible. Chebyshev's theorem says how to know such a polynomial: its error reaches
 the same height, with alternating sign, at one point more than it has coefficients. Remez's exchange finds it: guess
 those points, solve for the polynomial that errs by plus and minus the same height there, move each point to where the
@@ -72,6 +72,22 @@ def cube_root_weight(t: mpf) -> mpf:
     return 3 * t / (2 * p * (p**3 - 1)) if t else 1 / (2 * cube_root(t))
 
 
+# float32 again, for gelu: E(x) = erf(x / sqrt(2)), 1 - E(x)^2 = 1 / P(x^2)^4.
+
+
+def fourth_root(t: mpf) -> mpf:
+    """(P(t) - 1) / t, that is ((1 - E^2)^(-1/4) - 1) / t, at t = x^2; at 0 its limit, 1 / (2 pi)."""
+    x = sqrt(t / 2)
+    return ((erfc(x) * (1 + erf(x))) ** (-mpf(1) / 4) - 1) / t if t else 1 / (2 * pi)
+
+
+def fourth_root_weight(t: mpf) -> mpf:
+    """The error of x E(x) / 2, and where x < 1 of E(x) / 2, for each unit of error in `fourth_root`."""
+    p = 1 + t * fourth_root(t)
+    tiny = mpf(10) ** -9  # at 0 no error reaches E, but a weight of 0 would be divided by
+    return max(1, sqrt(t)) * t / (p**5 * sqrt(1 - p**-4)) + tiny if t else tiny
+
+
 # float64: one formula up to SPLIT, another from there on.
 
 SPLIT = mpf(3) / 4
@@ -117,6 +133,7 @@ def show(name: str, fit: tuple[list[mpf], mpf], write: Callable[[mpf], str]) -> 
 def main() -> None:
     # From 3.92 on the float32 nearest to erf is 1, from 5.87 on the float64.
     show("CUBE_ROOT", remez(cube_root, cube_root_weight, mpf(0), mpf("3.92") ** 2, 7), as_float32)
+    show("FOURTH_ROOT", remez(fourth_root, fourth_root_weight, mpf(0), mpf(28), 6), as_float32)
     show("SLOPE_LESS_ONE", remez(slope_less_one, slope_weight, mpf(0), SPLIT**2, 11), as_float64)
     show("TAIL_EXPONENT", remez(tail_exponent, tail_weight, mpf(0), mpf("5.95") - SPLIT, 19), as_float64)
 

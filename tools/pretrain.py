@@ -44,6 +44,7 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 4,
     "intermediate_size": 1024,
     "max_position_embeddings": 128,
+    "initializer_range": 0.04,  # 0.02 is for a hidden size of 768; what a layer adds is to have the same share here
     "hidden_dropout_prob": 0.0,  # the model is too small for the text to be learned by heart
     "attention_probs_dropout_prob": 0.0,
 }
@@ -51,8 +52,8 @@ VOCABULARY = 8000
 PROBABILITY = 0.2  # of a token to be masked: more to learn from each text than the usual 0.15
 COMMON: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-6}
 PHASES: dict[str, dict[str, Any]] = {  # most of the training on short texts, which cost less
-    "short": {"max_length": 64, "batch_size": 32, "settings": Settings(steps=9000, lr=1e-3, warmup=300, **COMMON)},
-    "long": {"max_length": 128, "batch_size": 16, "settings": Settings(steps=1000, lr=2e-4, warmup=50, **COMMON)},
+    "short": {"max_length": 64, "batch_size": 32, "settings": Settings(steps=5000, lr=1e-3, warmup=300, **COMMON)},
+    "long": {"max_length": 128, "batch_size": 16, "settings": Settings(steps=500, lr=2e-4, warmup=50, **COMMON)},
 }
 
 
@@ -156,6 +157,7 @@ def phase_of(home: Path, phase: str) -> Run:
     if phase == "short":
         config = npbert.BertConfig(vocab_size=len(tokenizer), **SIZES)
         model = npbert.BertForPreTraining(config, rng=np.random.default_rng(0))
+        look_at_neighbours(model)
     else:
         model = npbert.BertForPreTraining.from_pretrained(home / "short")
     chosen = PHASES[phase]
@@ -168,6 +170,37 @@ def phase_of(home: Path, phase: str) -> Run:
         probability=PROBABILITY,
     )
     return Run(model, lessons, chosen["settings"])
+
+
+def look_at_neighbours(model: npbert.BertForPreTraining) -> None:
+    """Let the heads of the lowest layer begin by looking at the words beside each, one and two places to the left and right.
+
+    With random weights alone, the steps of an hour are needed to find out that neighbours matter, and until then little else is
+    learned. So position p begins as angles: cos(w p) and sin(w p) for many frequencies w. To turn every angle by w o, a
+    linear map, makes p into p + o. Where the query is turned and the key is not, their product, the sum of cos(w (p + o - k)),
+    is large at key k = p + o and small elsewhere. Each head has frequencies of its own. All of it is free to change.
+    """
+    config = model.config
+    frequencies = np.pi * (np.arange(config.hidden_size // 2) + 0.5) / (config.hidden_size // 2)
+    angles = np.arange(config.max_position_embeddings)[:, None] * frequencies  # [M, D / 2]
+    waves = np.stack([np.cos(angles), np.sin(angles)], axis=-1).reshape(len(angles), -1)  # [M, D]
+    # Embeddings are as large as those of words.
+    model.bert.embeddings.position_embeddings.weight = (np.sqrt(2) * config.initializer_range * waves).astype(np.float32)
+    attention = model.bert.encoder.layer[0].attention.self
+    query, key = attention.query.weight / 10, attention.key.weight / 10  # [D, D]: what is left of the random ones
+    for head, offset in enumerate((-1, 1, -2, 2)):
+        for number, frequency in enumerate(frequencies[head :: config.num_attention_heads]):
+            row = head * config.head_size + 2 * number
+            column = 2 * (number * config.num_attention_heads + head)
+            turn = np.array(
+                [
+                    [np.cos(frequency * offset), -np.sin(frequency * offset)],
+                    [np.sin(frequency * offset), np.cos(frequency * offset)],
+                ]
+            )
+            query[row : row + 2, column : column + 2] += 1.25 * turn
+            key[row : row + 2, column : column + 2] += 1.25 * np.eye(2)
+    attention.query.weight, attention.key.weight = query, key
 
 
 def train_phases(home: Path) -> None:
@@ -184,7 +217,7 @@ def train_phases(home: Path) -> None:
 
         # The best of all evaluations is kept: the last one or one close to it, because the learning rate ends at 0.
         print(
-            phase, train(run, done, save_model=save_model, evaluate_every=500, save_every=100, resume=(done / STATE).exists())
+            phase, train(run, done, save_model=save_model, evaluate_every=250, save_every=100, resume=(done / STATE).exists())
         )
 
 

@@ -60,7 +60,7 @@ def self_attention(
         # Between two sequences there is no distance, so cross-attention has no table of distances.
         relative_scores=(lambda query, key: relative_scores(m, query, key)) if "distance_embedding" in m else None,
         change_probs=drop_and_mask,
-        keep=m.keep,
+        keep=m.keep if m.is_observed else None,
     )
     return m.keep("", ops.merge_heads(context)), probs, (key, value)
 

@@ -12,28 +12,38 @@ import numpy as np
 
 from npbert.ops.blocks import in_blocks
 from npbert.ops.erf import erf
+from npbert.ops.normal import within
 from npbert.types import Array
 
 
 @in_blocks
 def gelu(x: Array) -> Array:
-    """`x * Phi(x)`, Phi being the normal distribution function: `x * (1 + erf(x / sqrt(2))) / 2`."""
-    y = erf(x * math.sqrt(0.5))
-    y += 1
-    y *= x
+    """`x * Phi(x)`, Phi being the normal distribution function. With E(x) = erf(|x| / sqrt(2)) it is `(x + |x| E(x)) / 2`."""
+    y = within(x)
+    y *= np.abs(x)
+    y += x
     y *= 0.5
     return y
 
 
 @in_blocks
 def gelu_backward(dy: Array, x: Array) -> Array:
-    """`dy * (Phi(x) + x * phi(x))`, phi being the normal density `exp(-x^2 / 2) / sqrt(2 pi)`, which is Phi's derivative."""
-    density = np.exp(-0.5 * x * x)
-    density *= x / x.dtype.type(math.sqrt(2 * math.pi))
-    dx = erf(x * math.sqrt(0.5))
-    dx += 1
+    """`dy * (Phi(x) + x * phi(x))`, phi being the normal density `exp(-x^2 / 2) / sqrt(2 pi)`, which is Phi's derivative.
+
+    Phi(x) is 1/2 + E(x)/2 right of 0 and 1/2 - E(x)/2 left of it, so this is `dy * (1/2 ± (E(x) / 2 + |x| * phi(x)))`, with the
+    sign of x.
+    """
+    with np.errstate(over="ignore"):
+        density = np.square(x)
+    density *= -0.5
+    np.exp(density, out=density)
+    density *= np.abs(x)
+    density *= math.sqrt(0.5 / math.pi)
+    dx = within(x)
     dx *= 0.5
     dx += density
+    np.copysign(dx, x, out=dx)
+    dx += 0.5
     dx *= dy
     return dx
 

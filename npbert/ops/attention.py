@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from npbert.ops.blocks import in_blocks_of_rows
 from npbert.ops.linear import embedding, embedding_backward
 from npbert.types import Array
 
@@ -82,12 +83,14 @@ def relative_key_scores_backward(dscores: Array, key: Array, distances: Array) -
     return dkey, np.einsum("bhlr,bhrd->lrd", dscores, key, optimize=True)
 
 
-def scale_and_mask(scores: Array, head_size: int, mask: Array | None = None, *, divisor: float | None = None) -> Array:
+def scale_and_mask(
+    scores: Array, head_size: int, mask: Array | None = None, *, divisor: float | None = None, out: Array | None = None
+) -> Array:
     """`scores / sqrt(H) + mask`, with an additive mask: 0 where a query may look, very negative where it may not.
 
-    `divisor` takes the place of sqrt(H).
+    `divisor` takes the place of sqrt(H). The result may go into an array that exists, `out`.
     """
-    scores = scores / (math.sqrt(head_size) if divisor is None else divisor)
+    scores = np.divide(scores, math.sqrt(head_size) if divisor is None else divisor, out=out)
     if mask is not None:
         scores += mask
     return scores  # [B, N, S, T]
@@ -98,6 +101,7 @@ def scale_and_mask_backward(dy: Array, head_size: int, *, divisor: float | None 
     return dy / (math.sqrt(head_size) if divisor is None else divisor)  # [B, N, S, T]
 
 
+@in_blocks_of_rows
 def softmax(x: Array) -> Array:
     """`exp(x) / sum(exp(x))` over the last axis. The row's largest value is taken off first, so that exp never overflows."""
     y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]; initial: T may be 0
@@ -106,6 +110,7 @@ def softmax(x: Array) -> Array:
     return y
 
 
+@in_blocks_of_rows
 def softmax_backward(dy: Array, y: Array) -> Array:
     """The gradient by x, from the result y: `y * (dy - sum(dy * y))` over the last axis.
 
@@ -117,6 +122,7 @@ def softmax_backward(dy: Array, y: Array) -> Array:
     return dx
 
 
+@in_blocks_of_rows
 def log_softmax(x: Array) -> Array:
     """`x - log(sum(exp(x)))` over the last axis: the logarithm of `softmax(x)`, also where that is too small for a float."""
     y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]
@@ -133,20 +139,23 @@ def scaled_dot_product_attention(
     divisor: float | None = None,
     relative_scores: Callable[[Array, Array], Array] | None = None,
     change_probs: Callable[[Array], Array] = lambda probs: probs,
-    keep: Callable[[str, Array], Array] = lambda name, x: x,
+    keep: Callable[[str, Array], Array] | None = None,
 ) -> tuple[Array, Array]:
     """`softmax((q k^T + r) / sqrt(H) + mask) v`: q `[B, N, S, H]`, k and v `[B, N, T, H]`, mask 0 or very negative.
 
     `divisor` takes the place of sqrt(H). `relative_scores(query, key)` computes r, what the distance between a query and a key
     adds; without it r is 0. `change_probs` changes the probabilities on their way to the values (dropout, head mask), and
-    `keep(name, x)` sees every step. Returns the context `[B, N, S, H]` and the probabilities `[B, N, S, T]` that weighed the
-    values.
+    `keep(name, x)` sees every step; without it each step is computed in place of the one before. Returns the context
+    `[B, N, S, H]` and the probabilities `[B, N, S, T]` that weighed the values.
     """
-    scores = keep(":scores", attention_scores(query, key))  # [B, N, S, T]
+    scores = attention_scores(query, key)  # [B, N, S, T]
+    spare = scores if keep is None else None
+    keep = keep or (lambda name, x: x)
+    scores = keep(":scores", scores)
     if relative_scores is not None:
-        scores = scores + keep(":relative_scores", relative_scores(query, key))
-    scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask, divisor=divisor))
-    probs = keep(":probs", change_probs(softmax(scores)))  # [B, N, S, T]
+        scores = np.add(scores, keep(":relative_scores", relative_scores(query, key)), out=spare)
+    scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask, divisor=divisor, out=spare))
+    probs = keep(":probs", change_probs(softmax(scores, out=spare)))  # [B, N, S, T]
     return probs @ value, probs
 
 

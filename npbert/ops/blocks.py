@@ -1,15 +1,18 @@
-"""How elementwise functions are evaluated: in blocks that stay in the processor's cache, side by side on its cores.
+"""How functions of many elements or rows are evaluated: in blocks that stay in the processor's cache, on all its cores.
 
 A formula of ten NumPy operations over an array of many megabytes would read and write main memory ten times. Cut into
-blocks it does so once, and because NumPy lets other threads run while it computes, the blocks go through all cores.
+blocks it does so once, and because NumPy lets other threads run while it computes, each core takes its share of the blocks.
+Where an array is cut does not depend on the number of cores, so no result does.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +21,11 @@ from npbert.types import Array
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-BLOCK = 65536  # elements: at 4 to 8 bytes, with a few temporaries, about what a core has for itself
+BLOCK = 131072  # elements: larger blocks would not stay in the cache; with smaller ones the threads would wait for each other
+
+# The C library keeps the memory of arrays for the next ones instead of giving it back, up to twice the size of the largest
+# (of at most 32 MB) that was ever freed. To be given memory back by the system costs more than many an operation.
+np.empty(2**25 - 2**16, np.uint8)
 
 
 @functools.cache
@@ -40,37 +47,66 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process inherits the pool but not its threads
 
 
-def for_each_block(function: Callable[..., None], *arrays: Array) -> None:
-    """Run an elementwise function that changes arrays of one shape in place, block by block; these lie in C order."""
-    flat = [x.reshape(-1) for x in arrays]
+def for_each_block(function: Callable[..., object], *arrays: Array, uncut: int = 0) -> None:
+    """`function(*parts)` for the same part of all arrays, block by block, to change some of them in place.
 
-    def run(start: int) -> None:
-        function(*(x[start : start + BLOCK] for x in flat))
+    The arrays have one shape. What lies along the last `uncut` axes stays together.
+    """
+    cut, whole = arrays[0].shape[: arrays[0].ndim - uncut], arrays[0].shape[arrays[0].ndim - uncut :]
+    blocks = list(_blocks(cut, BLOCK // max(math.prod(whole), 1)))
 
-    starts = range(0, flat[0].size, BLOCK)
-    if len(starts) == 1 or _cores() == 1:
-        for start in starts:
-            run(start)
-    else:
-        list(_threads().map(run, starts))  # list: an error in a block is raised here
+    def stretch(blocks: list[tuple[slice, ...]]) -> None:
+        for block in blocks:
+            function(*(x[block] for x in arrays))
+
+    share = -(-len(blocks) // _cores())
+    others = [_threads().submit(stretch, blocks[start : start + share]) for start in range(share, len(blocks), share)]
+    try:
+        stretch(blocks[:share])
+    finally:
+        for other in others:
+            other.result()  # waits for it, and raises what it raised
+
+
+def _blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
+    """Indices that cut an array of this shape into blocks of at most `size` elements, or of one where that is less."""
+    if math.prod(shape) <= max(size, 1):
+        yield ()
+        return
+    step = size // math.prod(shape[1:])  # how many along the first axis make a block; if none, the next axis is cut too
+    for start in range(0, shape[0], max(step, 1)):
+        for rest in [()] if step else _blocks(shape[1:], size):
+            yield slice(start, start + max(step, 1)), *rest
 
 
 def in_blocks(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Evaluate an elementwise function of arrays of one shape block by block: the same numbers, sooner and in less memory."""
+    """Evaluate a function that treats every element by itself block by block: the same numbers, sooner and in less memory.
 
+    Of its arguments, arrays of the first one's shape are cut, and the others handed to it as they are. With `out=` the result
+    goes into an array that exists; it may be the first argument.
+    """
+    return _in_blocks(function, uncut=0)
+
+
+def in_blocks_of_rows(function: Callable[..., Array]) -> Callable[..., Array]:
+    """The same for a function that treats every row, all that lies along the last axis, by itself."""
+    return _in_blocks(function, uncut=1)
+
+
+def _in_blocks(function: Callable[..., Array], *, uncut: int) -> Callable[..., Array]:
     @functools.wraps(function)
-    def evaluate(*arrays: Array) -> Array:
-        if arrays[0].size <= BLOCK:
-            return function(*arrays)
-        flat = [x.reshape(-1) for x in arrays]
-        first = function(*(x[:BLOCK] for x in flat))
-        result = np.empty(flat[0].shape, first.dtype)
-        result[:BLOCK] = first
+    def evaluate(x: Array, *others: Array, out: Array | None = None, **options: Any) -> Array:
+        if x.size <= BLOCK and out is None:
+            return function(x, *others, **options)
+        is_cut = [y.shape == x.shape for y in others]
 
-        def into(y: Array, *parts: Array) -> None:
-            y[...] = function(*parts)
+        def one_block(result: Array, x: Array, *parts: Array) -> None:
+            part = iter(parts)
+            result[...] = function(x, *(next(part) if cut else y for y, cut in zip(others, is_cut, strict=True)), **options)
 
-        for_each_block(into, result[BLOCK:], *(x[BLOCK:] for x in flat))
-        return result.reshape(arrays[0].shape)
+        if out is None:
+            out = np.empty(x.shape, x.dtype if x.dtype.kind == "f" else np.float64)
+        for_each_block(one_block, out, x, *itertools.compress(others, is_cut), uncut=uncut)
+        return out
 
     return evaluate

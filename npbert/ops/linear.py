@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from npbert.errors import InputError
+from npbert.ops.blocks import in_blocks
 from npbert.types import Array
+
+FEW_ROWS = 32  # with so few, BLAS is quicker when the large matrix stands on the left: its rows are what the cores share
 
 
 def embedding(ids: Array, table: Array) -> Array:
@@ -41,7 +45,7 @@ def embedding_backward(dy: Array, ids: Array, num_rows: int, *, padding_idx: int
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """`x @ weight.T + bias`: x `[..., in]`, weight `[out, in]`, bias `[out]`, result `[..., out]`."""
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # one large product is faster than one for each sequence
-    y = rows @ weight.T  # [rows, out]
+    y = np.ascontiguousarray((weight @ rows.T).T) if len(rows) <= FEW_ROWS else rows @ weight.T  # [rows, out]
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], len(weight))  # [..., out]
@@ -79,7 +83,14 @@ def apply_dropout(x: Array, mask: Array, probability: float) -> Array:
     """`x * mask / (1 - probability)`: what is left has the same expected size."""
     if probability == 1:
         return np.zeros_like(x)
-    return x * mask / x.dtype.type(1 - probability)
+    return _masked_and_scaled(x, mask, divisor=x.dtype.type(1 - probability))
+
+
+@in_blocks
+def _masked_and_scaled(x: Array, mask: Array, *, divisor: Any) -> Array:
+    y: Array = x * mask
+    y /= divisor
+    return y
 
 
 def dropout_backward(dy: Array, mask: Array, probability: float) -> Array:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from npbert.ops.blocks import in_blocks_of_rows
 from npbert.types import Array
 
 
+@in_blocks_of_rows
 def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-12) -> Array:
     """`(x - mean) / sqrt(variance + eps) * weight + bias`, over the last axis.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from npbert.ops import blocks
-from npbert.ops.blocks import BLOCK, in_blocks
+from npbert.ops.blocks import BLOCK, in_blocks, in_blocks_of_rows
 
 
 def cube(x: np.ndarray) -> np.ndarray:
@@ -43,6 +43,33 @@ def test_no_block_is_longer_and_none_is_left_out() -> None:
 
     count(np.zeros(2 * BLOCK + 5))
     assert sorted(seen) == [5, BLOCK, BLOCK]
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (100,), (3, 40), (2, 3, 5), (2, 0, 3), (50, 1), (1, 50), (3, 2, 2, 9)])
+@pytest.mark.parametrize("size", [0, 1, 7, 16, 1000])
+def test_blocks_cover_an_array_once(shape: tuple[int, ...], size: int) -> None:
+    seen = np.zeros(shape, int)
+    for block in blocks._blocks(shape, size):
+        assert seen[block].size <= max(size, 1)
+        seen[block] += 1
+    assert (seen == 1).all()
+
+
+def of_row(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    y: np.ndarray = x * weight / x.sum(axis=-1, keepdims=True)
+    return y
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("shape", [(5, 3), (BLOCK // 8, 9), (3, BLOCK + 7), (2, 3, BLOCK // 10, 4), (BLOCK + 1,)])
+def test_rows_stay_whole(shape: tuple[int, ...], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    x = np.random.default_rng(0).uniform(1, 2, size=shape)
+    weight = np.arange(shape[-1], dtype=float)
+    expected = of_row(x, weight)
+    np.testing.assert_array_equal(in_blocks_of_rows(of_row)(x, weight), expected)
+    assert in_blocks_of_rows(of_row)(x, weight, out=x) is x, "in place"
+    np.testing.assert_array_equal(x, expected)
 
 
 def test_an_error_in_a_block_is_raised() -> None:
