@@ -9,6 +9,7 @@ promises a ratio (its budget), the line says so. Comparisons with the reference 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import statistics
 import subprocess
@@ -16,8 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from engines import Engine
 
 COMPILED = os.path.join(tempfile.gettempdir(), "npbert-bench-pycache")
 SENTENCES = ("A man is eating food.", "A man eats something.", "The sky is blue.")
@@ -26,7 +30,7 @@ SENTENCES = ("A man is eating food.", "A man eats something.", "The sky is blue.
 def main() -> None:
     """Run the benchmarks that the arguments name."""
     wanted = sys.argv[1:]
-    for benchmark in (import_cost, help_cost, similarity_cost, pass_cost, activation_cost, load_cost, training_cost):
+    for benchmark in BENCHMARKS:
         if not wanted or any(word in benchmark.__name__ for word in wanted):
             benchmark()
 
@@ -53,28 +57,72 @@ def similarity_cost() -> None:
 
 
 def pass_cost() -> None:
-    """npbert's pass over the reference's, on all-MiniLM-L6-v2."""
-    try:
-        import torch
-        import transformers
-    except ImportError:
-        print("passes against the reference: not measured, torch and transformers are not installed")
+    """npbert's pass over its own matrix products, over the reference's passes and over onnxruntime's."""
+    budgets = {"products": "budget 1.25", "torch-eager": "budget 1.05", "onnxruntime": "budget 1.6"}
+    others = {name: Engine(name) for name in ("products", *installed("torch-eager", "torch-sdpa", "onnxruntime"))}
+    npbert = Engine("npbert")
+    cases = [("bert-base", 1, 16), ("bert-base", 1, 128), ("bert-base", 8, 128), ("bert-base", 1, 512), ("MiniLM", 32, 128)]
+    for model, batch, length in cases:
+        case = {"task": "pass", "model": model, "batch": batch, "length": length}
+        for engine in (npbert, *others.values()):
+            engine.prepare(case)
+        measured: dict[str, list[float]] = {name: [] for name in others}
+        for _ in range(9):
+            ours = npbert.seconds()
+            for name, engine in others.items():
+                measured[name].append(ours / engine.seconds())
+        for name, ratios in measured.items():
+            note = "" if length < 128 and name != "torch-eager" else budgets.get(name, "")
+            report_ratios(f"{model} [{batch}, {length}] / {name}", ratios, note)
+
+
+def decoding_cost() -> None:
+    """A token, decoded with the cache, over the reference's."""
+    for model in ("bert-base", "MiniLM") if installed("torch-eager") else ():
+        case = {"task": "decoding", "model": model, "count": 20}
+        report_ratios(
+            f"a decoded token, {model} / reference, eager", engines_in_turns("npbert", "torch-eager", case), "budget 0.5"
+        )
+
+
+def embedding_cost() -> None:
+    """`embed` of texts of mixed length over onnxruntime's pass over all of them, padded to the longest."""
+    if installed("onnxruntime"):
+        case = {"task": "embedding", "model": "MiniLM", "texts": 64}
+        ratios = engines_in_turns("npbert", "onnxruntime", case)
+        report_ratios("embed of 64 texts of mixed length / onnxruntime, padded", ratios, "budget 0.75")
+
+
+def memory_cost() -> None:
+    """The most memory of a process that runs a pass, beyond one that runs a very small pass, over the reference's."""
+    if not installed("torch-eager"):
         return
-    from npbert import checkpoints
+    for batch, length in ((8, 128), (1, 512)):
+        grown = {}
+        for name in ("npbert", "torch-eager"):
+            engine = Engine(name)
+            engine.prepare({"task": "pass", "model": "bert-base", "batch": 1, "length": 2})
+            before = engine.peak()
+            engine.prepare({"task": "pass", "model": "bert-base", "batch": batch, "length": length})
+            grown[name] = engine.peak() - before
+            engine.stop()
+        ratio = grown["npbert"] / grown["torch-eager"]
+        report_ratios(f"memory of a pass, bert-base [{batch}, {length}] / reference, eager", [ratio], "budget 1.5")
 
-    path = checkpoints.find("all-MiniLM-L6-v2").arrays_path.parent
-    for attention in ("eager", "sdpa"):
-        reference = transformers.BertModel.from_pretrained(path, attn_implementation=attention).eval()
-        for batch, length in ((1, 16), (1, 128), (8, 128), (32, 32), (4, 512)):
-            ids, mask = some_ids(batch, length)
-            torch_ids, torch_mask = torch.tensor(ids), torch.tensor(mask)
 
-            def run_reference(model=reference, ids=torch_ids, mask=torch_mask) -> None:  # type: ignore[no-untyped-def]
-                with torch.no_grad():
-                    model(ids, mask)
+def float64_cost() -> None:
+    """A pass in float64 over one in float32."""
+    case = {"task": "pass", "model": "bert-base", "batch": 1, "length": 128}
+    report_ratios(
+        "a pass in float64 / in float32", engines_in_turns("npbert", "npbert", case | {"dtype": "float64"}, case), "budget 2.5"
+    )
 
-            ours, theirs = in_turns(a_pass(batch, length), run_reference, runs=9)
-            report(f"pass [{batch}, {length}] / reference, {attention}", ours, theirs)
+
+def growth_cost() -> None:
+    """How the time grows with the number of texts and with their length."""
+    case = {"task": "pass", "model": "MiniLM", "batch": 8, "length": 64}
+    for name, changed in {"four times the texts": {"batch": 32}, "four times the length": {"length": 256}}.items():
+        report_ratios(f"MiniLM [8, 64], {name}", engines_in_turns("npbert", "npbert", case | changed, case))
 
 
 def activation_cost() -> None:
@@ -88,13 +136,28 @@ def activation_cost() -> None:
 
 
 def load_cost() -> None:
-    """Loading a checkpoint over reading its file."""
+    """Loading a checkpoint over reading its file, and what it takes of a 440 MB one."""
     import npbert
-    from npbert import checkpoints
 
-    path = checkpoints.find("all-MiniLM-L6-v2").arrays_path
-    load, read = in_turns(lambda: npbert.BertModel.from_pretrained(path.parent), path.read_bytes, runs=9)
-    report("from_pretrained / reading the file's bytes", load, read)
+    with tempfile.TemporaryDirectory() as folder:
+        npbert.BertModel(npbert.BertConfig(), rng=np.random.default_rng(0)).save_pretrained(folder)
+        path = Path(folder) / "model.safetensors"
+        load, read = in_turns(lambda: npbert.BertModel.from_pretrained(folder), path.read_bytes, runs=9)
+        size = path.stat().st_size / 1e6
+        report(
+            f"from_pretrained / reading the file's {size:.0f} MB", load, read, f"{statistics.median(load):.2f} s; budget 0.2 s"
+        )
+        code = f"""
+import npbert
+def private():
+    return sum(int(line.split()[1]) for line in open('/proc/self/smaps_rollup') if line.startswith('Private')) / 1e3
+before = private()
+model = npbert.BertModel.from_pretrained({folder!r})
+print(private() - before)
+"""
+        if os.path.exists("/proc/self/smaps_rollup"):
+            used = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+            print(f"private memory of a loaded checkpoint of {size:.0f} MB: {float(used):.0f} MB   budget 50 MB")
 
 
 def training_cost() -> None:
@@ -148,7 +211,47 @@ def training_cost() -> None:
     report("AdamW's step / the reference's, bert-base", steps, reference)
 
 
+BENCHMARKS = (
+    import_cost,
+    help_cost,
+    similarity_cost,
+    pass_cost,
+    decoding_cost,
+    embedding_cost,
+    memory_cost,
+    float64_cost,
+    growth_cost,
+    activation_cost,
+    load_cost,
+    training_cost,
+)
+
 # --------------------------------------------------------------------------------------------------------- how it is done
+
+
+def installed(*engines: str) -> list[str]:
+    """Those engines whose libraries are installed; the others are named."""
+    needed = {
+        "torch-eager": ("torch", "transformers"),
+        "torch-sdpa": ("torch", "transformers"),
+        "onnxruntime": ("onnx", "onnxruntime", "torch"),
+    }
+    missing = {name: [library for library in needed[name] if importlib.util.find_spec(library) is None] for name in engines}
+    for name, libraries in missing.items():
+        if libraries:
+            print(f"{name}: not measured, {', '.join(libraries)} not installed")
+    return [name for name in engines if not missing[name]]
+
+
+def engines_in_turns(first: str, second: str, case: dict[str, Any], other: dict[str, Any] | None = None) -> list[float]:
+    """The ratios of the seconds of two engines; the second one has a case of its own, or the same."""
+    ours, theirs = Engine(first), Engine(second)
+    ours.prepare(case)
+    theirs.prepare(other or case)
+    ratios = [ours.seconds() / theirs.seconds() for _ in range(9)]
+    ours.stop()
+    theirs.stop()
+    return ratios
 
 
 def some_ids(batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +297,12 @@ def in_turns(first: Callable[[], object], second: Callable[[], object], *, runs:
 
 def report(name: str, measured: list[float], against: list[float], note: str = "") -> None:
     """Print the median of the ratios and their spread."""
-    ratios = sorted(a / b for a, b in zip(measured, against, strict=True))
+    report_ratios(name, [a / b for a, b in zip(measured, against, strict=True)], note)
+
+
+def report_ratios(name: str, ratios: list[float], note: str = "") -> None:
+    """Print the median and the spread."""
+    ratios = sorted(ratios)
     spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
     print(f"{name:<55} {statistics.median(ratios):6.2f}   ({spread}){f'   {note}' if note else ''}", flush=True)
 
