@@ -24,7 +24,7 @@ B, S = 2, 128
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What each thread holds beside the result is the same however long the arrays are. Arrays that are small enough for a
     quick test have to be told apart from it: so one thread, and short blocks."""
-    monkeypatch.setattr(blocks, "_cores", lambda: 1)
+    monkeypatch.setattr(blocks, "cores", lambda: 1)
     monkeypatch.setattr(blocks, "BLOCK", 2048)
 
 

@@ -263,14 +263,14 @@ def test_blocks_and_threads_change_no_number(config: BertConfig, seed: int) -> N
     model = build("BertForMaskedLM", config, seed=seed, dtype=np.float32)
     tokens = ids(config, 2, 6)
     at_once = arrays_of(model(tokens, output_hidden_states=True))
-    block, cores = blocks.BLOCK, blocks._cores
+    block, cores = blocks.BLOCK, blocks.cores
     try:
-        for blocks.BLOCK, blocks._cores in ((7, lambda: 1), (16, lambda: 3)):  # type: ignore[misc, assignment]
+        for blocks.BLOCK, blocks.cores in ((7, lambda: 1), (16, lambda: 3)):  # type: ignore[misc, assignment]
             in_pieces = arrays_of(model(tokens, output_hidden_states=True))
             for name, x in at_once.items():
                 assert_close(in_pieces[name], x, 1e-6, name)
     finally:
-        blocks.BLOCK, blocks._cores = block, cores
+        blocks.BLOCK, blocks.cores = block, cores
 
 
 @given(configs(), lengths, seeds)

@@ -18,10 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model."""
     common.add_model(parser)
     common.add_dtype(parser)
+    parser.add_argument("--system", action="store_true", help="show instead what computes here, how fast, and what to set")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the configuration's main numbers, the tree and the parts."""
+    if args.system:
+        from npbert.cli import system
+
+        system.show(as_json=args.json)
+        return
     from npbert.models.auto import load
     from npbert.models.encoder_decoder import EncoderDecoderModel
 

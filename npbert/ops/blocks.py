@@ -29,7 +29,7 @@ np.empty(2**25 - 2**16, np.uint8)
 
 
 @functools.cache
-def _cores() -> int:
+def cores() -> int:
     """How many threads are of use here; OMP_NUM_THREADS limits them, as it limits those of the matrix products."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
@@ -40,7 +40,7 @@ def _cores() -> int:
 def _threads() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # here, so that importing npbert stays cheap
 
-    return ThreadPoolExecutor(_cores(), thread_name_prefix="npbert")
+    return ThreadPoolExecutor(cores(), thread_name_prefix="npbert")
 
 
 if hasattr(os, "register_at_fork"):
@@ -59,7 +59,7 @@ def for_each_block(function: Callable[..., object], *arrays: Array, uncut: int =
         for block in blocks:
             function(*(x[block] for x in arrays))
 
-    share = -(-len(blocks) // _cores())
+    share = -(-len(blocks) // cores())
     others = [_threads().submit(stretch, blocks[start : start + share]) for start in range(share, len(blocks), share)]
     try:
         stretch(blocks[:share])

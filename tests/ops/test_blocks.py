@@ -23,7 +23,7 @@ def cube(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(0,), (), (5, 3), (BLOCK,), (BLOCK + 1,), (3, BLOCK - 1), (2, 3, BLOCK // 2)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_numbers_as_at_once(shape: tuple[int, ...], dtype: Any, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    monkeypatch.setattr(blocks, "cores", lambda: cores)
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     y = in_blocks(cube)(x)
     assert y.dtype == dtype
@@ -63,7 +63,7 @@ def of_row(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("cores", [1, 3])
 @pytest.mark.parametrize("shape", [(5, 3), (BLOCK // 8, 9), (3, BLOCK + 7), (2, 3, BLOCK // 10, 4), (BLOCK + 1,)])
 def test_rows_stay_whole(shape: tuple[int, ...], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_cores", lambda: cores)
+    monkeypatch.setattr(blocks, "cores", lambda: cores)
     x = np.random.default_rng(0).uniform(1, 2, size=shape)
     weight = np.arange(shape[-1], dtype=float)
     expected = of_row(x, weight)
@@ -103,7 +103,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 import os, numpy as np
 from npbert import ops
 from npbert.ops import blocks
-blocks._cores = lambda: 2
+blocks.cores = lambda: 2
 x = np.linspace(-3, 3, 100_000)
 y = ops.gelu(x)
 child = os.fork()
@@ -124,6 +124,6 @@ def test_cores_are_limited_as_those_of_matrix_products(
     limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    cores = blocks._cores.__wrapped__()
+    cores = blocks.cores.__wrapped__()
     assert cores >= 1
     assert expected in (None, cores)
