@@ -140,10 +140,12 @@ class Module:
     def layer_norm_backward(self, dy: Array, x: Array, name: str = "LayerNorm") -> Array:
         """The gradient by x; those by the weight and the bias are added up under their names."""
         dy = self.keep_gradient(name, dy)
-        dx, dweight, dbias = ops.layer_norm_backward(dy, x, self.parameter(f"{name}.weight"), eps=self.config.layer_norm_eps)
-        self.add_gradient(f"{name}.weight", dweight)
-        self.add_gradient(f"{name}.bias", dbias)
-        return dx
+        eps = self.config.layer_norm_eps
+        if self.wants(f"{name}.weight") or self.wants(f"{name}.bias"):
+            dweight, dbias = ops.layer_norm_weight_backward(dy, x, eps=eps)
+            self.add_gradient(f"{name}.weight", dweight)
+            self.add_gradient(f"{name}.bias", dbias)
+        return ops.layer_norm_backward(dy, x, self.parameter(f"{name}.weight"), eps=eps)
 
     def dropout(self, x: Array, probability: float | None = None, name: str = "dropout") -> Array:
         """Apply dropout, if the pass has a generator; `probability` is by default the configuration's for hidden states."""

@@ -197,9 +197,12 @@ def test_every_kept_value_has_a_gradient_of_its_shape(model_class: str, kind: st
     with npbert.trace() as kept:
         _, gradients = model.gradients(**arguments)
     names = [name for name in kept if not name.startswith("grad:")]
+    # A gradient that is 0 may belong to a weight that the loss does not reach, or, as that of the choices' common bias, come out
+    # as 0 or as what rounding leaves of it.
     reached = {name: gradient for name, gradient in gradients.items() if gradient.any()}
-    weights = {f"grad:weight:{name}" for name in reached}
-    assert {f"grad:{name}" for name in names} | weights == {name for name in kept if name.startswith("grad:")}
+    seen = {name for name in kept if name.startswith("grad:")}
+    assert {f"grad:{name}" for name in names} | {f"grad:weight:{name}" for name in reached} <= seen
+    assert {f"grad:{name}" for name in names} | {f"grad:weight:{name}" for name in gradients} >= seen
     for name in names:
         assert kept[f"grad:{name}"].shape == kept[name].shape, name
     for name, gradient in reached.items():

@@ -91,6 +91,7 @@ from npbert.ops.losses import (
 from npbert.ops.norm import (
     layer_norm,
     layer_norm_backward,
+    layer_norm_weight_backward,
 )
 from npbert.ops.ranking import (
     top_k,
@@ -127,6 +128,7 @@ __all__ = [
     "laplace_backward",
     "layer_norm",
     "layer_norm_backward",
+    "layer_norm_weight_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
