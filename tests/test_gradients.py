@@ -197,8 +197,8 @@ def test_every_kept_value_has_a_gradient_of_its_shape(model_class: str, kind: st
     with npbert.trace() as kept:
         _, gradients = model.gradients(**arguments)
     names = [name for name in kept if not name.startswith("grad:")]
-    # A gradient that is 0 may belong to a weight that the loss does not reach, or, as that of the choices' common bias, come out
-    # as 0 or as what rounding leaves of it.
+    # A gradient that is 0 may belong to a weight that the loss does not reach, or, as that of the choices' common bias, be 0 or
+    # what rounding leaves of it.
     reached = {name: gradient for name, gradient in gradients.items() if gradient.any()}
     seen = {name for name in kept if name.startswith("grad:")}
     assert {f"grad:{name}" for name in names} | {f"grad:weight:{name}" for name in reached} <= seen
