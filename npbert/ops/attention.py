@@ -29,13 +29,12 @@ def merge_heads(x: Array) -> Array:
 
 def attention_scores(query: Array, key: Array) -> Array:
     """How much each query looks at each key: `q k^T`, not yet scaled."""
-    transposed = np.ascontiguousarray(key.transpose(0, 1, 3, 2))  # [B, N, H, T]; BLAS is slow on many small turned views
-    return query @ transposed  # [B, N, S, T]
+    return query @ key.swapaxes(2, 3)  # [B, N, S, T]
 
 
 def attention_scores_backward(dscores: Array, query: Array, key: Array) -> tuple[Array, Array]:
     """The gradients by the query, `dscores k`, and by the key, `dscores^T q`."""
-    return dscores @ key, np.ascontiguousarray(dscores.swapaxes(2, 3)) @ query  # [B, N, S, H], [B, N, T, H]
+    return dscores @ key, dscores.swapaxes(2, 3) @ query  # [B, N, S, H], [B, N, T, H]
 
 
 def distance_ids(num_rows: int, query_length: int, key_length: int) -> Array:
@@ -177,7 +176,7 @@ def scaled_dot_product_attention_backward(
     `softmaxed` are the probabilities as softmax made them, `probs` those that weighed the values. The two functions are the
     gradients of their namesakes; `relative_scores_backward` returns what the distances add to the gradients by query and key.
     """
-    dvalue = np.ascontiguousarray(probs.swapaxes(2, 3)) @ dcontext  # [B, N, T, H]
+    dvalue = probs.swapaxes(2, 3) @ dcontext  # [B, N, T, H]
     dprobs = keep(":probs", attention_scores(dcontext, value))  # [B, N, S, T]
     dmasked = keep(":masked_scores", softmax_backward(change_probs_backward(dprobs), softmaxed))
     dscores = keep(":scores", scale_and_mask_backward(dmasked, query.shape[-1], divisor=divisor))
