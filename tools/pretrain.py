@@ -36,6 +36,7 @@ from npbert.training.train import train
 from npbert.training.vocabulary import build_vocabulary
 
 PACKAGED = Path(npbert.__file__).parent / "checkpoints" / "npbert-small"
+TESTED = Path(__file__).parents[1] / "tests" / "data" / "held_out.txt"  # what the tests ask it for
 PACKAGES = ("bible-kjv", "bible-kjv-text", "wordnet-base", "jargon-text")
 HELD_OUT = 25  # one document in so many
 SIZES: dict[str, Any] = {
@@ -347,10 +348,18 @@ def pack(home: Path) -> None:
     logs = {phase: read_log(home / phase / LOG) for phase in PHASES}
     joined = [line | {"step": line["step"] + offset_of(phase)} for phase, log in logs.items() for line in log]
     (PACKAGED / "curve.svg").write_text(views.curves("Training", charts_of(joined)).svg("curve"), "utf-8")
+    TESTED.write_text("\n".join(held_out_sentences(home)) + "\n", "utf-8")
     figures = measure(home, PACKAGED)  # of the weights as they are stored
     (PACKAGED / "README.md").write_text(
         model_card(model, json.loads((home / "sources.json").read_text()), joined, figures), "utf-8"
     )
+
+
+def held_out_sentences(home: Path, count: int = 150) -> list[str]:
+    """Some sentences of ordinary length from the held-out text."""
+    sentences = [sentence for document in read_documents(home / "held_out.txt") for sentence in document]
+    ordinary = [sentence for sentence in sentences if 5 <= len(sentence.split()) <= 40]
+    return [ordinary[number] for number in np.random.default_rng(0).permutation(len(ordinary))[:count]]
 
 
 def offset_of(phase: str) -> int:
@@ -400,7 +409,8 @@ One document in {HELD_OUT}, chosen by its text, was held out.
 
 {phases}
 
-AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of the tokens masked, no dropout. In all,
+The heads of the lowest layer began by looking at the words one and two places to the left and right; all other weights began at
+random. AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of the tokens masked, no dropout. In all,
 {tokens:,.0f} tokens were read.
 
 ## Held-out figures

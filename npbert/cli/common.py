@@ -45,7 +45,7 @@ def add_model(parser: argparse.ArgumentParser, *, needs: str | None = None, defa
     """--model and --json. `needs` says what kind of checkpoint the verb needs; a verb that needs nothing special, or that has a
     `default` of its own, can do without --model."""
     if default is not None:
-        which = f"a checkpoint with {needs}; default: {default}"
+        which = f"default: {default}" if needs is None else f"a checkpoint with {needs}; default: {default}"
     else:
         which = f"default: {MINILM}, if it is installed" if needs is None else f"required; a checkpoint with {needs}"
     parser.add_argument("--model", metavar="MODEL", help=f"{CHECKPOINT} ({which})")

@@ -16,7 +16,7 @@ EXAMPLE = "npbert info"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model."""
-    common.add_model(parser)
+    common.add_model(parser, default=common.SMALL)
     common.add_dtype(parser)
     parser.add_argument("--system", action="store_true", help="show instead what computes here, how fast, and what to set")
 

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The text, the model, and what the page is to hold."""
     parser.add_argument("text", metavar="TEXT", help="a text")
     parser.add_argument("--pair", metavar="TEXT", help="a second text; for an encoder-decoder what it has written so far")
-    parser.add_argument("--model", metavar="MODEL", help=f"{common.CHECKPOINT} (default: {common.MINILM}, if it is installed)")
+    parser.add_argument("--model", metavar="MODEL", help=f"{common.CHECKPOINT} (default: {common.SMALL})")
     parser.add_argument("-o", "--output", default="page.html", metavar="PAGE", help="the page to write (page.html)")
     parser.add_argument("--other-text", metavar="TEXT", help="show the difference to the pass over this text")
     parser.add_argument("--other-model", metavar="MODEL", help="show the difference to the pass of this checkpoint")
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logit", metavar="WORD", help="the word or label whose logit is explained (the largest ones)")
     parser.add_argument("--no-gradients", action="store_true", help="leave out what needs gradients, which take long")
     common.add_dtype(parser)
-    parser.set_defaults(needs=None, default_model=None)
+    parser.set_defaults(needs=None, default_model=common.SMALL)
 
 
 def run(args: argparse.Namespace) -> None:

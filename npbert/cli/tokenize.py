@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Texts, and the model whose vocabulary is used."""
     common.add_text(parser)
     parser.add_argument("--pair", metavar="TEXT", help="a second text, which is paired with each of the others")
-    common.add_model(parser)
+    common.add_model(parser, default=common.SMALL)
 
 
 def run(args: argparse.Namespace) -> None:
