@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         BertLMHeadModel,
     )
     from npbert.ops import masks
+    from npbert.ops.blocks import set_num_threads
     from npbert.tasks import (
         Pipeline,
         Pooling,
@@ -77,6 +78,7 @@ _LATER = {
         "BertForTokenClassification",
         "BertLMHeadModel",
     ),
+    "ops.blocks": ("set_num_threads",),
     "tasks": (
         "Pipeline",
         "Pooling",
@@ -155,6 +157,7 @@ __all__ = [
     "pipeline",
     "question_answering",
     "read_pooling",
+    "set_num_threads",
     "similarity",
     "stream",
     "text_classification",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npbert.checks import whole_number
 from npbert.types import Array
 
 if TYPE_CHECKING:
@@ -28,19 +29,36 @@ BLOCK = 131072  # elements: larger blocks would not stay in the cache; with smal
 np.empty(2**25 - 2**16, np.uint8)
 
 
-@functools.cache
 def cores() -> int:
-    """How many threads are of use here; OMP_NUM_THREADS limits them, as it limits those of the matrix products."""
+    """How many threads share the blocks: what `set_num_threads` was told, or else as many as there are cores of use."""
+    return _told or _available()
+
+
+def set_num_threads(count: int | None) -> None:
+    """Share npbert's own work among so many threads; None: as many as there are cores. The results are the same.
+
+    The matrix products are NumPy's, and the threads of those are set in the environment (OMP_NUM_THREADS, before NumPy is
+    imported), which limits npbert's own threads too.
+    """
+    global _told
+    _told = None if count is None else whole_number("count", count, least=1)
+
+
+_told: int | None = None
+
+
+@functools.cache
+def _available() -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(available, int(limit)) if limit.isdecimal() and int(limit) else available
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
+def _threads(count: int) -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor  # here, so that importing npbert stays cheap
 
-    return ThreadPoolExecutor(cores(), thread_name_prefix="npbert")
+    return ThreadPoolExecutor(count, thread_name_prefix="npbert")
 
 
 if hasattr(os, "register_at_fork"):
@@ -59,8 +77,9 @@ def for_each_block(function: Callable[..., object], *arrays: Array, uncut: int =
         for block in blocks:
             function(*(x[block] for x in arrays))
 
-    share = -(-len(blocks) // cores())
-    others = [_threads().submit(stretch, blocks[start : start + share]) for start in range(share, len(blocks), share)]
+    count = cores()
+    share = -(-len(blocks) // count)
+    others = [_threads(count).submit(stretch, blocks[start : start + share]) for start in range(share, len(blocks), share)]
     try:
         stretch(blocks[:share])
     finally:

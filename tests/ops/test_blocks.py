@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import npbert
 from npbert.ops import blocks
 from npbert.ops.blocks import BLOCK, in_blocks, in_blocks_of_rows
 
@@ -111,8 +112,6 @@ if child == 0:
     os._exit(0 if np.array_equal(ops.gelu(x), y) else 3)
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    import npbert
-
     home = os.path.dirname(os.path.dirname(npbert.__file__))
     environment = {**os.environ, "PYTHONPATH": home}
     done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], env=environment, timeout=60)
@@ -124,6 +123,23 @@ def test_cores_are_limited_as_those_of_matrix_products(
     limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    cores = blocks.cores.__wrapped__()
-    assert cores >= 1
-    assert expected in (None, cores)
+    available = blocks._available.__wrapped__()
+    assert available >= 1
+    assert expected in (None, available)
+
+
+def test_the_number_of_threads_can_be_set() -> None:
+    x = np.random.default_rng(0).normal(size=5 * BLOCK)
+    expected = in_blocks(cube)(x)
+    before = threading.active_count()
+    try:
+        for count in (1, 4):
+            npbert.set_num_threads(count)
+            assert blocks.cores() == count
+            np.testing.assert_array_equal(in_blocks(cube)(x), expected)
+        assert before < threading.active_count() <= before + 4
+        with pytest.raises(npbert.InputError, match="count"):
+            npbert.set_num_threads(0)
+    finally:
+        npbert.set_num_threads(None)
+    assert blocks.cores() == blocks._available()
