@@ -133,7 +133,10 @@ class WatchedArray(np.ndarray[Any, Any]):
         if out is not None:
             options["out"] = tuple(map(_plain, out))
         if ufunc is np.matmul and out is None:
-            return arithmetic.array(arithmetic.product(*plain))
+            left, right = plain
+            if right.ndim == 2 and not isinstance(inputs[0], WatchedArray):  # a linear map of few rows: the weight stands left
+                return arithmetic.array(arithmetic.product(right.T, left.T, _weight_on_the_left).T)
+            return arithmetic.array(arithmetic.product(left, right))
         if ufunc is np.add and method == "reduce" and options.get("out") in (None, (None,)):
             return arithmetic.array(arithmetic.sum(*plain, **{**options, "out": None}))
         result = getattr(ufunc, method)(*plain, **options)
@@ -147,6 +150,12 @@ class WatchedArray(np.ndarray[Any, Any]):
             multiply = partial(np.einsum, subscripts, optimize=True)
             return self.arithmetic.array(self.arithmetic.product(_plain(x), _plain(y), multiply))
         return super().__array_function__(function, types, arguments, options)
+
+
+def _weight_on_the_left(x: Array, weight: Array) -> Array:
+    """`x @ weight`, computed as `ops.linear` does for few rows."""
+    y: Array = (weight.T @ x.T).T
+    return y
 
 
 def _plain(x: Any) -> Any:

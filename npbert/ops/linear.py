@@ -45,7 +45,7 @@ def embedding_backward(dy: Array, ids: Array, num_rows: int, *, padding_idx: int
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """`x @ weight.T + bias`: x `[..., in]`, weight `[out, in]`, bias `[out]`, result `[..., out]`."""
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # one large product is faster than one for each sequence
-    y = np.ascontiguousarray((weight @ rows.T).T) if len(rows) <= FEW_ROWS else rows @ weight.T  # [rows, out]
+    y = (weight @ rows.T).T.copy() if len(rows) <= FEW_ROWS else rows @ weight.T  # [rows, out]
     if bias is not None:
         y += bias
     return y.reshape(*x.shape[:-1], len(weight))  # [..., out]
