@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from npbert.golden.divergence import Divergence
-from npbert.golden.layers import layer_of
+from npbert.golden.layers import layer_of, without_layer
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.models import part_of
 
@@ -35,7 +35,7 @@ class Places:
         modules = self._open(hypothesis, part)
         kinds: dict[str, list[str]] = {}
         for module in modules:
-            kinds.setdefault(re.sub(r"\b(layer|h)\.\d+", r"\1", module), []).append(module)
+            kinds.setdefault(without_layer(module), []).append(module)
         groups = [[module for module in modules if re.fullmatch(group, module)] for group in hypothesis.groups]
         chosen = [modules, *groups, *([] if hypothesis.only_together else kinds.values())]
         return self._attempts(hypothesis, chosen)

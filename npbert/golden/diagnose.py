@@ -33,6 +33,7 @@ from npbert.golden.report import Report, blames_the_dump, right_as
 from npbert.golden.rerun import Rerun, can_run_again
 from npbert.golden.search import find_suspects
 from npbert.golden.suspects import Evidence, Suspect
+from npbert.golden.text_order import right_in_another_order
 from npbert.types import StrPath
 
 FEWEST_NUMBERS = 16
@@ -68,6 +69,8 @@ def diagnose(
 def _with_headline(suspects: list[Suspect], precision: str) -> list[Suspect]:
     """The suspects, the first of them with what spares the reader all others."""
     first = suspects[0]
+    if first.headline:
+        return suspects
     if all(suspect.mistake == "dump-not-computation" for suspect in suspects):
         return [replace(first, headline=blames_the_dump([suspect.where for suspect in suspects])), *suspects[1:]]
     if len(suspects) == 1 and first.evidence.precision is not None:
@@ -88,6 +91,9 @@ def model_of(pack: Pack, model: Any = None) -> Any:
 
 
 def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
+    reordered = right_in_another_order(dump, report)
+    if reordered is not None:
+        return [reordered]
     divergence = Divergence(dump, model, report)
     if divergence.first.startswith(INPUT):
         return [_unknown(divergence, divergence.row.rms, "The port was given another input than the pack holds.")]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from npbert.golden.attempts import Attempt
 from npbert.golden.divergence import Divergence
 from npbert.golden.judging import judge
-from npbert.golden.layers import layer_of
+from npbert.golden.layers import layer_of, without_layer
 from npbert.golden.mistakes.backward import hypotheses
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.replay import Replay
@@ -59,7 +59,7 @@ def _choices(divergence: Divergence, right: Replay, hypothesis: Hypothesis, has_
     names = [name for name in names if name not in divergence.right]
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(f"kind {re.sub(r'layer[.][0-9]+', 'layer', name)}", []).append(name)
+        groups.setdefault(f"kind {without_layer(name)}", []).append(name)
         if has_few_layers:
             groups.setdefault(f"layer {layer_of(name, -1)}", []).append(name)
             groups.setdefault(f"name {name}", []).append(name)

@@ -20,7 +20,13 @@ from npbert.golden.stage import ConvertedWeights, Stage
 from npbert.types import Array
 
 TIMES_CLOSER = 10.0
-"""A mistake explains a tensor when its error is this many times smaller than the right pass's."""
+"""A mistake explains a tensor when its error is this many times smaller than the right pass's, and also near the tolerance."""
+
+NEAR = 100.0
+"""Tolerances. A mistake may make more of a port's rounding than the right pass does, but not more than this."""
+
+TIMES_CLOSER_FAR_OFF = 1000.0
+"""The same farther from the tolerance: there an error that is a little smaller may be that of a similar mistake."""
 
 TIMES_CLOSER_WITHIN_TOLERANCE = 3.0
 """The same where the mistake's error is within the tolerance: what is left may be rounding of the port."""
@@ -161,7 +167,11 @@ class Divergence:
         """Whether a pass with a mistake reproduces a tensor far better than the right pass does."""
         if self.is_within(name, mistake):
             return mistake.rms * TIMES_CLOSER_WITHIN_TOLERANCE <= right.rms
-        return mistake.rms * TIMES_CLOSER <= min(mistake.size, right.rms, self.true_size(name) or math.inf)
+        return self.is_far_closer(name, mistake, min(mistake.size, right.rms, self.true_size(name) or math.inf))
+
+    def is_far_closer(self, name: str, mistake: Deviation, rms: float) -> bool:
+        """Whether a deviation is far smaller than this error."""
+        return mistake.rms * (TIMES_CLOSER if self.is_within(name, mistake, NEAR) else TIMES_CLOSER_FAR_OFF) <= rms
 
     def may_explain(self, name: str, mistake: Deviation, right: Deviation) -> bool:
         """What can be said of that by a pass that is itself off by rounding: False only where an exact pass says so too."""

@@ -6,11 +6,10 @@ the right pass does not arrive at what the port holds, the port made a mistake. 
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
-from npbert.golden.divergence import TIMES_CLOSER, Deviation, Divergence
-from npbert.golden.layers import is_hidden_state, layer_of, makes_first_state
+from npbert.golden.divergence import Deviation, Divergence
+from npbert.golden.layers import is_hidden_state, layer_of, makes_first_state, without_layer
 from npbert.golden.pack import OUTPUT
 from npbert.golden.replay import Replay
 
@@ -31,7 +30,8 @@ def judge(divergence: Divergence, right: Replay, result: Replay) -> Verdict:
     """Hold a pass with a mistake against the right pass and against all that the port dumped."""
 
     def is_reproduced(name: str, mistake: Deviation, true: Deviation) -> bool:
-        return divergence.is_within(name, mistake, TOLERANCES_OF_REPRODUCED) or mistake.rms * TIMES_CLOSER <= true.rms
+        is_within = divergence.is_within(name, mistake, TOLERANCES_OF_REPRODUCED)
+        return is_within or divergence.is_far_closer(name, mistake, true.rms)
 
     pairs = [(name, x, right.deviations[name]) for name, x in result.deviations.items() if name in right.deviations]
     reproduced = [name for name, x, true in pairs if is_reproduced(name, x, true)]
@@ -42,7 +42,7 @@ def judge(divergence: Divergence, right: Replay, result: Replay) -> Verdict:
     survives = (
         not made_wrong
         and not any(_must_be_explained(name, explained) for name in unexplained)
-        and len({_unit(name) for name in unexplained if _step(name) in map(_step, explained)}) < 2
+        and len({_unit(name) for name in unexplained if without_layer(name) in map(without_layer, explained)}) < 2
     )
     return Verdict(len(reproduced), everywhere, unexplained, survives)
 
@@ -55,7 +55,7 @@ def _must_be_explained(name: str, explained: list[str]) -> bool:
     if _unit(name) in map(_unit, explained):
         return True
     is_between_layers = is_hidden_state(name) or name.startswith(OUTPUT)
-    return not is_between_layers and _step(name) in map(_step, explained)
+    return not is_between_layers and without_layer(name) in map(without_layer, explained)
 
 
 def _unit(name: str) -> str:
@@ -64,8 +64,3 @@ def _unit(name: str) -> str:
     if layer >= 0:
         return f"{name.partition('encoder.layer.')[0].partition('h.')[0]}{layer}"
     return "embeddings" if "embeddings" in name or makes_first_state(name) else name.partition(".")[0]
-
-
-def _step(name: str) -> str:
-    """The name without the number of its layer."""
-    return re.sub(r"\b(layer|h)\.\d+", r"\1", name)

@@ -25,6 +25,12 @@ def renumbered(name: str, by: int) -> str:
 
 
 @functools.cache
+def without_layer(name: str) -> str:
+    """A name without the number of its layer: what all layers have in common."""
+    return re.sub(r"\b(layer|h)\.\d+", r"\1", name)
+
+
+@functools.cache
 def is_hidden_state(name: str) -> bool:
     """Whether a value is what one layer hands to the next: all that the rest of the pass knows of the values before it."""
     match = _IN_LAYER.fullmatch(name)

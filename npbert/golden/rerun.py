@@ -21,7 +21,7 @@ from npbert.golden.mistakes.backward.moment import Moment
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.replay import Replay, refutes
 from npbert.golden.stage import Stage
-from npbert.models.bert import BertPreTrainedModel
+from npbert.models.calling import CallableModel
 from npbert.tracing import WEIGHT_GRADIENT, Observer, observe
 from npbert.types import Array
 
@@ -57,7 +57,9 @@ class Rerun:
     def _gradients(self) -> Gradients:
         """By the weights whose gradients the port dumped, and by the lowest, so that the pass goes all the way."""
         dumped = [name for name in self._model.trainable_names() if self.divergence.value(WEIGHT_GRADIENT + name) is not None]
-        lowest = [name for name in self._model.trainable_names() if name.endswith("embeddings.LayerNorm.weight")]
+        lowest = [
+            name for name in self._model.trainable_names() if name.endswith(("embeddings.LayerNorm.weight", "wpe.weight"))
+        ]
         return Gradients([*dumped, *lowest], self._model.tied())
 
     def run(
@@ -93,7 +95,7 @@ class Rerun:
 def can_run_again(divergence: Divergence) -> bool:
     """Whether the backward pass of this model can be run so. Two models as one are not taken apart here."""
     has_loss = any(name in divergence.pack.inputs for name in getattr(divergence.model, "label_names", ()))
-    return isinstance(divergence.model, BertPreTrainedModel) and (has_loss or divergence.pack.backward is not None)
+    return isinstance(divergence.model, CallableModel) and (has_loss or divergence.pack.backward is not None)
 
 
 class _EndOfPass(Exception):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from npbert.golden.attempts import Attempt, Places
 from npbert.golden.divergence import Divergence
 from npbert.golden.judging import Verdict, judge
+from npbert.golden.likeness import what_it_is
 from npbert.golden.mistakes import hypotheses, places
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.quick import quick_look
@@ -130,6 +131,12 @@ def _are_alike(one: Replay, other: Replay) -> bool:
     return one.where == other.where and one.deviations == other.deviations
 
 
+def _or_the_dump(divergence: Divergence, right: Replay) -> list[str]:
+    """What else may be wrong, where nothing was dumped that is computed from the first tensor that differs."""
+    told = what_it_is(divergence, divergence.first) if len(right.deviations) == 1 else ""
+    return [f"Or the dump alone is wrong: t{told[1:]}"] if told and "the right tensor" not in told else []
+
+
 def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
     first, hypothesis = divergence.first, fit.attempt.hypothesis
     evidence = Evidence(
@@ -144,13 +151,9 @@ def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Sus
         fit.verdict.unexplained[0] if fit.verdict.unexplained and not hypothesis.precision else "",
     )
     module = _first_module(fit)
-    told = places.named(hypothesis.explanation, module, right.order)
-    return Suspect(
-        hypothesis.mistake,
-        fit.result.where,
-        " ".join([told, *(places.named(note, module, right.order) for note in fit.result.notes[:1])]),
-        evidence,
-    )
+    texts = [hypothesis.explanation, *fit.result.notes[:1]]
+    told = " ".join([*(places.named(text, module, right.order) for text in texts), *_or_the_dump(divergence, right)])
+    return Suspect(hypothesis.mistake, fit.result.where, told, evidence)
 
 
 def _first_module(fit: Fit) -> str:

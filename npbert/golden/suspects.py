@@ -35,7 +35,7 @@ class Evidence(NamedTuple):
         return (
             f"in {self.tensor} the port is off by {self.error_of_truth:.2e} (rms); made on purpose, this mistake comes within "
             f"{self.error_of_mistake:.2e} of it ({closeness}){more}"
-            f"{f'; {self.later} is wrong for another reason' if self.later else ''}{f'. {self.tie}' if self.tie else ''}"
+            f"{f'; it does not explain {self.later}' if self.later else ''}{f'. {self.tie}' if self.tie else ''}"
         )
 
 

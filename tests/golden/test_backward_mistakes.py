@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import npbert
 from npbert import golden
+from npbert.checkpoints.names import fields_from_distilbert
 from npbert.golden.mistakes import backward, optimizer
 
 from ..builders import build, tiny
 from .lessons import Lesson, inputs, part_of
 from .subjects import spoiled
+from .test_gpt2_backward import PLANTS as GPT2_PLANTS
 
 LAYER = "grad:bert.encoder.layer.1."
 SELF = LAYER + "attention.self"
@@ -88,7 +91,8 @@ PLANTS = [
 
 
 def test_every_mistake_is_planted() -> None:
-    assert {plant.mistake.partition(" ")[0] for plant in PLANTS} == set(backward.MISTAKES)
+    planted = [plant.mistake for plant in PLANTS] + [mistake for mistake, _, _ in GPT2_PLANTS]
+    assert {mistake.partition(" ")[0] for mistake in planted} == set(backward.MISTAKES)
 
 
 def plants_and_dumps() -> list[Any]:
@@ -269,3 +273,28 @@ def test_other_mistakes_of_steps_are_unknown(lessons: dict[str, Lesson], how: st
     (suspect,) = golden.diagnose(lesson.pack, dump | {name: spoiled(dump[name], how)})
     assert (suspect.mistake, suspect.where) == ("unknown", name)
     assert np.isfinite(suspect.evidence.tolerance)
+
+
+@pytest.mark.parametrize(
+    ("behind", "before", "mistake"),
+    [
+        ("grad:bert.pooler.dense", "grad:bert.pooler.activation", "pooler-tanh-derivative-missing"),
+        ("grad:bert.encoder.layer.0.attention.self:scores", "grad:bert.encoder.layer.0.attention.self:masked_scores",
+         "attention-scale-missing-in-backward"),
+        ("grad:bert.encoder.layer.1.attention", "grad:bert.encoder.layer.1.output:residual", "residual-gradient-missing"),
+    ],
+)  # fmt: skip
+def test_distilbert(tmp_path: Path, behind: str, before: str, mistake: str) -> None:
+    """It runs through BERT's pass, with ReLU in the pooler and no token types. Each of these mistakes skips one step."""
+    fields = {"model_type": "distilbert", "dim": 12, "n_layers": 2, "n_heads": 3, "hidden_dim": 21, "vocab_size": 31}
+    config = npbert.BertConfig(**fields_from_distilbert(fields | {"max_position_embeddings": 17}))
+    model = build("BertForSequenceClassification", config, dtype=np.float32)
+    arguments = inputs("BertForSequenceClassification")
+    del arguments["token_type_ids"]
+    golden.export(model, arguments, tmp_path / "pack", weights=True, gradients=True)
+    pack = golden.read_pack(tmp_path / "pack")
+    names = list(pack)
+    dump = {name: pack[name] for name in names[: names.index(behind)]} | {behind: pack[before]}
+    (suspect,) = golden.diagnose(pack, dump)
+    assert (suspect.mistake, suspect.where) == (mistake, behind)
+    assert "tanh" not in suspect.explanation

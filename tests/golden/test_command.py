@@ -256,4 +256,24 @@ def test_what_training_lacks(
 
 def test_a_base_model_has_no_loss(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(checkpoint, tmp_path, IDS, "--gradients") == 2
-    assert capsys.readouterr().err == "npbert: --gradients: BertModel has no loss; take a model with a head\n"
+    said = "npbert: --gradients: BertModel has no loss; give --output-gradients, or take a model with a head\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_base_model_with_gradients_of_its_own(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = str(tmp_path / "given.npz")
+    shape = (2, 3, tiny().hidden_size)
+    np.savez(given, last_hidden_state=np.ones(shape, np.float32))
+    assert export(checkpoint, tmp_path, IDS, "--gradients", "--output-gradients", given) == 0
+    pack = golden.read_pack(tmp_path / "pack")
+    np.testing.assert_array_equal(pack["grad:output:last_hidden_state"], np.ones(shape))
+    assert pack["grad:embeddings"].any()
+    capsys.readouterr()
+    for arrays, options, said in (
+        ({"last_hidden_state": np.ones(3)}, ["--gradients"], "--output-gradients['last_hidden_state']: takes"),
+        ({"logits": np.ones(3)}, ["--gradients"], "--output-gradients: takes gradients by last_hidden_state"),
+        ({"last_hidden_state": np.ones(shape)}, [], "--output-gradients: belongs to --gradients"),
+    ):
+        np.savez(given, **arrays)
+        assert export(checkpoint, tmp_path, IDS, *options, "--output-gradients", given) == 2
+        assert capsys.readouterr().err.startswith(f"npbert: {said}")

@@ -201,3 +201,34 @@ def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
         suspects = golden.diagnose(tmp_path / "pack", dump)
         assert suspects[0].mistake == mistake
         assert suspects[0].where.startswith(f"{module}:")
+
+
+def test_what_may_be_another_tensor_is_told_beside_the_name(subjects: dict[str, Subject]) -> None:
+    """A layer that is left out hands on what came in; a dump may also show that under the wrong name. Nothing later decides."""
+    subject = subjects["encoder"]
+    dump = subject.dump()
+    shifted = {"embeddings": dump["embeddings"], "encoder.layer.1": dump["encoder.layer.0"]}
+    (suspect,) = golden.diagnose(subject.pack, shifted)
+    assert suspect.mistake == "layer-missing"
+    assert "Or the dump alone is wrong: this is encoder.layer.0: names are shifted by one." in suspect.explanation
+    last = {name: x for name, x in dump.items() if name.startswith("output:")}
+    found = golden.diagnose(subject.pack, shifted | last)
+    assert [suspect.mistake for suspect in found] == ["dump-not-computation"]
+
+
+@pytest.mark.parametrize("name", [ACTIVATION, NORM])
+def test_a_mistake_that_is_only_similar_is_not_named(subjects: dict[str, Subject], name: str) -> None:
+    """x * sigmoid(1.6 x) comes 30 times closer to a GELU whose tanh lacks its cube than GELU does, and a weight of 1.002 comes
+    a hundred times closer to none than the right one does. Neither is that mistake."""
+    subject = subjects["encoder"]
+    dump, names = subject.dump(), list(subject.pack)
+    if name == ACTIVATION:
+        x = dump[LAYER + "intermediate.dense"]
+        wrong = x / (1 + np.exp(-1.6 * x))
+    else:
+        x = dump["embeddings:sum"]
+        normalised = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + subject.model.config.layer_norm_eps)
+        wrong = np.float32(1.002) * normalised + subject.model.state_dict()["embeddings.LayerNorm.bias"]
+    dump = {other: dump[other] for other in names[: names.index(name)]} | {name: wrong}
+    (suspect,) = golden.diagnose(subject.pack, dump)
+    assert (suspect.mistake, suspect.where) == ("unknown", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from npbert.types import Array
 def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
     """Every way to get attention wrong, masks and heads aside."""
     yield from _scales(config)
-    for mistake, explanation, values in OPERANDS:
+    for mistake, explanation, values in _operands():
         yield Hypothesis(mistake, f"{explanation}.", SELF_MODULES, values)
     yield from _softmax_axes(config)
     for mistake, explanation, function in SOFTMAX:
@@ -82,36 +83,47 @@ def _context_of(value: str, *, turned: bool = False) -> ReplaceValue:
     return context
 
 
-def _value_alone(site: Site) -> Array | None:
-    x = ops.merge_heads(site[":value"])
-    return x if x.shape == site.value.shape else None
+def _alone(name: str) -> ReplaceValue:
+    """A value with its heads merged, as the context."""
+
+    def context(site: Site) -> Array | None:
+        x = ops.merge_heads(site[name])
+        return x if x.shape == site.value.shape else None
+
+    return context
 
 
 def _value_added(site: Site) -> Array | None:
-    x = _value_alone(site)
+    x = _alone(":value")(site)
     return None if x is None else site.value + x
 
 
+PARTS = ("query", "key", "value")
 QUERY_KEY = "Queries and keys are swapped: scores are query @ key.T, with a row for each query"
 KEY_VALUE = "Keys and values are swapped: the queries are compared with the keys, the probabilities weigh the values"
+TURNED = "The probabilities are transposed: the context is probs @ value, with a row of probs for each query"
 
-OPERANDS: list[tuple[str, str, dict[str, ReplaceValue]]] = [
-    ("query-key-swapped", QUERY_KEY, {":query": _split(".key"), ":key": _split(".query")}),
-    ("query-key-swapped", QUERY_KEY, {":scores": _scores_of(":key", ":query")}),
-    ("key-value-swapped", KEY_VALUE, {":key": _split(".value"), ":value": _split(".key")}),
-    ("key-value-swapped", KEY_VALUE, {":scores": _scores_of(":query", ":value"), "": _context_of(":key")}),
-    ("scores-from-elsewhere", "The scores are query @ query.T, not query @ key.T", {":scores": _scores_of(":query", ":query")}),
-    ("scores-from-elsewhere", "The scores are key @ key.T, not query @ key.T", {":scores": _scores_of(":key", ":key")}),
-    ("scores-from-elsewhere", "The scores are query @ value.T, not query @ key.T", {":scores": _scores_of(":query", ":value")}),
-    ("scores-from-elsewhere", "The scores are value @ key.T, not query @ key.T", {":scores": _scores_of(":value", ":key")}),
-    ("context-from-elsewhere", "The probabilities weigh the keys: they weigh the values", {"": _context_of(":key")}),
-    ("context-from-elsewhere", "The probabilities weigh the queries: they weigh the values", {"": _context_of(":query")}),
-    ("context-from-elsewhere", "The values are handed on as they are: the probabilities weigh them", {"": _value_alone}),
-    ("context-from-elsewhere", "The values are added to the context: only probs @ value is handed on", {"": _value_added}),
-    ("probs-transposed", "The probabilities are transposed: the context is probs @ value, with a row of probs for each query",
-     {"": _context_of(":value", turned=True)}),
-]  # fmt: skip
-"""A line here is all that another choice of operands needs."""
+
+def _operands() -> Iterator[tuple[str, str, dict[str, ReplaceValue]]]:
+    """Every other choice of what is compared with what, and of what the probabilities weigh."""
+    yield "query-key-swapped", QUERY_KEY, {":query": _split(".key"), ":key": _split(".query")}
+    yield "query-key-swapped", QUERY_KEY, {":scores": _scores_of(":key", ":query")}
+    yield "key-value-swapped", KEY_VALUE, {":key": _split(".value"), ":value": _split(".key")}
+    yield "key-value-swapped", KEY_VALUE, {":scores": _scores_of(":query", ":value"), "": _context_of(":key")}
+    for one, other in product(PARTS, repeat=2):
+        if (one, other) not in (("query", "key"), ("key", "query")):
+            told = f"The scores are {one} @ {other}.T: they are query @ key.T"
+            yield "scores-from-elsewhere", told, {":scores": _scores_of(f":{one}", f":{other}")}
+    for part, whose in (("key", "keys"), ("query", "queries")):
+        told = f"The probabilities weigh the {whose}: they weigh the values"
+        yield "context-from-elsewhere", told, {"": _context_of(f":{part}")}
+        told = f"The {whose} are handed on as they are: the probabilities weigh the values"
+        yield "context-from-elsewhere", told, {"": _alone(f":{part}")}
+    told = "The values are handed on as they are: the probabilities weigh them"
+    yield "context-from-elsewhere", told, {"": _alone(":value")}
+    told = "The values are added to the context: only probs @ value is handed on"
+    yield "context-from-elsewhere", told, {"": _value_added}
+    yield "probs-transposed", TURNED, {"": _context_of(":value", turned=True)}
 
 
 # ------------------------------------------------------------------------------------------------------------------ softmax

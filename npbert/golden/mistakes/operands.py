@@ -62,8 +62,10 @@ def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
         if step.modules != steps.EMBEDDINGS:
             yield from _residuals(step)
     for step in steps.of_kind("linear"):
-        yield from _maps(step, config)
+        yield from _maps(step)
         yield from _inputs(step)
+    for step in (*steps.of_kind("linear"), *steps.of_kind("activation")):
+        yield from _activated(step, config)
 
 
 def _residuals(step: Step) -> Iterator[Hypothesis]:
@@ -100,8 +102,8 @@ def _inputs(step: Step) -> Iterator[Hypothesis]:
             )
 
 
-def _maps(step: Step, config: BertConfig) -> Iterator[Hypothesis]:
-    """A linear map left out, applied twice, followed by an activation."""
+def _maps(step: Step) -> Iterator[Hypothesis]:
+    """A linear map left out, applied twice."""
 
     def applied(change: Callable[[Map, Array], Array]) -> ReplaceValue:
         def value(site: Site) -> Array | None:
@@ -116,9 +118,13 @@ def _maps(step: Step, config: BertConfig) -> Iterator[Hypothesis]:
     for mistake, says, change in AGAIN:
         says = f"{says.format(value=step.value)}."
         yield Hypothesis(mistake, says, step.modules, {step.value: applied(change)}, is_rare=True)
+
+
+def _activated(step: Step, config: BertConfig) -> Iterator[Hypothesis]:
+    """A step that is followed by an activation."""
     added = ADDED if config.activation in ADDED.values() else {**ADDED, "the configuration's activation": config.activation}
     for name, function in added.items():
-        says = f"An activation, {name}, is applied to <module>{step.value}: none belongs there."
+        says = f"An activation, {name}, is applied to the result of <module>{step.value}: none belongs there."
         values: dict[str, ReplaceValue] = {step.value: lambda site, function=function: function(site.value)}  # type: ignore[misc]
         yield Hypothesis("activation-added", says, step.modules, values, is_rare=True)
 

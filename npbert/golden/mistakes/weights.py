@@ -181,6 +181,8 @@ def _missing_biases() -> Iterator[Hypothesis]:
     for mistake, factor, what in (("bias-doubled", 2, "added twice"), ("bias-subtracted", -1, "subtracted")):
         explanation = f"The bias of <module> is {what}."
         yield Hypothesis(mistake, explanation, r".+", weights=_bias(2, factor), shows_in=("",), groups=GROUPS)
+    explanation = "The bias of LayerNorm is added twice."
+    yield Hypothesis("bias-doubled", explanation, r".+", weights=_bias(1, 2), shows_in=("",))
 
 
 def _bias(rank: int, factor: float) -> ReplaceWeights:

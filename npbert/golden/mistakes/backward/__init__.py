@@ -7,9 +7,12 @@ through the block alone. A mistake in the loss gives another loss, and other gra
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from npbert.bert.config import BertConfig
-from npbert.golden.mistakes.backward import flows, formulas, losses, rounding, weights
+from npbert.golden.mistakes.backward import dropout, flows, formulas, gpt2, losses, rounding, weights
 from npbert.golden.mistakes.hypothesis import Hypothesis
+from npbert.gpt2.config import GPT2Config
 
 MISTAKES = (
     "layernorm-backward-mean-term-missing",
@@ -28,6 +31,7 @@ MISTAKES = (
     "loss-sum-for-mean",
     "loss-counts-ignored-labels",
     "loss-averaged-per-sequence",
+    "loss-labels-not-shifted",
     "dropout-mask-not-repeated",
     "dropout-not-scaled-in-backward",
     "gradient-accumulated-twice",
@@ -35,9 +39,11 @@ MISTAKES = (
 )
 """Every name that a diagnosis of a backward pass may give, beside `low-precision` and `unknown`."""
 
-_SUBJECTS = (losses, formulas, flows, weights, rounding)
 
-
-def hypotheses(config: BertConfig) -> list[Hypothesis]:
+def hypotheses(config: BertConfig | GPT2Config) -> Iterator[Hypothesis]:
     """Every way to make a mistake in a backward pass of a model with this configuration, the usual ones first."""
-    return [hypothesis for subject in _SUBJECTS for hypothesis in subject.hypotheses(config)]
+    yield from losses.hypotheses(config)
+    yield from formulas.hypotheses(config)
+    yield from gpt2.hypotheses(config) if isinstance(config, GPT2Config) else flows.hypotheses(config)
+    for subject in (dropout, weights, rounding):
+        yield from subject.hypotheses(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.golden.mistakes.backward.moment import Moment, slip
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.types import Array
@@ -13,21 +13,15 @@ from npbert.types import Array
 READ_BY_A_BLOCK = r"grad:(?P<m>.*\.(?:cross)?attention|(?P<base>(?:.*\.)?)(?:encoder\.layer\.(?P<layer>\d+)|embeddings))"
 """The gradients of values that a block reads and adds to its result."""
 
+PAST_MISSING = "The gradient that goes past the block, over the residual connection, is missing: add it to the one through it."
+THROUGH_MISSING = "The gradient through the block is missing: only that of the residual connection arrives. Add both."
 
-def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+
+def hypotheses(config: ModelConfiguration) -> Iterator[Hypothesis]:
     """Each branch missing."""
-    yield slip(
-        "residual-gradient-missing",
-        "The gradient that goes past the block, over the residual connection, is missing: add it to the one through the block.",
-        READ_BY_A_BLOCK,
-        lambda at: None if (past := _past(at)) is None else at.value - past,
-    )
-    yield slip(
-        "residual-gradient-missing",
-        "The gradient through the block is missing: only that of the residual connection arrives. Add both.",
-        READ_BY_A_BLOCK,
-        _past,
-    )
+    mistake = "residual-gradient-missing"
+    yield slip(mistake, PAST_MISSING, READ_BY_A_BLOCK, lambda at: None if (past := _past(at)) is None else at.value - past)
+    yield slip(mistake, THROUGH_MISSING, READ_BY_A_BLOCK, _past)
 
 
 def _past(at: Moment) -> Array | None:

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from npbert import ops
-from npbert.bert.config import BertConfig
 from npbert.checks import IGNORED
+from npbert.configuration import ModelConfiguration
 from npbert.golden.mistakes.hypothesis import Hypothesis
-from npbert.models.heads import BertLMHeadModel
+from npbert.models.kinds import CausalLanguageModel
 from npbert.types import Array
 
 LOSS = "output:loss"
-BY_LOGITS = r"grad:(?:cls|cls\.seq_relationship|classifier|qa_outputs)"
+BY_LOGITS = r"grad:(?:cls|cls\.seq_relationship|classifier|qa_outputs|lm_head|score)"
 
 Logits: TypeAlias = tuple[Array, ...]
 Compute: TypeAlias = Callable[[Any, Any], "tuple[Array, Logits] | None"]
@@ -58,7 +58,7 @@ def _rows(model: Any, done: Any) -> list[Rows] | None:
     if "start_positions" in model.label_names:
         length = logits[0].shape[1]  # S
         return [Rows(x, np.clip(at, 0, length), length, 0.5) for x, at in zip(logits, labels, strict=True)]
-    if isinstance(model, BertLMHeadModel):
+    if isinstance(model, CausalLanguageModel):
         return [Rows(logits[0][:, :-1], labels[:, 1:], IGNORED, 1.0)]
     if isinstance(labels, tuple) and isinstance(labels[1], str):
         kind = labels[1]
@@ -125,6 +125,14 @@ def _text_by_text(rows: Rows) -> tuple[Array, Array] | None:
     return rows.labels, rows.counted / np.maximum(of_text, 1) / max(int((of_text > 0).sum()), 1)
 
 
+def _not_shifted(model: Any, done: Any) -> tuple[Array, Logits] | None:
+    if not isinstance(model, CausalLanguageModel):
+        return None
+    rows = Rows(done.logits[0], done.labels, IGNORED, 1.0)
+    loss, gradient = _computed(rows, rows.labels, rows.counted / max(int(rows.counted.sum()), 1))
+    return loss, (gradient,)
+
+
 def _gradient_alone(compute: Compute) -> Compute:
     """The right loss, with the gradient of the mistake."""
 
@@ -163,11 +171,14 @@ _TABLE: list[tuple[str, str, Compute]] = [
     ("loss-averaged-per-sequence",
      "The loss is averaged over each text, then over the texts: it is the mean over all labels that count",
      _weighed(_text_by_text)),
+    ("loss-labels-not-shifted",
+     "Each position is asked for its own token: it predicts the next one, logits[:, :-1] and labels[:, 1:]",
+     _not_shifted),
 ]  # fmt: skip
 """A line here is all that another mistake in the loss needs."""
 
 
-def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+def hypotheses(config: ModelConfiguration) -> Iterator[Hypothesis]:
     """Every way to get the loss wrong."""
     for mistake, explanation, compute in _TABLE:
         yield LossSlip(mistake, f"{explanation}.", LOSS, only_together=True, compute=compute)

@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 
-from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.golden.mistakes.backward.moment import Moment, slip
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.precision import round_to
 from npbert.types import Array
 
 
-def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+def hypotheses(config: ModelConfiguration) -> Iterator[Hypothesis]:
     """Every shorter format."""
     for precision in ("float16", "bfloat16"):
         says = f"No mistake: gradients are rounded to {precision}. Compare with precision={precision!r}."

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from npbert import ops
-from npbert.bert.config import BertConfig
+from npbert.configuration import ModelConfiguration
 from npbert.golden.mistakes.backward.moment import Edit, Moment, slip
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.types import Array
 
 BIAS = r"grad:weight:(?P<m>.*)\.bias"
-MATRIX = r"grad:weight:(?P<m>.*(?<!_embeddings))\.weight"
-TABLE = r"grad:weight:(?P<m>.*_embeddings)\.weight"
-WORD_TABLE = r"grad:weight:(?P<m>.*word_embeddings)\.weight"
-POSITIONS = r"grad:(?P<m>(?:.*\.)?embeddings)\.position_embeddings"
+MATRIX = r"grad:weight:(?P<m>.*(?<!_embeddings)(?<!wte)(?<!wpe))\.weight"
+TABLE = r"grad:weight:(?P<m>.*(?:_embeddings|wte|wpe))\.weight"
+WORD_TABLE = r"grad:weight:(?P<m>.*(?:word_embeddings|wte))\.weight"
+POSITIONS = r"grad:(?:(?P<m>(?:.*\.)?embeddings)\.position_embeddings|(?P<base>(?:transformer)?)\.?wpe)"
 ANY_WEIGHT = r"grad:weight:.*"
 
 
@@ -56,6 +56,8 @@ def _ids(at: Moment) -> Array | None:
         "word_embeddings": "input_ids",
         "token_type_embeddings": "token_type_ids",
         "position_embeddings": "position_ids",
+        "wte": "input_ids",
+        "wpe": "position_ids",
     }
     return at.context.ids(arguments[kind])
 
@@ -78,14 +80,14 @@ def _assigned(order: int) -> Edit:
 
 def _with_padding_row(at: Moment) -> Array | None:
     ids = _ids(at)
-    if ids is None or not at.has_gradient(at.owner):
+    if ids is None or not at.has_gradient(at.owner) or at.owner.endswith("wte"):  # GPT-2's row has a gradient anyway
         return None
     return at.before + ops.embedding_backward(at.gradient(at.owner), ids, len(at.value))
 
 
 def _of_texts(choose: Callable[[Array], Array]) -> Edit:
     def edit(at: Moment) -> Array | None:
-        dx = at.gradient(f"{at.owner}:sum")  # [B, S, D]
+        dx = at.gradient(f"{at.match['m'] or at.match['base'] or ''}:sum")  # [B, S, D]
         return choose(dx)[None] if len(dx) > 1 and len(at.value) == 1 else None
 
     return edit
@@ -98,7 +100,8 @@ _TABLE: list[tuple[str, str, str, Edit]] = [
      lambda at: np.zeros_like(at.value)),
     *(("bias-gradient-averaged", BIAS, f"The gradient of the bias is averaged over {what}: it is the sum over all positions",
        _averaged(count)) for what, count in AVERAGES),
-    ("weight-gradient-transposed", MATRIX, "The gradient of the weight is turned round: for y = x W^T it is dy^T x, [out, in]",
+    ("weight-gradient-transposed", MATRIX,
+     "The gradient of the weight is turned round: it is dy^T x for y = x W^T, [out, in], and x^T dy for y = x W, [in, out]",
      _turned),
     ("embedding-gradient-overwritten", TABLE,
      "Of tokens with the same id only the last one's gradient is kept: all of them add up", _assigned(1)),
@@ -125,7 +128,7 @@ _TABLE: list[tuple[str, str, str, Edit]] = [
 """A line here is all that another mistake in a weight's gradient needs."""
 
 
-def hypotheses(config: BertConfig) -> Iterator[Hypothesis]:
+def hypotheses(config: ModelConfiguration) -> Iterator[Hypothesis]:
     """Every way to get the gradient of a weight wrong."""
     for mistake, names, explanation, edit in _TABLE:
         yield slip(mistake, f"{explanation}.", names, edit)

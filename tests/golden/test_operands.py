@@ -1,0 +1,64 @@
+"""Another operand in attention: every choice of what is compared with what, and of what the probabilities weigh."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from npbert import golden
+
+from .subjects import SELF, Dump, Subject
+
+PARTS = ("query", "key", "value")
+
+
+def up_to(subject: Subject, name: str, x: np.ndarray) -> Dump:
+    """A dump that ends with another value under this name."""
+    names = list(subject.pack)
+    return {before: subject.pack[before] for before in names[: names.index(name)]} | {name: x}
+
+
+def merged(x: np.ndarray) -> np.ndarray:
+    """Heads side by side: [B, N, S, H] -> [B, S, N*H]."""
+    batch, heads, length, size = x.shape
+    return x.swapaxes(1, 2).reshape(batch, length, heads * size)
+
+
+@pytest.mark.parametrize(("one", "other"), [*product(PARTS, repeat=2)])
+def test_scores(subjects: dict[str, Subject], one: str, other: str) -> None:
+    subject = subjects["encoder"]
+    scores = subject.pack[f"{SELF}:{one}"] @ subject.pack[f"{SELF}:{other}"].swapaxes(2, 3)
+    found = golden.diagnose(subject.pack, up_to(subject, f"{SELF}:scores", scores))
+    if (one, other) == ("query", "key"):
+        assert found == []
+    elif (one, other) == ("key", "query"):
+        assert [suspect.mistake for suspect in found] == ["query-key-swapped"]
+    elif (one, other) == ("query", "value"):
+        assert [suspect.mistake for suspect in found] == ["key-value-swapped"]  # the usual one of two with these scores
+    else:
+        assert [suspect.mistake for suspect in found] == ["scores-from-elsewhere"]
+        assert f"The scores are {one} @ {other}.T" in found[0].explanation
+
+
+@pytest.mark.parametrize(("part", "weighed"), [*product(PARTS, (True, False))])
+def test_contexts(subjects: dict[str, Subject], part: str, weighed: bool) -> None:
+    subject = subjects["encoder"]
+    x = subject.pack[f"{SELF}:{part}"]
+    x = subject.pack[f"{SELF}:probs"] @ x if weighed else x
+    found = golden.diagnose(subject.pack, up_to(subject, SELF, merged(x)))
+    if part == "value" and weighed:
+        assert found == []
+    else:
+        assert found[0].mistake == "context-from-elsewhere", str(found[0])
+
+
+def test_the_bias_of_every_layernorm_twice(subjects: dict[str, Subject]) -> None:
+    subject = subjects["encoder"]
+    weights = subject.model.state_dict()
+    weights |= {name: 2 * x for name, x in weights.items() if name.endswith("LayerNorm.bias")}
+    wrong = type(subject.model)(subject.model.config, weights)
+    dump = {f"output:{name}": x for name, x in wrong(**subject.inputs).items()}
+    (suspect,) = golden.diagnose(subject.pack, dump)
+    assert suspect.mistake == "bias-doubled"
