@@ -75,6 +75,14 @@ def make_directory(path: StrPath) -> Path:
     return directory
 
 
+def text_at(path: Path) -> str | None:
+    """The text of a file; None where there is none that can be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 class FilesTogether:
     """Files that belong together: each is written aside, and `put_in_place` gives them their names in the order of writing.
 
