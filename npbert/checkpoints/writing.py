@@ -183,12 +183,11 @@ def remove_abandoned(directory: Path, start: str) -> None:
 
 def _locked(descriptor: int) -> int | None:
     """A second descriptor of the same open file, which keeps it locked when the first one is closed."""
-    if fcntl is None:
-        return None
-    second = os.dup(descriptor)
-    with contextlib.suppress(OSError):  # some file systems have no locks
-        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return second
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # some file systems have no locks, and a process may have too many files open
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.dup(descriptor)
+    return None
 
 
 def regular_file(path: StrPath) -> Path:

@@ -259,6 +259,21 @@ def test_what_another_save_is_still_writing_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_files_are_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is removed there: nobody knows whose it is."""
+    (tmp_path / ".file.npbert-0.tmp").touch()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+    writing.write_text(tmp_path / "file", "x")
+    monkeypatch.setattr(writing, "fcntl", None)
+    writing.write_text(tmp_path / "file", "y")
+    assert (tmp_path / "file").read_text() == "y"
+    assert sorted(os.listdir(tmp_path)) == [".file.npbert-0.tmp", "file"]
+
+
 def test_only_files_are_taken_for_left_ones(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".file.npbert-0.tmp")
     (tmp_path / ".file.npbert-1.tmp").symlink_to("elsewhere")
