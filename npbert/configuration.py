@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from npbert.errors import FileError, InputError, InputTypeError, shown, warn
+from npbert.errors import FileError, InputError, InputTypeError, listed, shown, warn
 from npbert.types import StrPath
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -171,6 +171,9 @@ class ModelConfiguration(Configuration):
                 warn(f"config: num_labels is {shown(number)}, but id2label names {len(names)} labels, which count")
             self.id2label = {index: _label(index, name) for index, name in names.items()}
             self.label2id = {label: index for index, label in self.id2label.items()}
+            if unnamed := [index for index in range(len(names)) if index not in names]:
+                missing = listed([str(index) for index in unnamed])
+                warn(f"config: id2label has no name for {missing}; such a label is called LABEL_{unnamed[0]}")
         else:
             self.num_labels = 2 if number is None else number
         if fields.get("label2id", 0) is None:  # as the reference writes it where no label has a name
@@ -200,6 +203,11 @@ class ModelConfiguration(Configuration):
         _check_number_of_labels(number)
         self.id2label = {index: f"LABEL_{index}" for index in range(number)}
         self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names of the labels in the order of a classifier's outputs; where `id2label` has a gap, LABEL_1, say."""
+        return [self.id2label.get(index, f"LABEL_{index}") for index in range(self.num_labels)]
 
     @property
     def use_return_dict(self) -> bool:

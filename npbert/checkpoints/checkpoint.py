@@ -12,7 +12,6 @@ What a user calls a checkpoint, `path_or_id`, is taken for the first of these th
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -26,7 +25,7 @@ from npbert.checkpoints.hub_repository import HubRepository
 from npbert.checkpoints.local_files import find_installed, find_local
 from npbert.checkpoints.reading import read_json_object
 from npbert.checkpoints.weight_files import Source, WeightsFile, find_weights_file
-from npbert.errors import InputError, InputTypeError, MissingFileError, shown
+from npbert.errors import InputError, MissingFileError, shown
 from npbert.types import Array, StrPath
 
 LOCATION_OPTIONS = ("revision", "cache_dir", "local_files_only", "token", "subfolder", "proxies")
@@ -48,11 +47,7 @@ def find(
     The other options are for the hub: a branch, tag or commit; where downloaded files are kept; whether the network must not be
     asked; the token for private models; what to go through, such as `{"https": "http://proxy:3128"}`.
     """
-    if not isinstance(path_or_id, str | os.PathLike) or not isinstance(os.fspath(path_or_id), str):
-        raise InputTypeError(f"path_or_id: takes a path or the name of a model on the hub, got {type(path_or_id).__name__}")
-    name = os.fspath(path_or_id)
-    if not name or "\0" in name:
-        raise InputError(f"path_or_id: takes a path or the name of a model on the hub, got {shown(name)}")
+    name = checks.path("path_or_id", path_or_id)
     source = find_local(path_or_id) or (find_installed(name) if revision is None else None)
     return Checkpoint(source or HubRepository(name, revision, cache_dir, local_files_only, token, proxies), subfolder)
 

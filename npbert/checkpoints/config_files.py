@@ -42,7 +42,7 @@ def check_fields(path: StrPath, fields: Mapping[str, Any]) -> None:
 
 
 def config_text(fields: Mapping[str, Any]) -> str:
-    """The text of a `config.json` with these fields."""
+    """The text of a `config.json` with these fields, DistilBERT's in its own words."""
     for name in _PARTS:
         if isinstance(part := fields.get(name), Mapping):
             try:
@@ -51,6 +51,8 @@ def config_text(fields: Mapping[str, Any]) -> str:
                 raise InputTypeError(f"{name}: {error}") from None
     if callable(activation := fields.get("hidden_act")):
         raise InputTypeError(f"config: hidden_act is a function ({activation!r}) and cannot be written to a file")
+    if fields.get("model_type") == "distilbert":
+        fields = names.fields_to_distilbert(fields)
     try:
         return json_text(fields)
     except (InputError, InputTypeError) as error:

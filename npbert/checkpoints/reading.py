@@ -21,10 +21,10 @@ from npbert.errors import FileError, MissingFileError, shown
 from npbert.types import StrPath
 
 UNFINISHED = (
-    "This checkpoint was being saved, and the save did not end: its weights and its configuration may belong to two models. "
+    "This checkpoint was being saved, and the save did not end: its files may belong to two models, or two tokenizers. "
     "Save it again.\n"
 )
-"""What stands in `config.json` while the files beside it are replaced."""
+"""What stands in `config.json`, or in `tokenizer_config.json`, while the files beside it are replaced."""
 
 
 def map_file(path: StrPath) -> memoryview:
@@ -74,7 +74,7 @@ def what_it_seems(start: bytes) -> str:
     if head.startswith(b"pk\x03\x04"):
         return "; it is a zip archive, as torch.save writes them"
     if start.startswith(UNFINISHED.encode()[:40]):
-        return "; a save into this directory died before its end, and the weights may not belong to it: save again"
+        return "; a save into this directory died before its end, and the files may not belong together: save again"
     if head[8:9] == b"{":
         return "; it looks like a safetensors file"
     return ""

@@ -1,13 +1,12 @@
 """Writing a checkpoint: weights, configuration and generation settings."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from npbert.checkpoints import names
 from npbert.checkpoints.config_files import CONFIG_FILES, GENERATION_FILE, config_text, json_text
 from npbert.checkpoints.reading import UNFINISHED
-from npbert.checkpoints.writing import FilesTogether, make_directory, regular_file, system_errors, write_text
+from npbert.checkpoints.writing import FilesTogether, make_directory, regular_file, system_errors, text_at, write_text
 from npbert.types import Array, StrPath
 
 CONFIG_FILE = CONFIG_FILES[0]
@@ -34,7 +33,7 @@ def save(
     from npbert.checkpoints import shards
 
     if fields.get("model_type") == "distilbert":
-        fields, arrays = names.fields_to_distilbert(fields), names.arrays_to_distilbert(arrays)
+        arrays = names.arrays_to_distilbert(arrays)
     texts = {GENERATION_FILE: json_text(generation_settings) if generation_settings else None, CONFIG_FILE: config_text(fields)}
     home = make_directory(directory)
     for name in texts:
@@ -45,7 +44,7 @@ def save(
             if text is not None:
                 with files.opened(home / name) as file:
                     file.write(text.encode())
-        if any(_text_at(home / name) != text for name, text in texts.items()):
+        if any(text_at(home / name) != text for name, text in texts.items()):
             write_text(home / CONFIG_FILE, UNFINISHED)
         if texts[GENERATION_FILE] is None:
             with system_errors(home / GENERATION_FILE):
@@ -53,14 +52,6 @@ def save(
         shards.take_index_away(home, contents)
         files.put_in_place()
     shards.remove_what_an_earlier_save_left(home, contents)
-
-
-def _text_at(path: Path) -> str | None:
-    """The text of a file; None where there is none that can be read."""
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def save_config(directory: StrPath, fields: Mapping[str, Any]) -> None:

@@ -3,20 +3,36 @@
 A crash at any moment leaves the old file or the new one, never a mixture and never half of one. Only regular files are
 replaced, links are followed to what they point to, and pipes and devices are written into: `-o /dev/null` must not put a
 regular file where the device was.
+
+What is being written has a temporary name and a lock. A process that is killed leaves the file, but not the lock, behind: the
+next one that writes the same file knows it by that, and removes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from npbert import checks
 from npbert.errors import InputError, MissingFileError, WriteError
 from npbert.types import StrPath
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and nothing removed
+    fcntl = None  # type: ignore[assignment]
+
+
+class Temporary(NamedTuple):
+    """A file under a temporary name, held until it gets its own."""
+
+    path: Path
+    lock: int | None  # a descriptor; None where the system has no locks
 
 
 @contextlib.contextmanager
@@ -59,6 +75,14 @@ def make_directory(path: StrPath) -> Path:
     return directory
 
 
+def text_at(path: Path) -> str | None:
+    """The text of a file; None where there is none that can be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 class FilesTogether:
     """Files that belong together: each is written aside, and `put_in_place` gives them their names in the order of writing.
 
@@ -70,7 +94,7 @@ class FilesTogether:
     """
 
     def __init__(self) -> None:
-        self._aside: list[tuple[Path, StrPath]] = []  # what is written, and the name that it is to have
+        self._aside: list[tuple[Temporary, StrPath]] = []  # what is written, and the name that it is to have
 
     @contextlib.contextmanager
     def opened(self, path: StrPath) -> Iterator[IO[bytes]]:
@@ -82,56 +106,88 @@ class FilesTogether:
     def put_in_place(self) -> None:
         """Replace the files, one after the other."""
         while self._aside:
-            put_in_place(*self._aside[0])
-            del self._aside[0]
+            put_in_place(*self._aside.pop(0))
 
     def __enter__(self) -> FilesTogether:
         return self
 
     def __exit__(self, *_: object) -> None:
         for temporary, _path in self._aside:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
 
 
 # ------------------------------------------------------------------------------------------------------------- underneath
 
 
 @contextlib.contextmanager
-def temporary_for(path: StrPath) -> Iterator[tuple[IO[bytes], Path]]:
+def temporary_for(path: StrPath) -> Iterator[tuple[IO[bytes], Temporary]]:
     """Open a temporary file for `put_in_place` to move to `path`. When the block ends well, its bytes are on the disk.
 
     It lies beside the file that it will replace, because a rename happens in one step only within one file system. Its name
-    begins with a dot and ends in `.tmp`, so that no reader takes it for a checkpoint. If the block raises, it is removed.
+    says whose it is, begins with a dot and ends in `.tmp`, so that no reader takes it for a checkpoint. If the block raises, it
+    is removed.
     """
     path = checks.path("path", path)
     with system_errors(path):
         target = regular_file(path)
         if not target.parent.is_dir():
             raise MissingFileError(f"{path}: the directory {target.parent} does not exist")
-        temporary = target.parent / f".{target.name[:40]}.{os.urandom(6).hex()}.tmp"  # a name has 255 bytes at most
-        try:
-            # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
-            with open(temporary, "xb") as file:
+        start = f".{target.name[:40]}.npbert-"  # a name has 255 bytes at most
+        remove_abandoned(target.parent, start)
+        name = target.parent / f"{start}{os.urandom(6).hex()}.tmp"
+        # Opened by hand rather than through tempfile, whose files nobody but their owner may read.
+        with open(name, "xb") as file:
+            temporary = Temporary(name, _locked(file.fileno()))
+            try:
                 if target.exists():
-                    os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))  # what was private stays private
+                    os.chmod(name, stat.S_IMODE(target.stat().st_mode))  # what was private stays private
                 yield file, temporary
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                discard(temporary)
+                raise
 
 
-def put_in_place(temporary: Path, path: StrPath) -> None:
+def put_in_place(temporary: Temporary, path: StrPath) -> None:
     """Give a temporary file the name `path`, in one step."""
-    with system_errors(path):
-        target = regular_file(path)
-        try:
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_directory(target.parent)
+    try:
+        with system_errors(path):
+            target = regular_file(path)
+            os.replace(temporary.path, target)
+            sync_directory(target.parent)
+    finally:
+        discard(temporary)
+
+
+def discard(temporary: Temporary) -> None:
+    """Let go of a temporary file, and remove it if it still has its temporary name."""
+    if temporary.lock is not None:
+        os.close(temporary.lock)
+    temporary.path.unlink(missing_ok=True)
+
+
+def remove_abandoned(directory: Path, start: str) -> None:
+    """Remove the temporary files in a directory whose names begin like this, and whose process is gone."""
+    for path in directory.glob(f"{glob.escape(start)}*.tmp") if fcntl is not None else ():
+        if path.is_symlink() or not path.is_file():
+            continue
+        with contextlib.suppress(OSError):  # locked, or removed by somebody else
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _locked(descriptor: int) -> int | None:
+    """A second descriptor of the same open file, which keeps it locked when the first one is closed."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # some file systems have no locks, and a process may have too many files open
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.dup(descriptor)
+    return None
 
 
 def regular_file(path: StrPath) -> Path:

@@ -123,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(error)
         elif isinstance(error, OSError):
             _say(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+        elif isinstance(error, ImportError):  # of a library that finds no memory, which says so at length
+            _say(f"cannot start: {_first_cause(error)} (--debug shows the traceback)")
         elif isinstance(error, MemoryError):
             _say("not enough memory")
         else:
@@ -130,6 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     finally:
         _flush_quietly()
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """The error that the others came from."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
 
 
 def _flush_quietly() -> None:

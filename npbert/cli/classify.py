@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     texts = common.texts(args)
     options = {"top_k": args.top_k, "function_to_apply": args.function_to_apply, "truncation": args.truncation}
     model, tokenizer = common.load_with_head(args, "BertForSequenceClassification")
-    longest = max(printing.width(printing.printable(label)) for label in model.config.id2label.values())
+    longest = max(printing.width(printing.printable(label)) for label in model.config.label_names)
 
     def line(text: str, labels: list[dict[str, Any]]) -> str:
         cells = [f"{label['score']:.4f} {printing.pad(printing.printable(label['label']), longest)}" for label in labels]

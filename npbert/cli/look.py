@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the page and say where it is."""
     from npbert import views
+    from npbert.checkpoints.writing import takes_bytes_as_they_come
     from npbert.models.auto import load
     from npbert.text.auto import load_tokenizer
 
@@ -51,4 +52,5 @@ def run(args: argparse.Namespace) -> None:
         logit=args.logit,
     )
     path = view.save(args.output)
-    print(f"{path}: {view.summary}, {path.stat().st_size:,} bytes")
+    if not takes_bytes_as_they_come(path):  # else it has gone to somebody else, perhaps over standard output
+        print(f"{path}: {view.summary}, {path.stat().st_size:,} bytes")

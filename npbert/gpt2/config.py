@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from npbert.configuration import ModelConfiguration, same_field
-from npbert.errors import InputError
+from npbert.errors import InputError, shown, warn
 from npbert.ops import ACTIVATIONS
 from npbert.types import Array
 
@@ -17,6 +17,17 @@ OTHER_NAMES = {
     "num_hidden_layers": "n_layer",
 }
 """The words of other models for four of GPT-2's fields: as arguments and as attributes both do."""
+
+
+def _in_own_words(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields under GPT-2's own names. Of a field under both names the other name's value counts, as in the reference."""
+    own = {name: value for name, value in fields.items() if name not in OTHER_NAMES}
+    for other, name in OTHER_NAMES.items():
+        if other in fields:
+            if name in own and own[name] != fields[other]:
+                warn(f"config: {other} is {shown(fields[other])} and {name} is {shown(own[name])}; {other} counts")
+            own[name] = fields[other]
+    return own
 
 
 class GPT2Config(ModelConfiguration):
@@ -80,7 +91,12 @@ class GPT2Config(ModelConfiguration):
     num_hidden_layers = same_field("n_layer")
 
     def __init__(self, **fields: Any) -> None:
-        super().__init__(**{OTHER_NAMES.get(name, name): value for name, value in fields.items()})
+        super().__init__(**_in_own_words(fields))
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any], **overrides: Any) -> GPT2Config:
+        """A configuration from the contents of a `config.json`; overrides win, whichever name they use."""
+        return super().from_dict(_in_own_words(fields), **_in_own_words(overrides))
 
     @property
     def intermediate_size(self) -> int:

@@ -62,9 +62,9 @@ def text_classification(
         scores = function(logits[0])  # [num_labels]
         if wants_best:
             best = int(scores.argmax())
-            return {"label": model.config.id2label[best], "score": float(scores[best])}
+            return {"label": model.config.label_names[best], "score": float(scores[best])}
         order = ops.top_k(scores, len(scores))[:top_k].tolist()  # all are ranked, so of equal ones the first comes first
-        return [{"label": model.config.id2label[label], "score": float(scores[label])} for label in order]
+        return [{"label": model.config.label_names[label], "score": float(scores[label])} for label in order]
 
     answer = answer_all(
         model,

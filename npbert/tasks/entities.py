@@ -115,7 +115,7 @@ def token_classification(
         found: list[dict[str, Any]] = []
         for row, row_scores in zip(rows, scores, strict=True):
             pieces = _pieces(tokenizer, row, row_scores, text, shifts)
-            labels = model.config.id2label
+            labels = model.config.label_names
             found += _tokens(pieces, labels) if strategy == "none" else _entities(tokenizer, pieces, labels, strategy)
         found = [one for one in found if one.get("entity", one.get("entity_group")) not in ignored]
         return _without_overlaps(found) if len(rows) > 1 else found
@@ -157,7 +157,7 @@ def _pieces(tokenizer: BertTokenizer, row: TokenRow, scores: Array, text: str, s
     return pieces
 
 
-def _tokens(pieces: Sequence[Piece], labels: dict[int, str]) -> list[dict[str, Any]]:
+def _tokens(pieces: Sequence[Piece], labels: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for piece in pieces:
         label = int(piece.scores.argmax())
@@ -174,7 +174,7 @@ def _tokens(pieces: Sequence[Piece], labels: dict[int, str]) -> list[dict[str, A
     return found
 
 
-def _entities(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: dict[int, str], strategy: str) -> list[dict[str, Any]]:
+def _entities(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: Sequence[str], strategy: str) -> list[dict[str, Any]]:
     """Runs of neighbours with the same label."""
     words: list[list[Piece]] = []
     for piece in pieces:
@@ -202,7 +202,7 @@ def _entities(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: dict[in
     ]
 
 
-def _label(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: dict[int, str], strategy: str) -> Labelled:
+def _label(tokenizer: BertTokenizer, pieces: Sequence[Piece], labels: Sequence[str], strategy: str) -> Labelled:
     """The label of a word from the scores of its pieces."""
     if strategy == "average":
         scores = np.stack([piece.scores for piece in pieces]).mean(axis=0)  # [num_labels]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from npbert.checkpoints.config_files import json_text
-from npbert.checkpoints.reading import read_json_object
-from npbert.checkpoints.writing import make_directory, write_text
+from npbert.checkpoints.reading import UNFINISHED, read_json_object
+from npbert.checkpoints.writing import FilesTogether, make_directory, text_at, write_text
 from npbert.checks import boolean, known, unicode_text
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.text import classes
@@ -216,7 +216,10 @@ def write_files(
     special_tokens: Mapping[str, Any],
     kind: TokenizerKind = BERT,
 ) -> tuple[str, ...]:
-    """Write the files that a tokenizer is made from, and return their paths. `special_tokens`: as `AddedToken` or text."""
+    """Write the files that a tokenizer is made from, and return their paths. `special_tokens`: as `AddedToken` or text.
+
+    They belong together. A save that dies while they get their names leaves a `tokenizer_config.json` that nobody can read.
+    """
     config = {
         **settings,
         "tokenizer_class": kind.name,
@@ -229,10 +232,15 @@ def write_files(
         **(_byte_pair_texts(backend) if kind.model == "BPE" else {"vocab.txt": _vocab_text(backend.get_vocab(False))}),
         "tokenizer.json": backend.to_str(pretty=True),
     }
-    make_directory(directory)
-    for name, text in contents.items():
-        write_text(directory / name, text)
-    return tuple(str(directory / name) for name in contents)
+    home = make_directory(directory)
+    with FilesTogether() as files:
+        for name in reversed(contents):  # tokenizer_config.json, which is read first, is put in place last
+            with files.opened(home / name) as file:
+                file.write(contents[name].encode())
+        if any(text_at(home / name) != text for name, text in contents.items()):
+            write_text(home / "tokenizer_config.json", UNFINISHED)
+        files.put_in_place()
+    return tuple(str(home / name) for name in contents)
 
 
 def _flags(token: AddedToken) -> dict[str, Any]:

@@ -10,11 +10,13 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from npbert.checkpoints.writing import write_text
 from npbert.checks import choice
 from npbert.errors import InputError
 from npbert.types import StrPath
@@ -40,10 +42,9 @@ class View:
         self._pictures = pictures
 
     def save(self, path: StrPath) -> Path:
-        """Write the page; returns its path."""
-        target = Path(path)
-        target.write_text(self.html, encoding="utf-8")
-        return target
+        """Write the page; returns its path. A crash leaves the old page or the new one."""
+        write_text(path, self.html)
+        return Path(path)
 
     def svg(self, picture: str, **options: Any) -> str:
         """One of the pictures as SVG. `theme="dark"` is for dark pages; what else can be chosen depends on the picture."""
@@ -85,11 +86,9 @@ def page(title: str, data: dict[str, Any], scripts: Sequence[str]) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON that can stand inside a script element."""
+    """JSON that can stand inside a script element, and in UTF-8: half of a UTF-16 pair, which a label may hold, is escaped."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in ("<", ">", "&", "\u2028", "\u2029", "\x7f"):
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
+    return re.sub("[<>&\u2028\u2029\x7f\ud800-\udfff]", lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 def _fingerprint(text: str) -> str:

@@ -314,6 +314,33 @@ def test_distilbert_config():
     assert names.fields_to_distilbert(names.fields_from_distilbert(fields)) == fields
 
 
+def test_a_field_of_distilbert_under_two_names():
+    """The reference takes three of them under BERT's name, which counts there, and knows nothing of the others."""
+    two = {"model_type": "distilbert", "dim": 24, "hidden_size": 36, "hidden_dim": 48, "intermediate_size": 60}
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fields = names.fields_from_distilbert(two)
+    assert (fields["hidden_size"], fields["intermediate_size"]) == (36, 48)
+    assert [str(warning.message) for warning in warned] == [
+        "config: hidden_size is 36 and dim is 24; hidden_size counts",
+        "config: intermediate_size is 60 and hidden_dim is 48; hidden_dim counts",
+    ]
+    agreeing = {"model_type": "distilbert", "dim": 24, "hidden_size": 24, "num_hidden_layers": 5}
+    fields = names.fields_from_distilbert(agreeing)
+    assert (fields["hidden_size"], fields["num_hidden_layers"]) == (24, 5)
+
+
+def test_a_configuration_of_distilbert_is_saved_in_its_own_words(tmp_path):
+    config = npbert.BertConfig.from_dict(
+        names.fields_from_distilbert({"model_type": "distilbert", "dim": 24, "hidden_dim": 48})
+    )
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["dim"], written["hidden_dim"], "hidden_size" in written) == (24, 48, False)
+    assert json.loads(config.to_json_string()) == written
+    assert npbert.BertConfig.from_pretrained(tmp_path) == config
+
+
 def test_distilbert_has_its_own_defaults():
     config = npbert.BertConfig.from_dict(names.fields_from_distilbert({"model_type": "distilbert"}))
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 6, 12)

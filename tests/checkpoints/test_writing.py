@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
@@ -213,3 +215,72 @@ def test_what_the_system_refuses_leaves_nothing_behind(tmp_path: Path, number: i
         writing.write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+KILLED = """
+import os, signal, sys
+from npbert.checkpoints.writing import FilesTogether
+with FilesTogether() as files:
+    for name in sys.argv[1:]:
+        with files.opened(name) as file:
+            file.write(b"new")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_save_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    first, second = tmp_path / "model.safetensors", tmp_path / "config.json"
+    first.write_text("old")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(first), str(second)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = sorted(name for name in os.listdir(tmp_path) if name != first.name)
+    assert [re.sub("[0-9a-f]{12}", "*", name) for name in left] == [
+        ".config.json.npbert-*.tmp",
+        ".model.safetensors.npbert-*.tmp",
+    ]
+    assert first.read_text() == "old"
+    writing.write_text(first, "newer")
+    assert sorted(os.listdir(tmp_path)) == [left[0], first.name]  # the other file's is left to its own next save
+    writing.write_text(second, "{}")
+    assert sorted(os.listdir(tmp_path)) == [second.name, first.name]
+
+
+def test_what_another_save_is_still_writing_stays(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    with writing.FilesTogether() as files:
+        with files.opened(target) as file:
+            file.write(b"first")
+        with files.opened(target) as file:
+            file.write(b"second")
+            writing.write_text(target, "third")  # while the first is written but not in place, and the second half written
+        assert target.read_text() == "third"
+        files.put_in_place()
+    assert target.read_text() == "second"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_files_are_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is removed there: nobody knows whose it is."""
+    (tmp_path / ".file.npbert-0.tmp").touch()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+    writing.write_text(tmp_path / "file", "x")
+    monkeypatch.setattr(writing, "fcntl", None)
+    writing.write_text(tmp_path / "file", "y")
+    assert (tmp_path / "file").read_text() == "y"
+    assert sorted(os.listdir(tmp_path)) == [".file.npbert-0.tmp", "file"]
+
+
+def test_only_files_are_taken_for_left_ones(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".file.npbert-0.tmp")
+    (tmp_path / ".file.npbert-1.tmp").symlink_to("elsewhere")
+    (tmp_path / "elsewhere").touch()
+    (tmp_path / ".file.npbert-2.tmp").mkdir()
+    (tmp_path / ".[fil]e.npbert-3.tmp").touch()
+    writing.write_text(tmp_path / "file", "x")
+    writing.write_text(tmp_path / "[fil]e", "x")
+    assert not (tmp_path / ".[fil]e.npbert-3.tmp").exists()
+    assert {"elsewhere", ".file.npbert-0.tmp", ".file.npbert-1.tmp", ".file.npbert-2.tmp"} <= set(os.listdir(tmp_path))

@@ -186,3 +186,14 @@ def test_what_cannot_be_imported_is_one_line(tmp_path: Path, module: str, error:
     done = subprocess.run(command("info"), capture_output=True, timeout=60, check=False, env=failing)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert b"no room to map it" in done.stderr or b"not enough memory" in done.stderr
+
+
+def test_a_library_that_cannot_be_loaded_is_one_line_with_the_reason(tmp_path: Path) -> None:
+    """As NumPy says it where a limit leaves no memory for its own libraries."""
+    failing = start_with(
+        tmp_path, "numpy", "try:\n    raise ImportError('blas: failed to map segment')\nexcept ImportError as error:\n"
+        "    raise ImportError('PLEASE READ THIS\\n' * 30) from error\n",
+    )  # fmt: skip
+    done = subprocess.run(command("info"), capture_output=True, timeout=60, check=False, env=failing)
+    assert done.returncode == 2
+    assert done.stderr == b"npbert: cannot start: blas: failed to map segment (--debug shows the traceback)\n"

@@ -75,3 +75,15 @@ def test_two_mistakes_that_cannot_be_told_apart_are_not_named(subjects: dict[str
     dump = port.run(subject.model.config.to_dict(), weights, subject.inputs, "scores-not-scaled")
     suspects = golden.diagnose(subject.pack, part_of(dump, "layers"))
     assert [(suspect.mistake, suspect.where) for suspect in suspects] == [("unknown", "encoder.layer.0")]
+
+
+def test_an_output_that_a_port_copies_wrongly_is_not_blamed_on_the_value_it_is(subjects: dict[str, Subject]) -> None:
+    """The pack holds the two as one array; a port may dump both, and only one of them may be wrong."""
+    subject = subjects["encoder"]
+    output, inside = "output:last_hidden_state", "encoder.layer.1.output.LayerNorm"
+    assert subject.pack.aliases[output] == inside
+    dump = subject.dump()
+    negated = {**dump, output: -dump[output]}
+    assert [suspect.where for suspect in golden.diagnose(subject.pack, negated)] == [output]
+    without = {name: x for name, x in negated.items() if subject.pack.aliases.get(name, name) != inside or name == output}
+    assert output not in [suspect.where for suspect in golden.diagnose(subject.pack, without)]  # where it is computed, then

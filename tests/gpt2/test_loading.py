@@ -25,6 +25,17 @@ def save(directory: Path, arrays: dict[str, np.ndarray], **fields: Any) -> Path:
     return directory
 
 
+def test_a_field_under_two_names() -> None:
+    """The reference takes the other models' name."""
+    with pytest.warns(UserWarning, match="config: num_hidden_layers is 1 and n_layer is 2; num_hidden_layers counts"):
+        assert npbert.GPT2Config(num_hidden_layers=1, n_layer=2).n_layer == 1
+    with pytest.warns(UserWarning, match="num_hidden_layers counts"):
+        assert npbert.GPT2Config.from_dict({"n_layer": 2, "num_hidden_layers": 1}).n_layer == 1
+    assert npbert.GPT2Config(n_layer=2, num_hidden_layers=2).n_layer == 2
+    for file, override in (("num_hidden_layers", "n_layer"), ("n_layer", "num_hidden_layers")):
+        assert npbert.GPT2Config.from_dict({file: 2}, **{override: 3}).n_layer == 3
+
+
 @pytest.mark.parametrize("model_class", CLASSES)
 def test_saved_and_loaded(model_class: str, tmp_path: Path) -> None:
     model = build(model_class, tiny(), dtype=np.float32)

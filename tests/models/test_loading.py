@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import npbert
-from npbert import BertConfig, FileError, NpbertError
+from npbert import BertConfig, FileError, InputTypeError, NpbertError
 from npbert.checkpoints import names, safetensors
 from npbert.models.auto import architecture_of
 from npbert.models.converting import convert
@@ -484,6 +484,22 @@ def test_the_names_of_the_labels_say_how_many_there_are(tmp_path: Path) -> None:
     change_config(tmp_path, num_labels=3)
     with pytest.warns(UserWarning, match="num_labels is 3, but id2label names 2"):
         assert npbert.load(tmp_path).config.num_labels == 2
+
+
+def test_a_label_that_has_no_name_is_called_by_its_number(tmp_path: Path) -> None:
+    make("BertForSequenceClassification", tiny(), seed=36).save_pretrained(tmp_path)
+    change_config(tmp_path, id2label={"1": "first", "2": "second"}, label2id=...)
+    with pytest.warns(UserWarning, match="config: id2label has no name for 0; such a label is called LABEL_0"):
+        config = npbert.load(tmp_path).config
+    assert config.label_names == ["LABEL_0", "first"]
+    assert config.id2label == {1: "first", 2: "second"}  # as it is in the file, which may be saved again
+    assert tiny(id2label={1: "b", 0: "a"}).label_names == ["a", "b"]
+
+
+def test_a_classifier_may_have_no_labels() -> None:
+    assert (tiny(num_labels=0).id2label, tiny(num_labels=0).label_names) == ({}, [])
+    with pytest.raises(InputTypeError, match="num_labels: takes a number of labels, got -1"):
+        tiny(num_labels=-1)
 
 
 def test_labels_are_texts(tmp_path: Path) -> None:

@@ -224,6 +224,19 @@ def test_pre_training_models_fill_masks_and_judge_pairs() -> None:
     assert_same(tasks.next_sentence(both, tokenizer, [{"text": "a", "text_pair": "b"}]), [answer])
 
 
+@pytest.mark.parametrize(("task", "name"), [("text-classification", "four"), ("token-classification", "names")])
+def test_a_label_without_a_name_has_its_number(task: str, name: str) -> None:
+    model, tokenizer = cases.model(name), cases.tokenizer()
+    last = model.config.num_labels - 1
+    gap = {99 if index == last else index: label for index, label in model.config.id2label.items()}
+    with pytest.warns(UserWarning, match=f"no name for {last};"):
+        config = npbert.BertConfig.from_dict({**model.config.to_dict(), "id2label": gap})
+    unnamed = type(model)(config)
+    unnamed.load_state_dict({**model.state_dict(), "classifier.bias": np.eye(last + 1, dtype=np.float32)[last] * 1e3})
+    (answer, *_) = npbert.pipeline(task, model=unnamed, tokenizer=tokenizer)("A text.")
+    assert answer.get("label", answer.get("entity")) == f"LABEL_{last}"
+
+
 def test_text_generation_draws_from_the_generator_it_is_given() -> None:
     model, tokenizer = cases.model("writer"), cases.tokenizer()
     drawn = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -138,6 +139,36 @@ def test_saved_settings_come_back(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is, or lies in, a file"):
         tok.save_pretrained(tmp_path / "file")
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_a_save_that_dies_between_its_renames_is_not_taken_for_a_tokenizer(
+    small: BertTokenizer, tmp_path: Path, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are two tokenizers' then: the ids of the one beside the settings of the other."""
+    small.save_pretrained(tmp_path)
+    other = BertTokenizer.from_pretrained(tmp_path, model_max_length=7, additional_special_tokens=["<x>"])
+    done = 0
+
+    def replace(source: Path, target: Path, replace: Any = os.replace) -> None:
+        nonlocal done
+        if done == renames:
+            raise KeyboardInterrupt
+        done += 1
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        other.save_pretrained(tmp_path)
+    monkeypatch.undo()
+    if renames == 0:
+        assert BertTokenizer.from_pretrained(tmp_path).model_max_length == small.model_max_length
+    else:
+        with pytest.raises(FileError, match=r"tokenizer_config\.json: is not JSON.*a save into this directory died"):
+            BertTokenizer.from_pretrained(tmp_path)
+    other.save_pretrained(tmp_path)
+    assert BertTokenizer.from_pretrained(tmp_path)("<x>").data == other("<x>").data
+    assert len(os.listdir(tmp_path)) == 4
 
 
 def test_a_token_with_a_line_break_cannot_be_saved_as_a_line(small: BertTokenizer, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,18 @@ def test_every_model_can_be_looked_at(kind: str, models: dict[str, Any], tokeniz
     for name in view._pictures:
         ElementTree.fromstring(view.svg(name))
         ElementTree.fromstring(view.svg(name, theme="dark"))
+
+
+def test_where_nothing_is_chosen_the_first_is_drawn(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    view = views.look(models["masked"], tokenizer, TEXT)
+    for picture, choices in (
+        ("head", ("layer", "head")),
+        ("number", ("layer", "head", "query", "key")),
+        ("mattered", ("target",)),
+    ):
+        assert view.svg(picture) == view.svg(picture, **dict.fromkeys(choices, 0))
+        for choice in choices:
+            assert view.svg(picture, **{choice: 1}) != view.svg(picture), (picture, choice)
 
 
 def test_weights_of_heads_are_those_of_the_trace(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
@@ -223,5 +237,13 @@ def test_the_command_writes_a_page(
     words = ["look", TEXT, "--model", str(tmp_path / "model"), "-o", str(tmp_path / "page.html")]
     assert main([*words, "--position", "1", "--logit", "cat", "--other-text", "the mat"]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'page.html'}: BertForMaskedLM, 8 tokens, 2 layers, ")
+    os.mkfifo(tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text("utf-8")))
+    reader.start()
+    assert main([*words[:-1], str(tmp_path / "pipe"), "--no-gradients"]) == 0
+    reader.join(10)
+    assert capsys.readouterr().out == ""  # the page has gone to whoever reads, perhaps over standard output
+    assert read[0].endswith("</html>\n")
     assert main([*words, "--logit", "dog"]) == 2
     assert "there is no 'dog'" in capsys.readouterr().err

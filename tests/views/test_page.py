@@ -51,6 +51,18 @@ def test_no_text_ends_the_data_or_the_title() -> None:
     assert html.escape(nasty) in text
 
 
+def test_a_page_is_written_as_every_file_is(tmp_path: Path) -> None:
+    view = views.curves("training", {"half \ud800 a pair": {"training": [(0, 2.0), (1, 1.0)]}})
+    (tmp_path / "link.html").symlink_to("page.html")
+    assert view.save(tmp_path / "link.html") == tmp_path / "link.html"
+    assert (tmp_path / "link.html").is_symlink()
+    assert r"half \ud800 a pair" in (tmp_path / "page.html").read_text("utf-8")
+    with pytest.raises(npbert.NpbertError, match=r"the directory .* does not exist"):
+        view.save(tmp_path / "missing" / "page.html")
+    with pytest.raises(npbert.NpbertError, match="path: takes a path, got 5"):
+        view.save(5)  # type: ignore[arg-type]
+
+
 def test_in_a_notebook_a_page_has_a_frame_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     view = views.curves("training <b>", {"loss": {"training": [(0, 2.0), (1, 1.0)]}})

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from npbert.errors import InputError, shown
+from npbert.errors import InputError, shown, warn
 from npbert.types import Array
 
 # BERT's module, DistilBERT's module.
@@ -52,6 +52,7 @@ _FIELDS = (
     ("hidden_dropout_prob", "dropout", 0.1),
     ("attention_probs_dropout_prob", "attention_dropout", 0.1),
 )
+_UNDER_BOTH_NAMES = ("hidden_size", "num_hidden_layers", "num_attention_heads")  # in the reference, where BERT's name counts
 _ALWAYS = {
     "type_vocab_size": 0,
     "pooler_act": "relu",
@@ -114,8 +115,12 @@ def fields_from_distilbert(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     result = dict(fields)
     for ours, theirs, default in _FIELDS:
-        value = result.pop(theirs, result.get(ours, default))
-        result[ours] = value
+        value = result.pop(theirs, default)
+        if theirs in fields and fields.get(ours, value) != value:
+            counts = ours if ours in _UNDER_BOTH_NAMES else theirs
+            warn(f"config: {ours} is {shown(fields[ours])} and {theirs} is {shown(value)}; {counts} counts")
+        if ours not in fields or (theirs in fields and ours not in _UNDER_BOTH_NAMES):
+            result[ours] = value
     architectures = result.get("architectures")
     if isinstance(architectures, list):
         result["architectures"] = [
@@ -123,7 +128,7 @@ def fields_from_distilbert(fields: Mapping[str, Any]) -> dict[str, Any]:
             for name in architectures
         ]
     of_tokens = architectures == ["DistilBertForTokenClassification"]  # its classifier drops like everything else
-    result["classifier_dropout"] = None if of_tokens else fields.get("seq_classif_dropout", 0.2)
+    result["classifier_dropout"] = None if of_tokens else result.pop("seq_classif_dropout", 0.2)
     return result | _ALWAYS | {"model_type": "distilbert"}
 
 
