@@ -7,6 +7,7 @@ out.last_hidden_state  # [B, S, D]
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, MissingNameError, NpbertError, WriteError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from npbert.ops import masks
     from npbert.ops.blocks import set_num_threads
     from npbert.tasks import (
+        Embedder,
         Pipeline,
         Pooling,
         embed,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         text_classification,
         text_generation,
         token_classification,
+        zero_shot_classification,
     )
     from npbert.text.byte_pairs import GPT2Tokenizer, GPT2TokenizerFast
     from npbert.text.tokenizer import BatchEncoding, BertTokenizer
@@ -80,6 +83,7 @@ _LATER = {
     ),
     "ops.blocks": ("set_num_threads",),
     "tasks": (
+        "Embedder",
         "Pipeline",
         "Pooling",
         "embed",
@@ -94,6 +98,7 @@ _LATER = {
         "text_classification",
         "text_generation",
         "token_classification",
+        "zero_shot_classification",
     ),
     "text.byte_pairs": ("GPT2Tokenizer", "GPT2TokenizerFast"),
     "text.tokenizer": ("BatchEncoding", "BertTokenizer"),
@@ -123,6 +128,7 @@ __all__ = [
     "BertLMHeadModel",
     "BertModel",
     "BertTokenizer",
+    "Embedder",
     "EncoderDecoderConfig",
     "EncoderDecoderModel",
     "FileError",
@@ -166,6 +172,7 @@ __all__ = [
     "trace",
     "training",
     "views",
+    "zero_shot_classification",
 ]
 
 
@@ -173,7 +180,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"npbert.{_MODULES[name]}")
     if name not in _HOME:
-        return importlib.import_module("npbert.familiar").find(name)
+        importing = sys._getframe(1).f_code.co_name == "_handle_fromlist"  # Python's work on `from npbert import NAME`
+        return importlib.import_module("npbert.familiar").find(name, for_import=importing)
     value = globals()[name] = getattr(importlib.import_module(f"npbert.{_HOME[name]}"), name)
     return value
 

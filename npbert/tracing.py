@@ -172,7 +172,8 @@ class Trace(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._pieces:
-            close = [kept for kept in self if kept.endswith(name)] or list(self)
+            inside = ":".join(name.rsplit(".", 1))  # `...self.probs` stands for the value `...self:probs`
+            close = [kept for kept in self if kept.endswith((name, inside))] or list(self)
             raise MissingNameError(f"trace: no {name!r}; kept are {len(self)} names, such as {', '.join(close[:3])}")
         pieces = self._pieces[name]
         if len(pieces) > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from npbert.errors import MissingAttributeError
+from npbert.errors import MissingAttributeError, NpbertError
 
 
 def _at(module: str, words: str, *, prefix: str = "", there: str | None = None) -> dict[str, str]:
@@ -40,31 +40,85 @@ HOMES: dict[str, str] = (
     )
     | _at("npbert.models.base", "PreTrainedModel")
     | _at("npbert.models.bert", "BertPreTrainedModel")
+    | _at("npbert.models.bert", "PreTrainedModel", prefix="DistilBert", there="Bert")
+    | _at("npbert.models.gpt2", "GPT2PreTrainedModel")
+    | _at("npbert.models.outputs", "GenerateOutput ModelOutput")
+    | _at("npbert.text.backend", "load_vocab")
+    | _at("npbert.ops", "gelu gelu_new")
+    | _at("npbert.tasks.objects", "FillMaskPipeline FeatureExtractionPipeline TextClassificationPipeline NerPipeline")
+    | _at("npbert.tasks.objects", "TokenClassificationPipeline QuestionAnsweringPipeline TextGenerationPipeline")
+    | _at("npbert.tasks.objects", "ZeroShotClassificationPipeline")
 )
 """Where each name is found, as `module:name`."""
+
+
+class MissingImportError(NpbertError, ImportError):
+    """`from npbert import NAME`, where npbert has no such name. The message says what to use."""
+
+
+_ONLY_NUMPY = "npbert computes with NumPy alone; from_pretrained reads TensorFlow's and PyTorch's files"
+_ARCHITECTURE = "npbert has BERT, DistilBERT, GPT-2, and encoder-decoders of BERT"
+_HEAD = "take GPT2Model and put the head on its last_hidden_state"
+_COLLATE = "call the tokenizer with padding=True and return_tensors='np'"
+_STREAM = "use npbert.stream, which yields tokens as they are found"
+_SETTINGS = "give generate the setting itself, such as repetition_penalty= or bad_words_ids="
+_CACHE = "past_key_values is a tuple with one entry a layer, (key, value)"
+_DATA = "npbert.training reads plain text files"
 
 INSTEAD: dict[str, str] = {
     "Trainer": "use npbert.training.train, or the command `npbert train`",
     "TrainingArguments": "use npbert.training.Settings",
     "AdamW": "use npbert.training.AdamW",
+    "get_scheduler": "use npbert.training.linear(warmup, total), a function of the step",
     "get_linear_schedule_with_warmup": "use npbert.training.linear(warmup, total), a function of the step",
     "get_cosine_schedule_with_warmup": "use npbert.training.cosine(warmup, total), a function of the step",
     "DataCollatorForLanguageModeling": "use npbert.mask_tokens(input_ids, tokenizer, rng)",
-    "DataCollatorWithPadding": "call the tokenizer with padding=True",
-    "TextStreamer": "use npbert.stream, which yields the text as it grows",
-    "TFBertModel": "use BertModel.from_pretrained, which reads TensorFlow's files too",
-    "FlaxBertModel": "use BertModel.from_pretrained",
-    "DynamicCache": "past_key_values is a tuple with one entry a layer, (key, value)",
     "set_seed": "hand in a generator, rng=numpy.random.default_rng(seed)",
     "logging": "use Python's warnings: npbert warns through them",
+    "is_torch_available": "npbert needs no torch",
+    "AutoModelWithLMHead": "use AutoModelForMaskedLM, AutoModelForCausalLM or AutoModelForSeq2SeqLM",
+    "AutoModelForTextEncoding": "use AutoModel",
+    "BasicTokenizer": "BertTokenizer does this step too; `npbert tokenize` shows the steps",
+    "WordpieceTokenizer": "BertTokenizer does this step too; `npbert tokenize` shows the steps",
+    "PreTrainedTokenizer": "use BertTokenizer, GPT2Tokenizer or AutoTokenizer",
+    "PreTrainedTokenizerFast": "use BertTokenizer, GPT2Tokenizer or AutoTokenizer",
+    "PreTrainedTokenizerBase": "use BertTokenizer, GPT2Tokenizer or AutoTokenizer",
+    "PretrainedConfig": "use BertConfig, GPT2Config or AutoConfig",
+    "BertLayerNorm": "use npbert.ops.layer_norm(x, weight, bias, eps=eps)",
+    "BertSdpaSelfAttention": "use BertSelfAttention",
+    "GPT2Attention": "walk to it in a model: model.transformer.h[0].attn",
+    "GPT2MLP": "walk to it in a model: model.transformer.h[0].mlp",
+    "GPT2Block": "walk to it in a model: model.transformer.h[0]",
+    "GenerationMixin": "every model that writes has generate",
+    "BeamSearchScorer": "call generate with num_beams=",
+    "SummarizationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
+    "Text2TextGenerationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
+    "TranslationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
+    **dict.fromkeys(("GPT2DoubleHeadsModel", "GPT2ForTokenClassification", "GPT2ForQuestionAnswering"), _HEAD),
+    **dict.fromkeys(("DataCollatorWithPadding", "DataCollatorForTokenClassification", "default_data_collator"), _COLLATE),
+    **dict.fromkeys(("TextStreamer", "TextIteratorStreamer"), _STREAM),
+    **dict.fromkeys(("LogitsProcessor", "LogitsProcessorList", "StoppingCriteria", "StoppingCriteriaList"), _SETTINGS),
+    **dict.fromkeys(("Cache", "DynamicCache", "StaticCache", "EncoderDecoderCache"), _CACHE),
+    **dict.fromkeys(("TextDataset", "LineByLineTextDataset"), _DATA),
 }
 """What to use in place of a name that npbert does not have."""
 
+_KINDS = {
+    "TF": _ONLY_NUMPY,
+    "Flax": _ONLY_NUMPY,
+    **dict.fromkeys(
+        ("Roberta", "XLMRoberta", "Albert", "Electra", "T5", "Bart", "Llama", "OpenAIGPT", "BertGeneration"), _ARCHITECTURE
+    ),
+}
+"""The same by how a name begins."""
 
-def find(name: str) -> Any:
-    """What a familiar name stands for."""
-    if name in INSTEAD:
-        raise MissingAttributeError(f"npbert has no {name}: {INSTEAD[name]}")
+
+def find(name: str, *, for_import: bool = False) -> Any:
+    """What a familiar name stands for. `for_import` says that an import statement asks: Python replaces the message of an
+    AttributeError by one of its own there, and leaves that of an ImportError as it is."""
+    instead = INSTEAD.get(name) or next((words for start, words in _KINDS.items() if name.startswith(start)), None)
+    if instead is not None:
+        raise (MissingImportError if for_import else MissingAttributeError)(f"npbert has no {name}: {instead}")
     if name not in HOMES:
         raise AttributeError(f"module 'npbert' has no attribute {name!r}")
     module, _, attribute = HOMES[name].partition(":")

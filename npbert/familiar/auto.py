@@ -28,11 +28,11 @@ class AutoTokenizer:
 
     @classmethod
     def from_pretrained(cls, path_or_id: StrPath, **options: Any) -> Any:
-        """The tokenizer. `use_fast` may be given: there is one kind, and it is the fast one."""
-        from npbert.text.tokenizer import BertTokenizer
+        """The tokenizer, a `BertTokenizer` or a `GPT2Tokenizer`. `use_fast` may be given: there is one kind, the fast one."""
+        from npbert.text.auto import load_tokenizer
 
         options.pop("use_fast", None)
-        return BertTokenizer.from_pretrained(path_or_id, **options)
+        return load_tokenizer(path_or_id, **options)
 
 
 class _AutoModel:

@@ -5,12 +5,21 @@ This room knows no model. `token_columns` and `beam_search` are handed a functio
 """
 
 from npbert.generation.search import NextLogits, beam_search, token_columns
-from npbert.generation.settings import SETTING_NAMES, GenerationConfig, settings_from, settle_lengths
+from npbert.generation.settings import (
+    SETTING_NAMES,
+    GenerationConfig,
+    StoredSettings,
+    as_fields,
+    settings_from,
+    settle_lengths,
+)
 
 __all__ = [
     "SETTING_NAMES",
     "GenerationConfig",
     "NextLogits",
+    "StoredSettings",
+    "as_fields",
     "beam_search",
     "settings_from",
     "settle_lengths",

@@ -26,6 +26,8 @@ def apply_settings(scores: Array, tokens: Array, settings: GenerationConfig) -> 
         scores = penalize_repetition(scores, tokens, settings.repetition_penalty)
     if settings.no_repeat_ngram_size:
         scores = forbid_repeated_ngrams(scores, tokens, settings.no_repeat_ngram_size)
+    if settings.bad_words_ids:
+        scores = forbid_words(scores, tokens, settings.bad_words_ids, settings.eos_token_ids)
     if tokens.shape[1] < (settings.min_length or 0):
         scores = forbid_tokens(scores, settings.eos_token_ids)
     return _narrow_the_draw(scores, settings) if settings.do_sample else scores
@@ -34,7 +36,7 @@ def apply_settings(scores: Array, tokens: Array, settings: GenerationConfig) -> 
 def _narrow_the_draw(scores: Array, settings: GenerationConfig) -> Array:
     """Temperature, top-k and top-p, for sampling alone."""
     if np.isneginf(scores).all(axis=-1).any():
-        raise InputError("generate: no token is possible any more; no_repeat_ngram_size or the minimum length forbid them all")
+        raise InputError("generate: no token is possible any more; what forbids tokens forbids them all")
     # A beam must be able to go on even if every end token is among its best.
     at_least = 1 if settings.num_beams == 1 else max(len(settings.eos_token_ids), 1) + 1
     if settings.temperature not in (None, 1):
@@ -74,6 +76,18 @@ def forbid_tokens(scores: Array, tokens: Sequence[int]) -> Array:
     """-inf for the given tokens."""
     result = scores.copy()
     result[:, list(tokens)] = -np.inf
+    return result
+
+
+def forbid_words(scores: Array, tokens: Array, words: Sequence[Sequence[int]], ends: Sequence[int]) -> Array:
+    """-inf for every token that would complete one of the words, each a run of tokens. A token that ends a text stays."""
+    result = scores.copy()
+    for *first, last in words:
+        if not first:
+            if last not in ends:
+                result[:, last] = -np.inf
+        elif tokens.shape[1] >= len(first):
+            result[(tokens[:, -len(first) :] == first).all(axis=1), last] = -np.inf
     return result
 
 

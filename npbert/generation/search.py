@@ -34,6 +34,8 @@ on several times or not at all. The first call reads the prompts; the rows of a 
 in order.
 """
 
+NoteScores: TypeAlias = Callable[[Array], None]
+
 LAST_RESORT = -1e9
 """Added to a beam's score so that the beam goes on only where there are too few others."""
 
@@ -42,11 +44,15 @@ LAST_RESORT = -1e9
 
 
 def token_columns(
-    next_logits: NextLogits, prompts: Array, settings: GenerationConfig, rng: np.random.Generator
+    next_logits: NextLogits,
+    prompts: Array,
+    settings: GenerationConfig,
+    rng: np.random.Generator,
+    note_scores: NoteScores | None = None,
 ) -> Iterator[Array]:
     """Greedy search or sampling: the tokens that follow the prompts `[B, S]`, one column `[B * num_return_sequences]` a step.
 
-    `settings.max_length` counts the prompt.
+    `settings.max_length` counts the prompt. `note_scores` is told the scores `[R, V]` of each step.
     """
     batch = len(prompts)
     rows = np.arange(batch).repeat(settings.num_return_sequences)  # [R]: each row's prompt
@@ -55,6 +61,8 @@ def token_columns(
     ended = np.zeros(len(rows), bool)  # [R]
     while True:
         scores = apply_settings(logits, sequences, settings)  # [R, V]
+        if note_scores is not None:
+            note_scores(scores)
         tokens = (add_gumbel_noise(scores, rng) if settings.do_sample else scores).argmax(axis=-1)  # [R]
         if settings.eos_token_ids:
             tokens = np.where(ended, settings.token_after_end, tokens)
@@ -75,6 +83,7 @@ class Beams(NamedTuple):
 
     tokens: Array  # [B, beams, T]
     scores: Array  # [B, beams]: sums of log probabilities
+    rows: Array  # [B, beams, T - S]: the row in which each token was written
 
 
 class Candidates(NamedTuple):
@@ -84,6 +93,7 @@ class Candidates(NamedTuple):
     scores: Array  # [B, C]: sums of log probabilities
     beams: Array  # [B, C]: which beam each extends
     ended: Array  # [B, C]
+    rows: Array  # [B, C, T + 1 - S]
 
 
 class Results(NamedTuple):
@@ -92,15 +102,21 @@ class Results(NamedTuple):
     tokens: Array  # [B, beams, max_length], filled up after the end
     lengths: Array  # [B, beams]
     scores: Array  # [B, beams]: sums of log probabilities / length ** length_penalty
+    rows: Array  # [B, beams, max_length - S], -1 after the end
 
 
 def beam_search(
-    next_logits: NextLogits, prompts: Array, settings: GenerationConfig, rng: np.random.Generator
-) -> tuple[Array, Array]:
+    next_logits: NextLogits,
+    prompts: Array,
+    settings: GenerationConfig,
+    rng: np.random.Generator,
+    note_scores: NoteScores | None = None,
+) -> tuple[Array, Array, Array]:
     """Keep the `num_beams` best open sequences of each prompt `[B, S]`, and the `num_beams` best that have ended.
 
-    Returns sequences `[B * num_return_sequences, T]` and their scores, the best of each prompt first. `settings.max_length`
-    counts the prompt.
+    Returns sequences `[B * num_return_sequences, T]`, their scores, and for each new token the row that it was written in, the
+    best sequence of each prompt first. `settings.max_length` counts the prompt. `note_scores` is told the log probabilities
+    `[R, V]` of each step.
     """
     batch, prompt_length = prompts.shape
     rows = np.arange(batch).repeat(settings.num_beams)  # [R]: each row's prompt
@@ -109,12 +125,12 @@ def beam_search(
     results = _no_results(prompts, settings, logits)
     may_improve = np.ones(batch, bool)  # [B]
     while True:
-        candidates = _extend(beams, logits, settings, rng)
+        candidates = _extend(beams, logits, settings, rng, note_scores)
         results = _collect_ended(results, candidates, may_improve, prompt_length, settings)
         beams, continued = _choose_open(candidates, settings.num_beams)
         may_improve &= _may_improve(results, beams, prompt_length, settings)
         if _is_over(results, candidates, may_improve, settings):
-            return _best(results, settings.num_return_sequences)
+            return _best(results, settings.num_return_sequences, prompt_length)
         logits = next_logits(beams.tokens[:, :, -1].reshape(-1, 1), rows[continued])
         rows = np.arange(len(rows))
 
@@ -123,7 +139,7 @@ def _first_beams(prompts: Array, num_beams: int, logits: Array) -> Beams:
     """Every beam begins with the prompt. They are all alike, so only the first of them may branch out."""
     scores = np.zeros((len(prompts), num_beams), logits.dtype)
     scores[:, 1:] = LAST_RESORT
-    return Beams(prompts[:, None].repeat(num_beams, axis=1), scores)
+    return Beams(prompts[:, None].repeat(num_beams, axis=1), scores, np.zeros((*scores.shape, 0), np.int64))
 
 
 def _no_results(prompts: Array, settings: GenerationConfig, logits: Array) -> Results:
@@ -132,10 +148,17 @@ def _no_results(prompts: Array, settings: GenerationConfig, logits: Array) -> Re
     tokens = np.full((batch, settings.num_beams, settings.max_length), _token_after_end(settings))
     tokens[:, :, :prompt_length] = prompts[:, None]
     lengths = np.full((batch, settings.num_beams), prompt_length)
-    return Results(tokens, lengths, np.full((batch, settings.num_beams), -np.inf, logits.dtype))
+    rows = np.full((batch, settings.num_beams, settings.max_length - prompt_length), -1)
+    return Results(tokens, lengths, np.full((batch, settings.num_beams), -np.inf, logits.dtype), rows)
 
 
-def _extend(beams: Beams, logits: Array, settings: GenerationConfig, rng: np.random.Generator) -> Candidates:
+def _extend(
+    beams: Beams,
+    logits: Array,
+    settings: GenerationConfig,
+    rng: np.random.Generator,
+    note_scores: NoteScores | None,
+) -> Candidates:
     """The best of each prompt's beams * V continuations, or a draw of them.
 
     There are enough candidates that `num_beams` stay open even if every end token follows on every beam.
@@ -143,14 +166,18 @@ def _extend(beams: Beams, logits: Array, settings: GenerationConfig, rng: np.ran
     batch, num_beams, length = beams.tokens.shape
     vocabulary = logits.shape[-1]
     ends = settings.eos_token_ids
-    log_probs = apply_settings(ops.log_softmax(logits), beams.tokens.reshape(-1, length), settings)  # [R, V]
+    log_probs = apply_settings(ops.log_softmax(logits), beams.tokens.reshape(len(logits), length), settings)  # [R, V]
+    if note_scores is not None:
+        note_scores(log_probs)
     scores = (log_probs.reshape(batch, num_beams, vocabulary) + beams.scores[:, :, None]).reshape(batch, -1)  # [B, beams * V]
     count = min(max(2, 1 + len(ends)) * num_beams, num_beams * vocabulary)
     chosen = ops.top_k(add_gumbel_noise(scores, rng) if settings.do_sample else scores, count)  # [B, C]
     beam, token = np.divmod(chosen, vocabulary)
     tokens = np.concatenate([_pick(beams.tokens, beam), token[:, :, None]], axis=2)  # [B, C, T + 1]
+    row = np.arange(batch)[:, None] * num_beams + beam  # [B, C]
+    rows = np.concatenate([_pick(beams.rows, beam), row[:, :, None]], axis=2)  # [B, C, T + 1 - S]
     ended = np.isin(token, ends) | (tokens.shape[2] == settings.max_length)  # [B, C]
-    return Candidates(tokens, _pick(scores, chosen), beam, ended)
+    return Candidates(tokens, _pick(scores, chosen), beam, ended, rows)
 
 
 def _collect_ended(
@@ -167,7 +194,10 @@ def _collect_ended(
     scores = candidates.scores / (length - prompt_length) ** settings.length_penalty  # [B, C]
     tokens = np.full((batch, count, results.tokens.shape[2]), _token_after_end(settings))  # [B, C, max_length]
     tokens[:, :, :length] = candidates.tokens
-    entering = Results(tokens, np.full((batch, count), length), np.where(may_enter, scores, -np.inf).astype(scores.dtype))
+    rows = np.full((batch, count, results.rows.shape[2]), -1)  # [B, C, max_length - S]
+    rows[:, :, : length - prompt_length] = candidates.rows
+    entered = np.where(may_enter, scores, -np.inf).astype(scores.dtype)  # [B, C]
+    entering = Results(tokens, np.full((batch, count), length), entered, rows)
     both = Results(*(np.concatenate(pair, axis=1) for pair in zip(results, entering, strict=True)))  # beams + C a prompt
     best = ops.top_k(both.scores, settings.num_beams)  # [B, beams]
     return Results(*(_pick(x, best) for x in both))
@@ -182,7 +212,8 @@ def _choose_open(candidates: Candidates, num_beams: int) -> tuple[Beams, Array]:
     scores = np.where(candidates.ended, scores + scores.dtype.type(LAST_RESORT), scores)  # [B, C]
     best = ops.top_k(scores, num_beams)  # [B, beams]
     first_rows = np.arange(len(best))[:, None] * num_beams  # [B, 1]
-    return Beams(_pick(candidates.tokens, best), _pick(scores, best)), (first_rows + _pick(candidates.beams, best)).reshape(-1)
+    continued = (first_rows + _pick(candidates.beams, best)).reshape(-1)  # [R]
+    return Beams(_pick(candidates.tokens, best), _pick(scores, best), _pick(candidates.rows, best)), continued
 
 
 def _may_improve(results: Results, beams: Beams, prompt_length: int, settings: GenerationConfig) -> Array:
@@ -203,11 +234,12 @@ def _is_over(results: Results, candidates: Candidates, may_improve: Array, setti
     return enough or not may_improve.any() or bool(candidates.ended.all())
 
 
-def _best(results: Results, count: int) -> tuple[Array, Array]:
-    """The best `count` results of each prompt and their scores, cut after the longest."""
-    longest = results.lengths[:, :count].max()
+def _best(results: Results, count: int, prompt_length: int) -> tuple[Array, Array, Array]:
+    """The best `count` results of each prompt, their scores and their rows, cut after the longest."""
+    longest = int(results.lengths[:, :count].max())
     tokens = results.tokens[:, :count, :longest]  # [B, count, T]
-    return tokens.reshape(-1, longest), results.scores[:, :count].reshape(-1)
+    rows = results.rows[:, :count, : longest - prompt_length]  # [B, count, T - S]
+    return tokens.reshape(-1, longest), results.scores[:, :count].reshape(-1), rows.reshape(-1, longest - prompt_length)
 
 
 def _full(results: Results) -> Array:

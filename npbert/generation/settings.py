@@ -16,7 +16,7 @@ import numpy as np
 
 from npbert import checks
 from npbert.checkpoints.limits import MAX_SEQUENCES
-from npbert.errors import InputError, InputTypeError, shown, warn
+from npbert.errors import InputError, InputTypeError, MissingAttributeError, shown, warn
 
 DEFAULT_NEW_TOKENS = 20
 """How many tokens are written when no setting says how many."""
@@ -50,6 +50,7 @@ class GenerationConfig:
 
     repetition_penalty: float | None = 1.0
     no_repeat_ngram_size: int | None = 0
+    bad_words_ids: list[list[int]] | None = None  # runs of tokens that are never written
 
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None  # None: the first eos_token_id
@@ -85,6 +86,7 @@ class GenerationConfig:
                 checks.integers(name, getattr(self, name), 0)
         if self.eos_token_id is not None:
             checks.integers("eos_token_id", self.eos_token_id, (0, 1))
+        self._check_bad_words()
         if not isinstance(self.do_sample, bool):
             raise InputTypeError(f"do_sample: takes True or False, got {shown(self.do_sample)}")
         if not isinstance(self.early_stopping, bool) and (
@@ -97,10 +99,30 @@ class GenerationConfig:
         if beams == 1 and not self.do_sample and returned > 1:
             raise InputError("num_return_sequences: greedy search finds one sequence; set num_beams or do_sample=True")
 
+    def _check_bad_words(self) -> None:
+        words = self.bad_words_ids
+        if words is None:
+            return
+        if not isinstance(words, list | tuple) or not words:
+            raise InputError(f"bad_words_ids: takes a list of lists of tokens, got {shown(words)}")
+        for number, tokens in enumerate(words):
+            found = checks.integers(f"bad_words_ids[{number}]", tokens, 1)
+            if not found.size or found.min() < 0:
+                raise InputError(f"bad_words_ids[{number}]: takes one token or more, 0 or above, got {found.tolist()}")
+
     @property
     def eos_token_ids(self) -> list[int]:
         """The tokens that end a sequence."""
         return [] if self.eos_token_id is None else np.atleast_1d(self.eos_token_id).tolist()
+
+    @property
+    def rows_of_a_prompt(self) -> int:
+        """How many sequences are written at once for each prompt."""
+        return self.num_beams if self.num_beams > 1 else self.num_return_sequences
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by its name."""
+        return dataclasses.asdict(self)
 
     @property
     def token_after_end(self) -> int | None:
@@ -120,7 +142,6 @@ NOT_APPLIED: dict[str, Any] = {
     "eta_cutoff": 0.0,
     "encoder_repetition_penalty": 1.0,
     "encoder_no_repeat_ngram_size": 0,
-    "bad_words_ids": None,
     "sequence_bias": None,
     "forced_bos_token_id": None,
     "forced_eos_token_id": None,
@@ -146,6 +167,33 @@ STORED_DEFAULTS: dict[str, Any] = {
 
 _ONLY_FOR_SAMPLING = ("temperature", "top_k", "top_p")
 _ONLY_FOR_BEAMS = ("length_penalty", "early_stopping")
+
+
+class StoredSettings(dict[str, Any]):
+    """What a checkpoint says about generation, as its file says it. A setting can also be read and set as an attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self and name not in STORED_DEFAULTS:
+            raise MissingAttributeError(f"generation_config: no setting {name!r}; there are {', '.join(SETTING_NAMES)}")
+        return self.get(name, STORED_DEFAULTS.get(name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in STORED_DEFAULTS:
+            raise MissingAttributeError(f"generation_config: no setting {name!r}; there are {', '.join(SETTING_NAMES)}")
+        self[name] = value
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a plain dictionary."""
+        return dict(self)
+
+
+def as_fields(settings: Any) -> StoredSettings:
+    """Settings as a checkpoint's file holds them, from a `GenerationConfig` or a dictionary; None is no setting at all."""
+    if isinstance(settings, GenerationConfig):
+        settings = {name: value for name, value in settings.to_dict().items() if value != getattr(GenerationConfig, name)}
+    if not isinstance(settings, Mapping | None):
+        raise InputTypeError(f"generation_config: takes a GenerationConfig or a dictionary, got {shown(settings)}")
+    return StoredSettings(settings or {})
 
 
 def settings_from(sources: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> GenerationConfig:
@@ -187,12 +235,14 @@ def settle_lengths(
     positions_used: int,
     positions: int,
     default_limit: int,
+    unlisted: int = 0,
 ) -> GenerationConfig:
     """The settings with `max_length` and `min_length` as numbers that count the prompt.
 
     Prompts of `prompt_length` tokens take `positions_used` of the model's `positions` (padding may take none). A text that
     would need more positions than there are is refused; its last token is never read, so that one needs none. Where no
-    setting gives a length, the text ends at `default_limit` tokens at the latest.
+    setting gives a length, the text ends at `default_limit` tokens at the latest. As in the reference, a `max_length` or
+    `min_length` also counts the `unlisted` positions, those of vectors that stand in no sequence.
     """
     room = positions - positions_used + 1
     if room < 1:
@@ -200,7 +250,9 @@ def settle_lengths(
     if settings.max_new_tokens is not None:
         longest = prompt_length + settings.max_new_tokens
     elif settings.max_length is not None:
-        longest = settings.max_length
+        longest = settings.max_length - unlisted
+    elif unlisted:
+        longest = DEFAULT_NEW_TOKENS - unlisted
     else:
         longest = min(prompt_length + DEFAULT_NEW_TOKENS, default_limit)
     new_tokens = longest - prompt_length
@@ -216,7 +268,7 @@ def settle_lengths(
     penalty = settings.length_penalty
     if settings.num_beams > 1 and abs(penalty) * math.log(new_tokens) > math.log(LARGEST):
         raise InputError(f"length_penalty: {penalty} makes more than {LARGEST:g} of {new_tokens} tokens, or less than 1 / that")
-    shortest = settings.min_length or 0
+    shortest = max((settings.min_length or 0) - unlisted, 0)
     if settings.min_new_tokens is not None:
         shortest = prompt_length + settings.min_new_tokens
     if shortest > longest:

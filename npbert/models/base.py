@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -13,11 +14,14 @@ from npbert import checks, tracing
 from npbert.backward import Gradients, Record
 from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
+from npbert.generation.settings import StoredSettings, as_fields
 from npbert.models import familiar, fitting, surgery
 from npbert.models.familiar import FamiliarMethods
 from npbert.module import Functions, Module, tree_lines
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, Weights, initialize
+
+_TABLE = re.compile(r"(?:^|\.)(?:\w+_embeddings|wte|wpe)\.weight$")  # looked up by ids, not multiplied
 
 SomeModel = TypeVar("SomeModel", bound="PreTrainedModel")
 
@@ -68,9 +72,18 @@ class PreTrainedModel(FamiliarMethods):
         self.config: Any = copy.deepcopy(config)
         self.config.architectures = [type(self).__name__]
         self.name_or_path = ""  # where the checkpoint came from
-        self.generation_config: dict[str, Any] = {}  # what its generation_config.json says
+        self.generation_config = {}  # what its generation_config.json says
         self._make_parts()
         self._use(Weights({}, ties=self.tied()))
+
+    @property
+    def generation_config(self) -> StoredSettings:
+        """How the checkpoint says to generate: a dictionary whose settings are attributes too."""
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, settings: Any) -> None:
+        self._generation_config = as_fields(settings)
 
     def _make_parts(self) -> None:
         """Make the models that this one consists of, if there are any."""
@@ -128,10 +141,10 @@ class PreTrainedModel(FamiliarMethods):
         """The model with a checkpoint's weights.
 
         `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
-        Options: `dtype` (float32 or float64), `config` (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`,
-        `local_files_only`, `token`, `proxies`, `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a
-        dictionary of missing, unexpected and mismatched names), and any field of the configuration, which then overrides the
-        checkpoint's.
+        Options: `dtype` (float32 or float64; "auto" is the checkpoint's own, and `torch_dtype` another name for it), `config`
+        (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`, `local_files_only`, `token`, `proxies`,
+        `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of missing, unexpected and
+        mismatched names), and any field of the configuration, which then overrides the checkpoint's.
 
         Weights that the checkpoint lacks start at random, with one warning that lists them. Another lists what the checkpoint
         holds and this class has no place for; only heads that belong to another class are left out without a word.
@@ -180,9 +193,16 @@ class PreTrainedModel(FamiliarMethods):
         """Every parameter once, with its name."""
         return ((name, self.weights[name]) for name in self.expected_parameters() if name in self.weights)
 
-    def num_parameters(self) -> int:
-        """How many numbers the model has learned; a tied table counts once."""
-        return sum(array.size for array in self.parameters())
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the model has learned; a tied table counts once. `only_trainable` leaves frozen weights out, and
+        `exclude_embeddings` the tables."""
+        skipped = self.frozen if checks.flag("only_trainable", only_trainable, False) else ()
+        without_tables = checks.flag("exclude_embeddings", exclude_embeddings, False)
+        return sum(
+            array.size
+            for name, array in self.named_parameters()
+            if name not in skipped and not (without_tables and _TABLE.search(name))
+        )
 
     def state_dict(self) -> dict[str, Array]:
         """The arrays under all their names, tied ones under both. They are the model's own, not copies."""
@@ -263,8 +283,12 @@ class PreTrainedModel(FamiliarMethods):
 
     def get_output_embeddings(self) -> Array | None:
         """The table `[V, D]` that a language model compares its hidden states with; None in other models."""
-        names = (surgery.DECODER, "lm_head.weight")
-        return next((self.weights[name] for name in names if name in self.weights), None)
+        name = surgery.output_table(self)
+        return None if name is None else self.weights[name]
+
+    def set_output_embeddings(self, table: Any) -> None:
+        """Replace the table that hidden states are compared with by another of the same shape, and a word table tied to it."""
+        surgery.set_output_embeddings(self, table)
 
     def set_input_embeddings(self, table: Any) -> None:
         """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""

@@ -53,6 +53,15 @@ class BertPreTrainedModel(CallableModel):
         columns = f"{path}.output.dense.weight"
         return {name: self.weights[name][stays] for name in rows} | {columns: self.weights[columns][:, stays]}
 
+    @property
+    def base_model(self) -> BertModel:
+        """The model without its head, reading the same weights; a base model is its own."""
+        if isinstance(self, BertModel):
+            return self
+        base = BertModel.without_weights(self.config, add_pooling_layer=self.has_pooler)
+        base._use(self.weights.scope(self.base_model_prefix))
+        return base
+
     def run_base(self, m: Module, **arguments: Any) -> tuple[EncoderResult, Any]:
         """What the layers put out, and the pooled vector or None."""
         result, pooled = bert(m, **arguments)
@@ -70,15 +79,19 @@ class BertPreTrainedModel(CallableModel):
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *,
+        *more: Any,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         rng: Rng = None,
         **others: Any,
     ) -> Any:
-        """Run the model. See the class for what else it takes; dropout happens exactly when `rng` is given."""
+        """Run the model. See the class for what else it takes; dropout happens exactly when `rng` is given.
+
+        `more` are further arguments by position, in the reference's order: `further_positions` names them.
+        """
         return self.answer(
+            more,
             input_ids=input_ids,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
@@ -109,11 +122,13 @@ class BertModel(BertPreTrainedModel):
     def __init__(
         self,
         config: BertConfig,
-        weights: Mapping[str, Any] | None = None,
+        weights: Mapping[str, Any] | bool | None = None,
         *,
         rng: Rng = None,
         add_pooling_layer: bool = True,
     ) -> None:
+        if isinstance(weights, bool):  # the reference's second position: BertModel(config, False)
+            add_pooling_layer, weights = weights, None
         self.has_pooler = checks.flag("add_pooling_layer", add_pooling_layer, True)
         super().__init__(config, weights, rng=rng)
 

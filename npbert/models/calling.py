@@ -6,7 +6,7 @@ where there are labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from npbert import checks, tracing
 from npbert.backward import Gradients, Record
 from npbert.bert.layer import EncoderResult
-from npbert.errors import InputError
+from npbert.errors import InputError, InputTypeError
 from npbert.models import inputs, outputs
 from npbert.models.base import PreTrainedModel
 from npbert.module import Module
@@ -24,6 +24,7 @@ from npbert.weights import Parameters, join
 ENCODER_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
 CACHE_INPUTS = ("past_key_values", "use_cache")
 ARRAYS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds")
+OPTIONS = ("output_attentions", "output_hidden_states", "return_dict")
 
 
 Logits: TypeAlias = tuple[Array, ...]
@@ -94,11 +95,24 @@ class CallableModel(PreTrainedModel):
 
     # ----------------------------------------------------------------------------------------------------------- calling
 
-    def answer(self, **given: Any) -> Any:
-        """The work behind a call."""
+    def answer(self, more: Sequence[Any], **given: Any) -> Any:
+        """The work behind a call; `more` are the arguments given by position after those that the call names."""
+        names = self.further_positions()
+        if len(more) > len(names):
+            raise InputTypeError(f"{type(self).__name__}: takes {', '.join(names)} as its last positions, got {len(more)}")
+        for name, value in zip(names, more, strict=False):
+            if given.get(name) is not None:
+                raise InputTypeError(f"{type(self).__name__}: {name} is given twice, by its position and by its name")
+            given[name] = value
         call = self.read_call(**given)
         _, done = self.begin_pass(call)
         return done.output if call.return_dict else done.output.as_plain_tuple()
+
+    def further_positions(self) -> tuple[str, ...]:
+        """What a call takes by position after the arguments that it names, in the reference's order."""
+        encoder = [name for name in ENCODER_INPUTS if name in self.decoder_inputs]
+        cache = [name for name in CACHE_INPUTS if name in self.decoder_inputs]
+        return (*encoder, *self.label_names, *cache, *OPTIONS)
 
     def read_call(
         self,
@@ -107,10 +121,13 @@ class CallableModel(PreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         rng: Rng = None,
+        cache_position: None = None,
         **given: Any,
     ) -> Call:
         """Sort the arguments of a call, and refuse those that the class does not take."""
         self.check_config()
+        if cache_position is not None:
+            raise InputError("cache_position: past_key_values say which positions come next; leave it None")
         options = {
             "output_attentions": checks.flag("output_attentions", output_attentions, self.config.output_attentions),
             "output_hidden_states": checks.flag("output_hidden_states", output_hidden_states, self.config.output_hidden_states),

@@ -129,7 +129,7 @@ class EncoderDecoderModel(PreTrainedModel):
         `decoder_model` are models to take instead); `dtype`, `cache_dir`, `local_files_only`, `token` and `proxies` go to both,
         all others to the configuration of the whole.
         """
-        shared = ("dtype", "cache_dir", "local_files_only", "token", "proxies")
+        shared = ("dtype", "torch_dtype", "cache_dir", "local_files_only", "token", "proxies")
         both = {name: options.pop(name) for name in shared if name in options}
         parts: dict[str, Any] = {}
         for part, path, reads_encoder in (
@@ -301,6 +301,6 @@ class EncoderDecoderModel(PreTrainedModel):
                 raise InputError(f"config: labels are shifted right, which takes {name}; it is None")
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
-    def generate(self, input_ids: Any = None, **options: Any) -> Any:
+    def generate(self, input_ids: Any = None, generation_config: Any = None, **options: Any) -> Any:
         """Write token by token: see `npbert.generate`."""
-        return generate(self, input_ids, **options)
+        return generate(self, input_ids, generation_config, **options)

@@ -24,6 +24,10 @@ INSTEAD = {
     "backward": "out, grads = model.gradients(**inputs, labels=labels)",
     "zero_grad": "model.gradients(...) returns new gradients every time",
     "apply": "model.weights.replace({name: array}) sets weights",
+    "init_weights": "a model that is made of a configuration alone has random weights",
+    "post_init": "a model that is made of a configuration alone has random weights",
+    "modules": "model.named_modules() walks through all of them",
+    "named_children": "model.named_modules() walks through all of them",
     "push_to_hub": "save_pretrained writes the files; the hub's own command uploads them",
     "compile": "there is nothing to compile",
 }
@@ -74,6 +78,9 @@ class FamiliarMethods:
     def double(self) -> Any:
         """The model in float64."""
         return self.astype(np.float64)  # type: ignore[attr-defined]
+
+    def tie_weights(self) -> None:
+        """Nothing to do: a table that two names share is one array, and stays one."""
 
     @property
     def device(self) -> str:

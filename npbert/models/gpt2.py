@@ -33,7 +33,7 @@ class GPT2PreTrainedModel(CallableModel):
         self,
         input_ids: Any = None,
         past_key_values: Any = None,
-        *,
+        *more: Any,
         attention_mask: Any = None,
         token_type_ids: Any = None,
         position_ids: Any = None,
@@ -45,8 +45,12 @@ class GPT2PreTrainedModel(CallableModel):
         rng: Rng = None,
         **others: Any,
     ) -> Any:
-        """Run the model. See the class for what else it takes; dropout happens exactly when `rng` is given."""
+        """Run the model. See the class for what else it takes; dropout happens exactly when `rng` is given.
+
+        `more` are further arguments by position, in the reference's order: `further_positions` names them.
+        """
         return self.answer(
+            more,
             input_ids=input_ids,
             past_key_values=past_key_values,
             attention_mask=attention_mask,
@@ -61,9 +65,24 @@ class GPT2PreTrainedModel(CallableModel):
             **others,
         )
 
+    def further_positions(self) -> tuple[str, ...]:
+        """What a call takes by position after `past_key_values`, in the reference's order."""
+        head = () if self.decoder_inputs == CACHE_INPUTS else ("cache_position",)  # the classifier has none
+        arrays = ("attention_mask", "token_type_ids", "position_ids", "head_mask", "inputs_embeds")
+        return (*head, *arrays, *(name for name in super().further_positions() if name != "past_key_values"))
+
     def base_parameters(self) -> Parameters:
         """The parameters of the base model, without its prefix."""
         return base_parameters(self.config)
+
+    @property
+    def base_model(self) -> GPT2Model:
+        """The model without its head, reading the same weights; a base model is its own."""
+        if isinstance(self, GPT2Model):
+            return self
+        base = GPT2Model.without_weights(self.config)
+        base._use(self.weights.scope(self.base_model_prefix))
+        return base
 
     def run_base(self, m: Module, **arguments: Any) -> tuple[EncoderResult, Any]:
         """What the layers put out; GPT-2 pools nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from npbert import checks
@@ -66,6 +67,7 @@ def check_inputs(
     name = which_tokens(input_ids, inputs_embeds)
     checked: dict[str, Any] = {}
     if name == "input_ids":
+        _check_rows(name, input_ids)
         tokens = checked["input_ids"] = checks.ids("input_ids", input_ids, config.vocab_size)
         _warn_of_padding(config, tokens, attention_mask)
     else:
@@ -120,6 +122,20 @@ def check_inputs(
             "encoder_attention_mask", encoder_attention_mask, (batch, encoder_length), (batch, length, encoder_length)
         )
     return checked
+
+
+def _check_rows(name: str, value: object) -> None:
+    """Refuse what a tokenizer gives without its two options for models: one row alone, and rows of several lengths."""
+    if not isinstance(value, list | tuple) or not value:
+        return
+    if all(isinstance(row, list | tuple) for row in value):
+        lengths = {len(row) for row in value}
+        if len(lengths) > 1:
+            got = f"got {min(lengths)} to {max(lengths)} tokens"
+            raise InputError(f"{name}: takes rows of one length, {got}; the tokenizer makes them with padding=True")
+    elif not any(isinstance(row, list | tuple | np.ndarray) for row in value):
+        remedy = 'the tokenizer gives a batch, also of one text, with return_tensors="np"'
+        raise InputError(f"{name}: takes 2 dimensions, got shape [{len(value)}]; {remedy}")
 
 
 def _warn_of_padding(config: ModelConfiguration, input_ids: Array, attention_mask: object) -> None:

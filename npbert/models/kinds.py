@@ -37,11 +37,11 @@ class OneLogits(CallableModel):
 class CausalLanguageModel(OneLogits):
     """Each position predicts the next token: labels are shifted by one inside, and the model can write."""
 
-    def generate(self, input_ids: Any = None, **options: Any) -> Any:
+    def generate(self, input_ids: Any = None, generation_config: Any = None, **options: Any) -> Any:
         """Write on from `input_ids`, token by token: see `npbert.generate`."""
         from npbert.models.generating import generate  # here, so that importing npbert stays cheap
 
-        return generate(self, input_ids, **options)
+        return generate(self, input_ids, generation_config, **options)
 
     def loss(self, logits: Logits, labels: Any) -> Array:
         return heads.causal_language_model_loss(logits[0], labels)

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from npbert import checkpoints
 from npbert.checkpoints import Checkpoint, names
 from npbert.checkpoints.limits import MAX_FRESH_ELEMENTS, MAX_FRESH_SHARE
-from npbert.errors import FileError, InputError, InputTypeError, listed, warn
+from npbert.errors import FileError, InputError, InputTypeError, listed, shown, warn
 from npbert.models import fitting
 from npbert.types import Array, StrPath
 from npbert.weights import Parameters, initialize
@@ -37,11 +37,18 @@ def from_checkpoint(
     *,
     config: Any = None,
     dtype: DTypeLike | None = np.float32,
+    torch_dtype: Any = None,
     output_loading_info: bool = False,
     ignore_mismatched_sizes: bool = False,
     **overrides: Any,
 ) -> Any:
-    """A model of the class with a checkpoint's weights. `overrides` are fields of the configuration."""
+    """A model of the class with a checkpoint's weights. `overrides` are fields of the configuration.
+
+    `torch_dtype` is the reference's older name for `dtype`.
+    """
+    dtype = dtype if torch_dtype is None else torch_dtype
+    dtype = None if isinstance(dtype, str) and dtype == "auto" else dtype
+    overrides = _without_effect(f"{cls.__name__}.from_pretrained", overrides)
     if config is None:
         config = cls.config_class.from_file_fields(checkpoint.fields, checkpoint.fields_path)
     elif not isinstance(config, cls.config_class):
@@ -59,6 +66,28 @@ def from_checkpoint(
         architectures=getattr(config, "architectures", None),
     )
     return (model, info) if output_loading_info else model
+
+
+WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
+    "attn_implementation": (None, "eager"),
+    "device_map": (None, "cpu", "auto"),
+    "low_cpu_mem_usage": (None, True, False),
+    "trust_remote_code": (None, True, False),
+    "use_safetensors": (None, True, False),
+    "from_tf": (None, True, False),
+    "from_flax": (None, False),
+    "force_download": (None, False),
+}
+"""Options of the reference that say how to load, and the values with which npbert loads the same numbers anyway."""
+
+
+def _without_effect(function: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those of the reference that change nothing here; a value that would change something is refused."""
+    for name, values in WITHOUT_EFFECT.items():
+        if options.get(name) not in values:
+            taken = " or ".join(repr(value) for value in values if value is not None)
+            raise InputError(f"{function}: {name}: npbert takes {taken}, got {shown(options[name])}")
+    return {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
 
 
 def fill(

@@ -162,6 +162,25 @@ class QuestionAnsweringModelOutput(ModelOutput):
 
 
 @dataclasses.dataclass(eq=False)
+class GenerateOutput(ModelOutput):
+    """Of `generate(..., return_dict_in_generate=True)`. What comes from the steps is a tuple with one entry for each."""
+
+    sequences: Array  # [B * num_return_sequences, T]
+    sequences_scores: Array | None = None  # [B * num_return_sequences]: of beam search, sum of log probabilities / T ** penalty
+    scores: Arrays | None = None  # each [R, V]: what the token was chosen from; of beam search, log probabilities
+    logits: Arrays | None = None  # each [R, V]: what the model put out
+    beam_indices: Array | None = None  # [B * num_return_sequences, T - S]: which row each token was written in; -1 past the end
+    encoder_attentions: Arrays | None = None  # L of [B, N, E, E]
+    encoder_hidden_states: Arrays | None = None  # L + 1 of [B, E, D]
+    attentions: tuple[Arrays, ...] | None = None  # each L of [R, N, new, T]
+    decoder_attentions: tuple[Arrays, ...] | None = None
+    cross_attentions: tuple[Arrays, ...] | None = None
+    hidden_states: tuple[Arrays, ...] | None = None  # each L + 1 of [R, new, D]
+    decoder_hidden_states: tuple[Arrays, ...] | None = None
+    past_key_values: Cache | None = None
+
+
+@dataclasses.dataclass(eq=False)
 class Seq2SeqLMOutput(ModelOutput):
     """Of `EncoderDecoderModel`."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from npbert import checks
-from npbert.errors import InputTypeError
+from npbert.errors import InputError, InputTypeError
 from npbert.weights import join
 
 DECODER = "cls.predictions.decoder.weight"
@@ -22,10 +22,27 @@ def word_table(model: Any) -> str:
     return join(model.base_model_prefix, model.word_table)
 
 
+def output_table(model: Any) -> str | None:
+    """The name of the table that a language model compares hidden states with; None in other models."""
+    return next((name for name in (DECODER, LM_HEAD) if name in model.weights), None)
+
+
 def set_input_embeddings(model: Any, table: Any) -> None:
     """The work behind `model.set_input_embeddings`; see there."""
-    old = model.get_input_embeddings()
-    model.weights.replace({word_table(model): checks.with_shape("table", checks.numbers("table", table, old.dtype), old.shape)})
+    _replace_table(model, word_table(model), table)
+
+
+def set_output_embeddings(model: Any, table: Any) -> None:
+    """The work behind `model.set_output_embeddings`; see there."""
+    name = output_table(model)
+    if name is None:
+        raise InputError(f"set_output_embeddings: a {type(model).__name__} has no such table")
+    _replace_table(model, name, table)
+
+
+def _replace_table(model: Any, name: str, table: Any) -> None:
+    old = model.weights[name]
+    model.weights.replace({name: checks.with_shape("table", checks.numbers("table", table, old.dtype), old.shape)})
 
 
 def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of: Any) -> None:

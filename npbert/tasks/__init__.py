@@ -15,11 +15,15 @@ from npbert.tasks.embedding import embed, feature_extraction, similarity
 from npbert.tasks.entities import token_classification
 from npbert.tasks.generating import text_generation
 from npbert.tasks.masking import fill_mask, mask_tokens
-from npbert.tasks.pipelines import TASKS, Pipeline, pipeline, sentence_similarity
+from npbert.tasks.objects import Embedder, Pipeline
+from npbert.tasks.pipelines import pipeline
 from npbert.tasks.pooling import Pooling, pool, pooling_of, read_pooling
+from npbert.tasks.table import TASKS, sentence_similarity
+from npbert.tasks.zero_shot import zero_shot_classification
 
 __all__ = [
     "TASKS",
+    "Embedder",
     "Pipeline",
     "Pooling",
     "embed",
@@ -37,4 +41,5 @@ __all__ = [
     "text_classification",
     "text_generation",
     "token_classification",
+    "zero_shot_classification",
 ]

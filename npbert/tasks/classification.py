@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 from npbert import ops
-from npbert.checks import choice, whole_number
+from npbert.checks import choice, flag, whole_number
 from npbert.errors import InputTypeError
 from npbert.tasks.batches import Batch, answer_all
 from npbert.tasks.inputs import Item, check_model, text_or_pair
@@ -34,11 +36,13 @@ def text_classification(
     max_length: int | None = None,
     padding: bool | str | None = None,
     add_special_tokens: bool | None = None,
+    return_all_scores: bool | None = None,
     batch_size: int | None = None,
 ) -> Any:
     """The label of a text, or of a pair `{"text": ..., "text_pair": ...}`: `{"label", "score"}`.
 
-    With `top_k` the answer is a list of the `top_k` best labels, best first; with `top_k=None`, of all labels.
+    With `top_k` the answer is a list of the `top_k` best labels, best first; with `top_k=None`, of all labels; with
+    `return_all_scores=True` of all in the order of the labels.
     `function_to_apply` turns logits into scores: "softmax" (exactly one label is right), "sigmoid" (each label may be right) or
     "none" (the logits are the scores). None asks the configuration: "none" for regression, "sigmoid" for a model with one label
     or where several labels may be right, else "softmax". `truncation`, `max_length`, `padding` and `add_special_tokens` go to
@@ -46,8 +50,11 @@ def text_classification(
 
     As in the reference, without `top_k` a text alone (no pair) has its answer in a list.
     """
-    check_model("text-classification", model, "BertForSequenceClassification")
-    wants_best = isinstance(top_k, str) and top_k == "best"
+    check_model("text-classification", model, "BertForSequenceClassification", "GPT2ForSequenceClassification")
+    without_top_k = isinstance(top_k, str) and top_k == "best"
+    wants_all = without_top_k and flag("return_all_scores", return_all_scores, default=False)
+    wants_best = without_top_k and not wants_all
+    top_k = None if wants_all else top_k
     if not wants_best and top_k is not None:
         whole_number("top_k", top_k, least=1)
     function = FUNCTIONS[_function_name(model.config, function_to_apply)]
@@ -63,7 +70,8 @@ def text_classification(
         if wants_best:
             best = int(scores.argmax())
             return {"label": model.config.label_names[best], "score": float(scores[best])}
-        order = ops.top_k(scores, len(scores))[:top_k].tolist()  # all are ranked, so of equal ones the first comes first
+        ranked = np.arange(len(scores)) if wants_all else ops.top_k(scores, len(scores))  # of equal ones the first comes first
+        order = ranked[: None if isinstance(top_k, str) else top_k].tolist()
         return [{"label": model.config.label_names[label], "score": float(scores[label])} for label in order]
 
     answer = answer_all(
@@ -76,7 +84,7 @@ def text_classification(
         finish=finish,
         batch_size=batch_size,
     )
-    return [answer] if isinstance(inputs, str) and wants_best else answer
+    return [answer] if isinstance(inputs, str) and without_top_k else answer
 
 
 def _function_name(config: BertConfig, given: str | None) -> str:

@@ -53,6 +53,8 @@ def token_classification(
     inputs: Any,
     *,
     aggregation_strategy: str = "none",
+    grouped_entities: bool | None = None,
+    ignore_subwords: bool | None = None,
     ignore_labels: Sequence[str] = ("O",),
     stride: int | None = None,
     is_split_into_words: bool = False,
@@ -68,12 +70,18 @@ def token_classification(
     - "first", "average", "max": the same over whole words. A word has the label of its first piece, of its pieces' mean
       scores, or of its piece with the best score
 
+    As in older versions of the reference, `grouped_entities=True` is "simple", and with `ignore_subwords=True` "first".
+
     Labels in `ignore_labels` are left out. A text too long for the model is cut, with a warning; with `stride` it is read in
     pieces that overlap by `stride` tokens. Of entities that overlap the longest stays, and of equally long ones the one with
     the best score. With `is_split_into_words` a text is a list of words, and characters are counted in these words joined by
     `delimiter`.
     """
     check_model("token-classification", model, "BertForTokenClassification")
+    if grouped_entities is not None or ignore_subwords is not None:
+        grouped = flag("grouped_entities", grouped_entities, default=False)
+        by_words = flag("ignore_subwords", ignore_subwords, default=False)
+        aggregation_strategy = ("first" if by_words else "simple") if grouped else "none"
     strategy = aggregation_strategy.lower() if isinstance(aggregation_strategy, str) else aggregation_strategy
     strategy = choice("aggregation_strategy", strategy, STRATEGIES)
     check_tokenizer(tokenizer)

@@ -47,6 +47,8 @@ def text_generation(
 ) -> Any:
     """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
 
+    A prompt without tokens begins with the model's `bos_token_id`, if it has one.
+
     A `BertLMHeadModel` or `GPT2LMHeadModel` continues the prompt, and the prompt is part of the answer unless
     `return_full_text` is False; an `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
     `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
@@ -56,7 +58,7 @@ def text_generation(
     takes the likeliest), or by an `EncoderDecoderModel` found with 4 beams.
     """
     from npbert.models.encoder_decoder import EncoderDecoderModel
-    from npbert.models.generating import generate
+    from npbert.models.generating import generate, settings_of
 
     check_model("text-generation", model, "BertLMHeadModel", "GPT2LMHeadModel", "EncoderDecoderModel")
     known("text-generation", generate_kwargs, GENERATE_OPTIONS)
@@ -79,7 +81,10 @@ def text_generation(
         prompt = unicode_text(*item)
         ids = tokenizer([prompt], add_special_tokens=frames, return_tensors="np", verbose=False)["input_ids"]
         if not ids.size:
-            raise InputError(f"{item.name}: has no token to continue from")
+            first = options.get("bos_token_id", settings_of(model, {}).bos_token_id)
+            if first is None or reads_first:
+                raise InputError(f"{item.name}: has no token to continue from")
+            ids = np.full((1, 1), first)
         if ids.shape[1] + (not reads_first) > longest:
             raise InputError(f"{item.name}: {ids.shape[1]} tokens leave no room in the {longest} that the model takes")
         given = dict(options)

@@ -25,6 +25,8 @@ def answer_in_kind(
 
     `answer(items, how_many)` makes an iterator of answers; `how_many` is None for an iterator of inputs.
     """
+    if hasattr(inputs, "to_pylist"):  # a column of Arrow, whose values are objects of its own
+        inputs = inputs.to_pylist()
     if is_one:
         return next(answer([Item(name, inputs)], 1))
     if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping) or not getattr(inputs, "shape", (1,)):
@@ -46,7 +48,10 @@ def check_tokenizer(tokenizer: object) -> None:
 
 
 def text_or_pair(name: str, value: object) -> str | tuple[str, str]:
-    """A text, or two: `{"text": ..., "text_pair": ...}` or `(text, text_pair)`. An empty second text counts as none."""
+    """A text, or two: `{"text": ..., "text_pair": ...}`, `(text, text_pair)` or `[[text, text_pair]]`. An empty second text
+    counts as none."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = tuple(value[0])
     if isinstance(value, Mapping):
         if "text" not in value or not value.keys() <= {"text", "text_pair"}:
             raise InputError(f'{name}: takes {{"text": ..., "text_pair": ...}} for a pair, got {listed(value)}')

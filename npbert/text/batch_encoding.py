@@ -74,6 +74,26 @@ class BatchEncoding(UserDict[str, Any]):
         """For every token of a row the number of its word in its sequence, None for special tokens."""
         return list(self._rows()[batch_index].word_ids)
 
+    def words(self, batch_index: int = 0) -> list[int | None]:
+        """The same as `word_ids`."""
+        return self.word_ids(batch_index)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it knows where its tokens came from."""
+        return self.encodings is not None
+
+    @property
+    def n_sequences(self) -> int | None:
+        """1 for texts, 2 for pairs; None for what was made from ids."""
+        return None if not self.encodings else int(self.encodings[0].n_sequences)
+
+    def to(self, device: Any) -> BatchEncoding:
+        """The same: everything is on the processor."""
+        if str(device).partition(":")[0] != "cpu":
+            raise InputError(f"to: npbert computes on the processor, with NumPy: it takes 'cpu', got {device!r}")
+        return self
+
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
         """For every token of a row 0 (first text), 1 (second text) or None (special tokens)."""
         return list(self._rows()[batch_index].sequence_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -42,6 +43,7 @@ class FileTokenizer(TextEncoder, Detokenizer):
         made.no_truncation()
         made.no_padding()
         super().__init__(made, special_tokens, checked.get("additional_special_tokens", []))
+        self._source_settings = dict(source.settings)
         self._other_settings = {name: value for name, value in source.settings.items() if name not in self.kind.settings}
         self.name_or_path = source.name_or_path
         self.model_max_length = checked.get("model_max_length", NO_MAX_LENGTH)
@@ -54,6 +56,38 @@ class FileTokenizer(TextEncoder, Detokenizer):
     def _tokens_to_add(self, source: Source) -> dict[int, Any]:
         """The added tokens of all files; of those that two files have, the one that counts."""
         return {**source.added_tokens, **(self.added_tokens_decoder if source.tokens_of_file_win else {})}
+
+    @property
+    def is_fast(self) -> bool:
+        """Always True: the Rust library does the work."""
+        return True
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        """How many tokens a text may have beside the special ones."""
+        return self.model_max_length - self.num_special_tokens_to_add()
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        """The same for a pair."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=True)
+
+    @property
+    def init_kwargs(self) -> dict[str, Any]:
+        """The settings that the tokenizer was made with, and what else its files said."""
+        return dict(self._source_settings)
+
+    def train_new_from_iterator(
+        self, text_iterator: Iterable[Any], vocab_size: int, *, new_special_tokens: Sequence[str] | None = None
+    ) -> Any:
+        """A tokenizer of the same kind and settings with a vocabulary learned from texts, or from lists of texts.
+
+        It has at most `vocab_size` tokens; the special ones come first, and `new_special_tokens` behind them. Of a WordPiece
+        vocabulary the library numbers the pieces in another order at every run.
+        """
+        from npbert.text.learning import learn
+
+        return learn(self, text_iterator, vocab_size, new_special_tokens)
 
     @classmethod
     def from_pretrained(cls: type[SomeTokenizer], path_or_id: StrPath, **options: Any) -> SomeTokenizer:

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,13 +63,14 @@ class Vocabulary(SpecialTokens):
         self._set_lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}  # a lock cannot be copied
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_known")}  # cannot be copied
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._set_lock()
 
     def _set_lock(self) -> None:
+        self._known: tuple[Mapping[str, int], Mapping[int, str]] | None = None
         self._lock = threading.Lock()
         _vocabularies.add(self)
 
@@ -97,14 +99,22 @@ class Vocabulary(SpecialTokens):
         return vocab
 
     @property
-    def vocab(self) -> dict[str, int]:
-        """The same as `get_vocab()`."""
-        return self.get_vocab()
+    def vocab(self) -> Mapping[str, int]:
+        """The same as `get_vocab()`, made once, and for reading only."""
+        return self._both_ways()[0]
 
     @property
-    def ids_to_tokens(self) -> dict[int, str]:
-        """Id to token, in the order of the ids."""
-        return {number: token for token, number in sorted(self.get_vocab().items(), key=lambda entry: entry[1])}
+    def ids_to_tokens(self) -> Mapping[int, str]:
+        """Id to token, in the order of the ids; made once, and for reading only."""
+        return self._both_ways()[1]
+
+    def _both_ways(self) -> tuple[Mapping[str, int], Mapping[int, str]]:
+        """Token to id and id to token, made anew when tokens have been added."""
+        if self._known is None or len(self._known[0]) != len(self):
+            vocab = self.get_vocab()
+            tokens = {number: token for token, number in sorted(vocab.items(), key=lambda entry: entry[1])}
+            self._known = MappingProxyType(vocab), MappingProxyType(tokens)
+        return self._known
 
     @property
     def vocab_size(self) -> int:
@@ -128,6 +138,10 @@ class Vocabulary(SpecialTokens):
     def additional_special_tokens_ids(self) -> list[int]:
         """The ids of `additional_special_tokens`."""
         return [self.convert_tokens_to_ids(token) for token in self.additional_special_tokens]
+
+    @additional_special_tokens_ids.setter
+    def additional_special_tokens_ids(self, ids: Iterable[int]) -> None:
+        self.additional_special_tokens = self.convert_ids_to_tokens(list(ids))
 
     @property
     def all_special_ids(self) -> list[int]:

@@ -24,7 +24,7 @@ def beams_by_table(after: Any, *, first: tuple[int, ...] = (0,), **settings: Any
         return logits[tokens[:, -1]]
 
     prompts = np.array(first)[:, None]
-    found, scores = beam_search(next_logits, prompts, GenerationConfig(**settings), np.random.default_rng(0))
+    found, scores, _ = beam_search(next_logits, prompts, GenerationConfig(**settings), np.random.default_rng(0))
     return found.tolist(), scores, len(steps)
 
 
@@ -100,7 +100,7 @@ def test_columns_follow_what_each_row_has_read(do_sample: bool) -> None:
 def test_beams_follow_what_each_row_has_read(do_sample: bool) -> None:
     reader = Reader(PROMPTS)
     settings = GenerationConfig(max_length=8, num_beams=3, num_return_sequences=3, do_sample=do_sample, top_k=0)
-    found, scores = beam_search(reader.next_logits, PROMPTS, settings, np.random.default_rng(0))
+    found, scores, _ = beam_search(reader.next_logits, PROMPTS, settings, np.random.default_rng(0))
     assert (found[:, :2] == PROMPTS.repeat(3, axis=0)).all()
     for row, score in zip(found, scores, strict=True):
         log_probs = [ops.log_softmax(reader.logits(row[:i]))[row[i]] for i in range(2, 8)]

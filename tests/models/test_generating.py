@@ -306,8 +306,8 @@ def test_what_has_no_effect_is_said() -> None:
         generate(model, [[3, 0], [5, 4]], max_new_tokens=1)
     with pytest.warns(UserWarning, match="at least 6 tokens are asked for and at most 3"):
         generate(model, [[3]], max_new_tokens=2, min_new_tokens=5, eos_token_id=4)
-    with pytest.warns(UserWarning, match="bad_words_ids are not applied"):
-        generate(decoder(bad_words_ids=[[3]]), [[3]], max_new_tokens=1)
+    with pytest.warns(UserWarning, match="min_p are not applied"):
+        generate(decoder(min_p=0.1), [[3]], max_new_tokens=1)
 
 
 def test_the_config_is_not_touched() -> None:

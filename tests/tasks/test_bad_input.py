@@ -197,7 +197,8 @@ def test_options_of_text_classification_are_checked(options: dict[str, Any], mes
         ({"stride": 3}, "^stride: .* cannot be"),
         ({"stride": 126, "aggregation_strategy": "simple"}, "^stride: takes 0 to 125"),
         ({"stride": -1, "aggregation_strategy": "simple"}, "^stride: takes 0 or more"),
-        ({"grouped_entities": True}, "^token-classification: unknown argument 'grouped_entities'"),
+        ({"groups": True}, "^token-classification: unknown argument 'groups'"),
+        ({"grouped_entities": "yes"}, "^grouped_entities: takes True, False or None"),
         ({"is_split_into_words": True}, r"^inputs\[0\]: takes a text|^inputs: takes"),
     ],
 )
@@ -295,8 +296,8 @@ def test_what_a_pipeline_is_made_from_is_checked() -> None:
     model, tokenizer = cases.model("masked"), cases.tokenizer()
     with pytest.raises(InputError, match=r"^task: takes 'feature-extraction', 'embed',.* got 'translation'"):
         tasks.pipeline("translation", model=model)
-    with pytest.raises(InputError, match=r"^model: fill-mask needs a BertForMaskedLM"):
-        tasks.pipeline("fill-mask")
+    with pytest.raises(InputError, match=r"^model: next-sentence needs a BertForNextSentencePrediction"):
+        tasks.pipeline("next-sentence")
     with pytest.raises(InputError, match=r"^tokenizer: the model was not loaded from a checkpoint"):
         tasks.pipeline("fill-mask", model=model)
     with pytest.raises(InputTypeError, match=r"^fill-mask: unknown argument 'topk'"):
@@ -305,7 +306,7 @@ def test_what_a_pipeline_is_made_from_is_checked() -> None:
         tasks.pipeline("fill-mask", model=model, tokenizer=tokenizer)("a [MASK]", "b [MASK]")
     with pytest.raises(npbert.MissingFileError):
         tasks.pipeline("fill-mask", model="./no/such/directory")
-    for unknown in ("device", "attention_mask", "return_dict_in_generate"):  # the last two are decided by the task
+    for unknown in ("framework", "attention_mask", "return_dict_in_generate"):  # the last two are decided by the task
         with pytest.raises(InputTypeError, match=rf"^text-generation: unknown argument '{unknown}'; it takes return_full_text"):
             tasks.pipeline("text-generation", model=cases.model("writer"), tokenizer=tokenizer, **{unknown: 0})
         with pytest.raises(InputTypeError, match=rf"^text-generation: unknown argument '{unknown}'"):

@@ -1,0 +1,175 @@
+"""Calls as code for the reference makes them: by position, with its options, and with what it hands over without thinking."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npbert
+from npbert.models.auto import MODELS
+from tests.familiar.test_names import SIZES, config_of, model_of
+
+IDS = np.array([[1, 5, 9]])
+ONES = np.ones_like(IDS)
+
+
+def test_arguments_by_position() -> None:
+    model = model_of()
+    by_name = model(IDS, attention_mask=ONES, output_attentions=True, output_hidden_states=True, return_dict=False)
+    by_position = model(IDS, ONES, None, None, None, None, None, None, None, None, True, True, False)
+    assert isinstance(by_position, tuple)
+    np.testing.assert_array_equal(by_position[0], by_name[0])
+    np.testing.assert_array_equal(by_position[-1][0], by_name[-1][0])
+    masked = model_of("BertForMaskedLM")
+    assert masked(IDS, ONES, None, None, None, None, None, None, IDS).loss == masked(IDS, labels=IDS).loss
+    asked = model_of("BertForQuestionAnswering")
+    wanted = asked(IDS, start_positions=[0], end_positions=[1]).loss
+    assert asked(IDS, ONES, None, None, None, None, [0], [1]).loss == wanted
+    with pytest.raises(npbert.InputTypeError, match="labels is given twice"):
+        masked(IDS, ONES, None, None, None, None, None, None, IDS, labels=IDS)
+    with pytest.raises(npbert.InputTypeError, match="its last positions, got 8"):
+        masked(IDS, ONES, None, None, None, None, *[None] * 8)
+    with pytest.raises(npbert.InputError, match="cache_position: past_key_values say"):
+        model(IDS, cache_position=[0, 1, 2])
+
+
+@pytest.mark.parity
+def test_the_order_is_the_reference_s() -> None:
+    import inspect
+
+    transformers = pytest.importorskip("transformers")
+    for name, cls in MODELS.items():
+        if name == "EncoderDecoderModel":
+            continue
+        sizes: Any = {"vocab_size": 60} if name.startswith("GPT2") else SIZES
+        model = cls.without_weights(cls.config_class(**sizes))
+        named = [p.name for p in inspect.signature(model.__call__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        theirs = [
+            p.name
+            for p in inspect.signature(getattr(transformers, name).forward).parameters.values()
+            if p.kind is p.POSITIONAL_OR_KEYWORD
+        ]
+        ours = [*named, *model.further_positions()]
+        assert ours == theirs[1 : len(ours) + 1], name
+        assert set(theirs[len(ours) + 1 :]) <= {"cache_position", "logits_to_keep"}
+
+
+def test_the_pooler_by_position() -> None:
+    assert not npbert.BertModel(config_of(), False).has_pooler
+    assert npbert.BertModel(config_of(), True).has_pooler
+
+
+@pytest.mark.parametrize("load", [npbert.BertModel.from_pretrained, npbert.AutoModel.from_pretrained, npbert.load])
+def test_the_type_of_numbers_by_its_older_name(load: Any, tmp_path: Any) -> None:
+    model_of().save_pretrained(tmp_path)
+    assert load(tmp_path, torch_dtype="float64").dtype == np.float64
+    assert load(tmp_path, torch_dtype="auto").dtype == load(tmp_path, dtype="auto").dtype == np.float32
+    with pytest.raises(npbert.InputTypeError, match="dtype: takes float32 or float64, got float16"):
+        load(tmp_path, torch_dtype="torch.float16")
+
+
+def test_a_checkpoint_in_a_folder_of_another(tmp_path: Any) -> None:
+    model = model_of()
+    model.save_pretrained(tmp_path / "step" / "last")
+    for load in (npbert.AutoModel.from_pretrained, npbert.BertModel.from_pretrained):
+        np.testing.assert_array_equal(load(tmp_path, subfolder="step/last")(IDS)[0], model(IDS)[0])
+    assert npbert.AutoConfig.from_pretrained(tmp_path, subfolder="step/last").vocab_size == 60
+
+
+def test_options_that_change_nothing_here(tmp_path: Any) -> None:
+    model_of().save_pretrained(tmp_path)
+    npbert.BertModel.from_pretrained(
+        tmp_path, attn_implementation="eager", device_map="auto", low_cpu_mem_usage=True, use_safetensors=True, from_tf=True
+    )
+    with pytest.raises(npbert.InputError, match="device_map: npbert takes 'cpu' or 'auto', got 'cuda'"):
+        npbert.BertModel.from_pretrained(tmp_path, device_map="cuda")
+    with pytest.raises(npbert.InputError, match="attn_implementation: npbert takes 'eager'"):
+        npbert.BertModel.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
+
+
+def test_what_a_tokenizer_gives_without_its_options_names_the_option() -> None:
+    model = model_of()
+    with pytest.raises(npbert.InputError, match=r'takes 2 dimensions, got shape \[3\]; .* return_tensors="np"'):
+        model(input_ids=[1, 5, 9])
+    with pytest.raises(npbert.InputError, match=r"rows of one length, got 2 to 3 tokens; .* padding=True"):
+        model(input_ids=[[1, 5, 9], [1, 5]])
+    assert model(input_ids=[[1, 5, 9], [1, 5, 0]], attention_mask=[[1, 1, 1], [1, 1, 0]])[0].shape == (2, 3, 12)
+
+
+def test_a_name_in_a_trace_with_a_dot_for_its_colon() -> None:
+    model = model_of("BertForMaskedLM")
+    with npbert.trace() as kept:
+        model(IDS)
+    with pytest.raises(KeyError, match=r"such as bert\.encoder\.layer\.0\.attention\.self:probs$"):
+        kept["encoder.layer.0.attention.self.probs"]
+
+
+def test_counting_parameters() -> None:
+    model = model_of("BertForMaskedLM")
+    tables = sum(x.size for name, x in model.named_parameters() if name.endswith("embeddings.weight"))
+    assert model.num_parameters(exclude_embeddings=True) == model.num_parameters() - tables
+    model.requires_grad_(False, only="bert.*")
+    assert model.num_parameters(only_trainable=True) == sum(x.size for n, x in model.named_parameters() if n.startswith("cls"))
+
+
+def test_an_import_says_what_to_use() -> None:
+    with pytest.raises(ImportError, match=r"npbert has no Trainer: use npbert\.training\.train"):
+        from npbert import Trainer  # noqa: F401
+    with pytest.raises(ImportError, match="npbert has no TFBertForMaskedLM: npbert computes with NumPy alone"):
+        from npbert import TFBertForMaskedLM  # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'BertForEverything'"):
+        from npbert import BertForEverything  # noqa: F401
+    assert not hasattr(npbert, "TFBertForMaskedLM")
+
+
+def test_settings_of_generation_are_attributes() -> None:
+    model = npbert.BertLMHeadModel(config_of(is_decoder=True), rng=np.random.default_rng(0))
+    settings = model.generation_config
+    assert (settings.max_length, settings.num_beams, settings.do_sample) == (20, 1, False)
+    settings.max_new_tokens = 2
+    assert model.generate(IDS).shape == (1, 5)
+    assert settings == {"max_new_tokens": 2}
+    assert pickle.loads(pickle.dumps(model)).generation_config.max_new_tokens == 2
+    assert model.generate(IDS, npbert.GenerationConfig(max_new_tokens=3)).shape == (1, 6)
+    assert model.generate(IDS, generation_config={"max_new_tokens": 3}, max_new_tokens=1).shape == (1, 4)
+    model.generation_config = npbert.GenerationConfig(max_new_tokens=4)
+    assert model.generate(IDS).shape == (1, 7)
+    with pytest.raises(AttributeError, match="generation_config: no setting 'max_tokens'"):
+        settings.max_tokens = 3
+    with pytest.raises(AttributeError, match="no setting 'max_tokens'"):
+        settings.max_tokens  # noqa: B018
+    with pytest.raises(npbert.InputTypeError, match="generation_config: takes a GenerationConfig or a dictionary, got 5"):
+        model.generate(IDS, 5)
+
+
+def test_the_model_below_the_head() -> None:
+    model = model_of("BertForPreTraining")
+    base = model.base_model
+    assert isinstance(base, npbert.BertModel)
+    np.testing.assert_array_equal(base(IDS).pooler_output, model.bert.pooler(base(IDS).last_hidden_state))
+    model.weights.replace({"bert.embeddings.LayerNorm.bias": np.ones(12, np.float32)})
+    np.testing.assert_array_equal(base.embeddings.LayerNorm.bias, 1)
+    assert base.base_model is base
+    assert "pooler_output" not in model_of("BertForMaskedLM").base_model(IDS)
+    writer = npbert.GPT2LMHeadModel(
+        npbert.GPT2Config(vocab_size=60, n_embd=12, n_layer=1, n_head=2), rng=np.random.default_rng(0)
+    )
+    hidden = writer(IDS, output_hidden_states=True).hidden_states[-1]
+    np.testing.assert_array_equal(writer.base_model(IDS).last_hidden_state, hidden)
+
+
+def test_tables_can_be_set() -> None:
+    model = model_of("BertForMaskedLM", tie_word_embeddings=False)
+    words = model.get_input_embeddings()
+    model.set_output_embeddings(np.ones((60, 12)))
+    assert (model.get_output_embeddings() == 1).all()
+    assert model.get_input_embeddings() is words
+    tied = model_of("BertForMaskedLM")
+    tied.set_output_embeddings(np.ones((60, 12)))
+    assert (tied.get_input_embeddings() == 1).all()
+    assert tied.tie_weights() is None
+    with pytest.raises(npbert.InputError, match="a BertModel has no such table"):
+        model_of().set_output_embeddings(words)

@@ -1,0 +1,102 @@
+"""What code for the reference asks of a tokenizer, and learning a new vocabulary."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import npbert
+
+from ..tasks import cases
+
+TEXTS = ["the river runs by the old mill", "the miller reads by the river", "a mill by a river", "running and reading"] * 5
+
+
+def test_what_is_known_about_a_tokenizer() -> None:
+    tok = cases.tokenizer()
+    assert tok.is_fast
+    assert tok.max_len_single_sentence == tok.model_max_length - 2
+    assert tok.max_len_sentences_pair == tok.model_max_length - 3
+    assert tok.init_kwargs["do_lower_case"] is True
+    encoded = tok([("one", "two words")])
+    assert (encoded.is_fast, encoded.n_sequences, encoded.words()) == (True, 2, encoded.word_ids())
+    assert encoded.to("cpu") is encoded
+    with pytest.raises(npbert.InputError, match="to: npbert computes on the processor"):
+        encoded.to("cuda")
+
+
+def test_special_tokens_can_be_set() -> None:
+    tok = pickle.loads(pickle.dumps(cases.tokenizer()))
+    for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"):
+        setattr(tok, f"{name}_token", "river")
+        assert getattr(tok, f"{name}_token_id") == tok.convert_tokens_to_ids("river")
+        setattr(tok, f"{name}_token_id", tok.convert_tokens_to_ids("stone"))
+        assert getattr(tok, f"{name}_token") == "stone"
+        setattr(tok, f"{name}_token_id", None)
+        assert (getattr(tok, f"{name}_token"), getattr(tok, f"{name}_token_id")) == (None, None)
+        setattr(tok, f"{name}_token", "[UNK]")
+    tok.additional_special_tokens_ids = [tok.convert_tokens_to_ids("river")]
+    assert tok.additional_special_tokens == ["river"]
+    tok.additional_special_tokens_ids = []
+    assert tok.additional_special_tokens == []
+
+
+def test_the_vocabulary_is_made_once() -> None:
+    tok = pickle.loads(pickle.dumps(cases.tokenizer()))
+    assert tok.vocab is tok.vocab
+    assert tok.ids_to_tokens is tok.ids_to_tokens
+    assert tok.vocab == tok.get_vocab()
+    assert list(tok.ids_to_tokens) == sorted(tok.vocab.values())
+    tok.add_tokens(["zebrafish"])
+    assert tok.ids_to_tokens[tok.vocab["zebrafish"]] == "zebrafish"
+    with pytest.raises(TypeError):
+        tok.vocab["other"] = 5
+    assert pickle.loads(pickle.dumps(tok)).vocab == tok.vocab
+
+
+def batches() -> Iterator[list[str]]:
+    yield TEXTS[:10]
+    yield TEXTS[10:]
+
+
+@pytest.mark.parametrize("texts", [TEXTS, batches()], ids=["texts", "lists"])
+def test_a_vocabulary_learned_from_texts(texts: Any) -> None:
+    tok = cases.tokenizer()
+    new = tok.train_new_from_iterator(texts, 80, new_special_tokens=["[DATE]"])
+    assert type(new) is type(tok)
+    assert len(new) <= 80
+    assert new.special_tokens_map == {**tok.special_tokens_map, "additional_special_tokens": ["[DATE]"]}
+    assert new.tokenize("the river [DATE]") == ["the", "river", "[DATE]"]
+    ids = new("the river", "a mill")["input_ids"]
+    assert [ids[0], ids[-1], ids.count(new.sep_token_id)] == [new.cls_token_id, new.sep_token_id, 2]
+    assert new.decode(ids, skip_special_tokens=True) == "the river a mill"
+    assert new.model_max_length == tok.model_max_length
+    assert "river" in tok.vocab
+    assert "[DATE]" not in tok.vocab
+
+
+def test_byte_pairs_learned_from_texts(tmp_path: Any) -> None:
+    import json
+
+    from tokenizers import pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    (tmp_path / "vocab.json").write_text(json.dumps({x: n for n, x in enumerate([*letters, "<|endoftext|>"])}), "utf-8")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n", "utf-8")
+    tok = npbert.AutoTokenizer.from_pretrained(tmp_path, use_fast=True)
+    assert isinstance(tok, npbert.GPT2Tokenizer)
+    assert len(tok("river")["input_ids"]) == 5
+    new = tok.train_new_from_iterator(TEXTS, 300)
+    assert len(new("the river")["input_ids"]) == 2
+    assert new.eos_token_id == 0
+    assert new.decode(new("any thing ü")["input_ids"]) == "any thing ü"
+
+
+def test_what_learning_refuses() -> None:
+    with pytest.raises(npbert.InputTypeError, match="vocab_size: takes a whole number"):
+        cases.tokenizer().train_new_from_iterator(TEXTS, "80")
+    with pytest.raises(npbert.InputTypeError, match="text_iterator"):
+        cases.tokenizer().train_new_from_iterator([5], 80)
