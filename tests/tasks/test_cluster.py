@@ -87,8 +87,9 @@ def test_twenty_thousand_texts(expected: Any, tmp_path: Path) -> None:
         before = {int(pid): size for pid, size in client.run(lambda: (os.getpid(), own_bytes())).values()}
         rows = dd.read_parquet(tmp_path / "texts")
         vectors = rows.map_partitions(embed, meta={"number": "int64", "text": "string", "vector": "object"})
-        schema = {"vector": pa.list_(pa.float32())}
-        work = client.compute(vectors.to_parquet(tmp_path / "vectors", schema=schema, compute=False))
+        schema = pa.schema({"number": pa.int64(), "text": pa.string(), "vector": pa.list_(pa.float32())})
+        options = {"schema": schema, "write_index": False, "compute": False}
+        work = client.compute(vectors.to_parquet(tmp_path / "vectors", **options))
         killed, most = 0, 0
         while not work.done():
             for pid, own in before.items():
