@@ -236,7 +236,7 @@ def test_other_floats_become_the_type_that_is_asked_for(dtype: Any, tmp_path: Pa
         ({"num_labels": -1}, "num_labels"),
         ({"num_labels": 10**9}, "num_labels takes at most 100000 in a file, got 1000000000"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers takes at most 2000 in a file, got 1000000000"),
-        ({"model_type": "distilbert", "n_layers": 10**9}, "num_hidden_layers"),
+        ({"model_type": "distilbert", "n_layers": 10**9, "num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"__class__": 1}, "'__class__'"),
         ({"self": 1}, "'self'"),
     ],
