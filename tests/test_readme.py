@@ -65,11 +65,12 @@ def test_the_readme_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.Mon
     assert shown >= 6
 
 
-def test_the_first_two_blocks_of_shell_are_the_two_commands_of_the_gate() -> None:
-    first, second = [block.code for block in blocks() if block.language == "bash"][:2]
-    assert first.count("\n") == second.count("\n") == 1
-    assert "npbert similarity" in first
-    assert second.rstrip().endswith("&& pytest -n auto")
+def test_the_first_blocks_of_shell_are_the_commands_of_the_gate() -> None:
+    first, second, third = [block.code for block in blocks() if block.language == "bash"][:3]
+    assert first.count("\n") == second.count("\n") == third.count("\n") == 1
+    assert first.startswith("pip install . && npbert fill-mask")
+    assert "npbert similarity" in second
+    assert third.rstrip().endswith("&& pytest -n auto")
 
 
 def test_the_files_that_the_readme_names_exist() -> None:

@@ -45,6 +45,7 @@ def test_the_order_is_the_reference_s() -> None:
         if name == "EncoderDecoderModel":
             continue
         sizes: Any = {"vocab_size": 60} if name.startswith("GPT2") else SIZES
+        sizes = {**sizes, "is_decoder": True} if name == "BertLMHeadModel" else sizes
         model = cls.without_weights(cls.config_class(**sizes))
         named = [p.name for p in inspect.signature(model.__call__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         theirs = [

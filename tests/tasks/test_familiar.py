@@ -187,7 +187,8 @@ def test_parity_of_zero_shot_classification(multi_label: bool) -> None:
     theirs = reference.build("BertForSequenceClassification", ours.config.to_dict(), ours.state_dict())
     ask = transformers.pipeline("zero-shot-classification", model=theirs, tokenizer=live.tokenizer(), device="cpu")
     options: dict[str, Any] = {"candidate_labels": ["politics", "music", "a river"], "multi_label": multi_label}
-    found = npbert.pipeline("zero-shot-classification", model=ours, tokenizer=cases.tokenizer())(TEXTS[:3], **options)
-    for one, wanted in zip(found, ask(TEXTS[:3], **options), strict=True):
+    texts = [text for text in TEXTS if text.strip()][:3]
+    found = npbert.pipeline("zero-shot-classification", model=ours, tokenizer=cases.tokenizer())(texts, **options)
+    for one, wanted in zip(found, ask(texts, **options), strict=True):
         assert (one["sequence"], one["labels"]) == (wanted["sequence"], wanted["labels"])
         np.testing.assert_allclose(one["scores"], wanted["scores"], rtol=1e-4)
