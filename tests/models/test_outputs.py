@@ -119,7 +119,8 @@ def test_plain_tuples_of_every_head(model_class: str) -> None:
 
 @pytest.mark.parity
 @pytest.mark.parametrize(
-    "name", [n for n, x in vars(outputs).items() if dataclasses.is_dataclass(x) and n not in ("ModelOutput", "LogitsOutput")]
+    "name",
+    [n for n, x in vars(outputs).items() if dataclasses.is_dataclass(x) and n not in ("ModelOutput", "LogitsOutput", "GenerateOutput")],
 )
 def test_fields_are_the_references_in_its_order(name: str) -> None:
     import transformers.modeling_outputs
@@ -127,3 +128,16 @@ def test_fields_are_the_references_in_its_order(name: str) -> None:
 
     theirs = getattr(transformers.modeling_outputs, name, None) or getattr(modeling_bert, name)
     assert [f.name for f in dataclasses.fields(getattr(outputs, name))] == [f.name for f in dataclasses.fields(theirs)]
+
+
+@pytest.mark.parity
+def test_generate_puts_out_what_the_four_classes_of_the_reference_hold_in_their_order() -> None:
+    from transformers.generation import utils
+
+    ours = [field.name for field in dataclasses.fields(outputs.GenerateOutput)]
+    found = set()
+    for kind in ("DecoderOnly", "BeamDecoderOnly", "EncoderDecoder", "BeamEncoderDecoder"):
+        theirs = [field.name for field in dataclasses.fields(getattr(utils, f"Generate{kind}Output"))]
+        assert [name for name in ours if name in theirs] == theirs
+        found.update(theirs)
+    assert found == set(ours)
