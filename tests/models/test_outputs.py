@@ -120,7 +120,11 @@ def test_plain_tuples_of_every_head(model_class: str) -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize(
     "name",
-    [n for n, x in vars(outputs).items() if dataclasses.is_dataclass(x) and n not in ("ModelOutput", "LogitsOutput", "GenerateOutput")],
+    [
+        n
+        for n, x in vars(outputs).items()
+        if dataclasses.is_dataclass(x) and n not in ("ModelOutput", "LogitsOutput", "GenerateOutput")
+    ],
 )
 def test_fields_are_the_references_in_its_order(name: str) -> None:
     import transformers.modeling_outputs
