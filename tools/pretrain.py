@@ -368,7 +368,8 @@ def compared(home: Path) -> str:
     if not (home / COMPARED).exists():
         return ""
     worst = (home / COMPARED).read_text().strip()
-    return f"\nThe reference, from the same weights and batches, has the same losses: over 200 steps they differ by {worst} at most.\n"
+    same = "The reference, from the same weights and batches, has the same losses"
+    return f"\n{same}: over 200 steps they differ by {worst} at most.\n"
 
 
 def offset_of(phase: str) -> int:
