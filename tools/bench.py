@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engines import Engine
+from engines import Engine, tokens
 
 COMPILED = os.path.join(tempfile.gettempdir(), "npbert-bench-pycache")
 SENTENCES = ("A man is eating food.", "A man eats something.", "The sky is blue.")
@@ -167,7 +167,7 @@ def training_cost() -> None:
 
     config = npbert.BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model = npbert.BertForMaskedLM(config, rng=np.random.default_rng(0))
-    ids, mask = some_ids(8, 128)
+    ids, mask = tokens(8, 128)
     labels = np.where(np.random.default_rng(1).random(ids.shape) < 0.15, ids, -100)
     inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     optimizer = AdamW(model, 1e-5)
@@ -254,17 +254,12 @@ def engines_in_turns(first: str, second: str, case: dict[str, Any], other: dict[
     return ratios
 
 
-def some_ids(batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and a mask without padding."""
-    return np.random.default_rng(0).integers(1000, 20000, (batch, length)), np.ones((batch, length), np.int64)
-
-
 def a_pass(batch: int = 3, length: int = 8) -> Callable[[], object]:
     """A forward pass of all-MiniLM-L6-v2."""
     import npbert
 
     model = npbert.BertModel.from_pretrained("all-MiniLM-L6-v2")
-    ids, mask = some_ids(batch, length)
+    ids, mask = tokens(batch, length)
     return lambda: model(ids, mask)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from npbert.cli import printing
+from npbert.errors import InputError
 from npbert.ops import blocks
 from npbert.version import __version__
 
@@ -68,7 +69,10 @@ def describe() -> dict[str, Any]:
 
 def probe(environment: Mapping[str, str]) -> tuple[float, float]:
     """What `PROBE` prints, in an environment of its own: the settings are read when NumPy is imported."""
-    done = subprocess.run([sys.executable, "-c", PROBE], env=dict(environment), capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", PROBE], env=dict(environment), capture_output=True, text=True)
+    if done.returncode:
+        said = printing.printable((done.stderr.strip().splitlines() or ["nothing"])[-1])
+        raise InputError(f"info --system: the process that measures ended with status {done.returncode} and said: {said}")
     gigaflops, seconds = map(float, done.stdout.split())
     return gigaflops, seconds
 

@@ -1,4 +1,4 @@
-"""The error function, which GELU needs and NumPy lacks.
+"""The error function, which NumPy lacks. GELU needs it (in float32 it has a formula of its own, see `npbert.ops.normal`).
 
     erf(x) = 2 / sqrt(pi) * integral of exp(-s^2) ds from 0 to x
 

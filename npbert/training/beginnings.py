@@ -43,7 +43,8 @@ class Beginning(NamedTuple):
     @property
     def labels(self) -> list[str]:
         """What the model tells apart, in the order of its outputs."""
-        return [self.model.config.label_names[number] for number in range(self.model.config.num_labels)]
+        names: list[str] = self.model.config.label_names
+        return names
 
 
 def loaded(path_or_id: StrPath, cls: Any, seed: int, *, labels: Sequence[str] | None = None, **overrides: Any) -> Beginning:

@@ -41,7 +41,8 @@ def test_it_loads_by_its_name() -> None:
 
 
 def test_it_finds_held_out_words() -> None:
-    """Of the words masked one at a time it finds at least as many as its card says, less what a small sample may miss."""
+    """Of these words, masked one at a time, it finds about as many as its card says of many more (0.22 was measured); always
+    the most frequent word would find 0.06."""
     card = (PACKAGED / "README.md").read_text("utf-8")
     figure = re.search(r"the model finds \*\*(0\.\d+)\*\*", card)
     assert figure
@@ -57,7 +58,7 @@ def test_it_finds_held_out_words() -> None:
     batch = tokenizer.pad({"input_ids": rows}, return_tensors="np")
     logits = model(**batch).prediction_logits
     found = np.mean([logits[row, place].argmax() == right for row, place, right in wanted])
-    assert found >= float(figure[1]) - 0.12
+    assert found >= float(figure[1]) - 0.04
 
 
 def test_it_tells_next_sentences() -> None:

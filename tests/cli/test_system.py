@@ -26,6 +26,13 @@ def test_a_probe_measures() -> None:
     assert 0 < seconds < 60
 
 
+def test_a_probe_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(system, "PROBE", "raise MemoryError('no memory left')")
+    status, _, err = run(capsys, "info", "--system")
+    assert status == 2
+    assert "ended with status 1 and said: MemoryError: no memory left" in err
+
+
 def measured(environment: Mapping[str, str]) -> tuple[float, float]:
     """A machine where a preset halves the products, and where a shorter wait helps."""
     gigaflops = 50.0 if "OPENBLAS_CORETYPE" in environment else 100.0
