@@ -24,12 +24,13 @@ def number_picture(done: OnePass, attention: Attention, layer: int, head: int, q
     q, k, v = (done.values[f"{path}:{part}"][0, head, at] for part, at in (("query", query), ("key", key), ("value", key)))
     weights, masked = (done.values[f"{path}:{part}"][0, head, query] for part in ("probs", "masked_scores"))
     score, divisor = float(done.values[f"{path}:scores"][0, head, query, key]), divisor_of(done, path)
-    context = done.values[path + done.sides[attention.rows].names.context][0, query]
+    context_name = done.sides[attention.rows].names.context
+    context, turned = done.values[path + context_name][0, query], "" if context_name else "^T"  # GPT-2's W is `[in, out]`
     shared = max(np.abs(q).max(), np.abs(k).max())
 
     drawn = _Lines(theme, f"{path}, head {head}: “{asks}” asks “{answers}”")
-    drawn.strip(f"query of “{asks}”: q = x W_q^T + b_q", q, shared)
-    drawn.strip(f"key of “{answers}”: k = x W_k^T + b_k", k, shared)
+    drawn.strip(f"query of “{asks}”: q = x W_q{turned} + b_q", q, shared)
+    drawn.strip(f"key of “{answers}”: k = x W_k{turned} + b_k", k, shared)
     drawn.strip("products, feature by feature: q_i k_i", q * k)
     drawn.line(f"their sum, the score: {score:.6g}")
     if f"{path}:relative_scores" in done.values:
@@ -43,7 +44,7 @@ def number_picture(done: OnePass, attention: Attention, layer: int, head: int, q
     drawn.line(f"the mask: {score / divisor:.6g} + {added:.6g} = {float(masked[key]):.6g} ({hidden})")
     weight = float(weights[key])
     drawn.row(f"softmax over the row: where “{asks}” looks; its weight for “{answers}” is {weight:.6g}", weights, names[1], key)
-    drawn.strip(f"value of “{answers}”: v = x W_v^T + b_v", v)
+    drawn.strip(f"value of “{answers}”: v = x W_v{turned} + b_v", v)
     drawn.strip(f"times the weight: {weight:.4g} v", weight * v, float(np.abs(v).max()))
     drawn.strip(f"the context of “{asks}” from this head: the sum of p_j v_j over all keys", context.reshape(-1, len(q))[head])
     return drawn.finished()

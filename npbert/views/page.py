@@ -25,7 +25,7 @@ from npbert.views.blobs import plain
 from npbert.views.colours import as_hex
 
 LARGEST_INLINE = 2_000_000
-"""A notebook gets a page of up to so many characters as it is, and a file and a link for a larger one."""
+"""A notebook gets a page of up to so many bytes, escaped, as it is, and a file and a link for a larger one."""
 
 SHARED_SCRIPTS = ("base.js", "map.js", "chart.js")
 
@@ -58,14 +58,17 @@ class View:
     def _repr_html_(self) -> str:
         """The page in a frame of its own: it may run its script and nothing else, so it can neither see the notebook nor
         disturb another page in it."""
+        escaped = html.escape(self.html)
         note = f"<p>{html.escape(self.title)}. {html.escape(self.summary)}</p>"
-        if len(self.html) > LARGEST_INLINE:
+        if len(escaped.encode()) > LARGEST_INLINE:
             name = f"npbert-{hashlib.sha256(self.html.encode()).hexdigest()[:12]}.html"
             self.save(name)
-            return f'{note}<p>The page has {len(self.html):,} characters and is in a file: <a href="{name}">{name}</a></p>'
+            size = f"{len(self.html.encode()):,} bytes"
+            link = f'<a href="{name}">{name}</a>'
+            return f"{note}<p>The page is too large for a notebook ({size}) and is in a file: {link}</p>"
         frame = (
             f'<iframe sandbox="allow-scripts" width="100%" height="680" style="border:0" title="{html.escape(self.title)}" '
-            f'srcdoc="{html.escape(self.html)}"></iframe>'
+            f'srcdoc="{escaped}"></iframe>'
         )
         return f"{frame}{note}<p>No picture? Trust the notebook, or save the page: <code>.save('page.html')</code>.</p>"
 

@@ -37,8 +37,10 @@ def data_of(view: views.View) -> dict[str, Any]:
 
 def large_model(**fields: Any) -> Any:
     """Twelve layers of twelve heads, and little else."""
-    config = tiny(hidden_size=144, num_hidden_layers=12, num_attention_heads=12, **{"max_position_embeddings": 128, **fields})
-    return build("BertModel", config, dtype=np.float32, scale=0.3)
+    sizes = {"hidden_size": 144, "num_hidden_layers": 12, "num_attention_heads": 12, "max_position_embeddings": 128}
+    config = tiny(**{**sizes, **fields})
+    scale = 0.3 * (144 / config.hidden_size) ** 0.5  # attention neither even nor all on one token, as after training
+    return build("BertModel", config, dtype=np.float32, scale=scale)
 
 
 def long_text(words: int) -> str:
@@ -230,6 +232,19 @@ def test_a_difference_is_a_drawing_too(models: dict[str, Any], tokenizer: npbert
     longer = views.look(models["masked"], tokenizer, TEXT, gradients=False, other_text="the mat")
     with pytest.raises(npbert.InputError, match="of the same shape"):
         longer.svg("head", difference=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_step_names_a_function_that_exists(kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    steps = data_of(views.look(models[kind], tokenizer, TEXT, "the mat" if kind == "two" else None, gradients=False))["walk"]
+    whole_modules = {"bert", "encoder", "decoder", "cls", "transformer"}
+    for step in steps:
+        assert step["function"] or step["names"][0] in whole_modules or re.search(r"\.h\.\d+$", step["names"][0]), step["names"]
+        room, *path = step["function"].partition(":")[0].partition(",")[0].partition("(")[0].split(".")
+        if path:
+            found: Any = getattr(npbert, room)
+            for name in path:
+                found = getattr(found, name)
 
 
 def test_terms_of_the_embeddings_share_a_scale(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:

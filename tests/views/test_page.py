@@ -73,7 +73,7 @@ def test_in_a_notebook_a_page_has_a_frame_of_its_own(tmp_path: Path, monkeypatch
     assert html.unescape(inside[1]) == view.html
     assert "training &lt;b&gt;" in shown
     assert "training <b>" not in shown
-    large = page.View("large", "", view.html + " " * page.LARGEST_INLINE, {})
+    large = page.View("large", "", view.html + '"' * (page.LARGEST_INLINE // 6), {})  # six bytes each, once escaped
     shown = large._repr_html_()
     assert "srcdoc" not in shown
     (file,) = tmp_path.iterdir()

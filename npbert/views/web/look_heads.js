@@ -69,9 +69,9 @@ function statedLimit(attention) {
   const whole = attention.layers.flatMap((entry, i) => (entry.whole ? [i] : []));
   if (whole.length === attention.layers.length) return null;
   const least = attention.layers.find((entry) => entry.small).small.shape;
-  return el("p", { class: "quiet limit" }, `With every map whole this page would be larger than ${DATA.limit / 1e6} MB. `
-    + (whole.length ? `Whole are the layers ${whole.join(", ")}; ` : "No layer is whole; ")
-    + `the others are ${least[1]} by ${least[2]} cells, each the largest weight of its block of tokens. `, code("--layers"), " chooses other layers.");
+  const which = whole.length ? `the layers ${whole.join(", ")} alone are whole` : "no layer is whole";
+  return el("p", { class: "quiet limit" }, `So that this page stays below ${DATA.limit / 1e6} MB, ${which}; the others are ${least[1]} by ${least[2]} cells, `
+    + "each the largest weight of its block of tokens. ", code("--layers"), " chooses other layers.");
 }
 
 function gridOfHeads(attention, kind, which, layer, head) {

@@ -50,14 +50,15 @@ function arithmetic(path, entry, numbers, { layer, head, from, to, keyLabels, as
   const step = (title, formula, computedBy, name, ...content) => el("li", {}, el("b", {}, title), " ", code(formula), el("div", { class: "quiet" }, "computed by ", code(computedBy), " · in the trace ", code(name)), content);
   const sum = (id, ...words) => el("p", { class: "sum", "data-number": id }, words);
   const shared = about([...c.q, ...c.k]);
+  const linear = (letter) => `${letter} = x W_${letter}${numbers.context ? "" : "^T"} + b_${letter}`; // GPT-2's matrices stand the other way round
   return el("ol", { class: "steps" },
-    step("The question", "q = x W_q^T + b_q, the part of this head", "ops.linear, ops.split_heads", `${path}:query [${head}, ${from}]`, line(c.q, `query of ${quoted(asks)}`, shared)),
-    step("The answer's label", "k = x W_k^T + b_k", "ops.linear, ops.split_heads", `${path}:key [${head}, ${to}]`, line(c.k, `key of ${quoted(keyLabels[to])}`, shared)),
-    step("How well they fit", "score = sum of q_i k_i", "ops.scaled_dot_product_attention", `${path}:scores [${head}, ${from}, ${to}]`, line(c.products, "products, feature by feature"),
+    step("The question", `${linear("q")}, the part of this head`, "ops.linear, ops.split_heads", `${path}:query [${head}, ${from}]`, line(c.q, `query of ${quoted(asks)}`, shared)),
+    step("The answer's label", linear("k"), "ops.linear, ops.split_heads", `${path}:key [${head}, ${to}]`, line(c.k, `key of ${quoted(keyLabels[to])}`, shared)),
+    step("How well they fit", "score = sum of q_i k_i", "ops.attention_scores", `${path}:scores [${head}, ${from}, ${to}]`, line(c.products, "products, feature by feature"),
       sum("score", `${c.q.slice(0, 2).map((x, i) => `${num(x, 4)} × ${num(c.k[i], 4)}`).join(" + ")} + … = ${num(c.scores[to], 7)}`)),
     entry.relative_scores ? step("What the distance adds", "score + relative score", "bert.attention.relative_scores", `${path}:relative_scores [${head}, ${from}, ${to}]`, sum("relative", `${num(c.scores[to], 6)} + ${num(c.relative[to], 6)} = ${num(c.scores[to] + c.relative[to], 7)}`)) : null,
-    step("The scale", divisor === Math.sqrt(c.size) ? `score / sqrt(${c.size})` : `score / ${num(divisor)}`, "ops.scaled_dot_product_attention", `${path}:masked_scores [${head}, ${from}, ${to}], before the mask`, sum("scaled", `${num(c.scores[to] + c.relative[to], 6)} / ${num(divisor, 6)} = ${num(c.scaled[to], 7)}`)),
-    step("The mask", "scaled score + mask", "ops.masks", `${path}:masked_scores [${head}, ${from}, ${to}]`, sum("masked", `${num(c.scaled[to], 6)} + ${num(c.added, 6)} = ${num(c.masked[to], 7)}${c.added ? " (hidden)" : " (nothing is hidden here)"}`)),
+    step("The scale", divisor === Math.sqrt(c.size) ? `score / sqrt(${c.size})` : `score / ${num(divisor)}`, "ops.scale_and_mask", `${path}:masked_scores [${head}, ${from}, ${to}], before the mask`, sum("scaled", `${num(c.scores[to] + c.relative[to], 6)} / ${num(divisor, 6)} = ${num(c.scaled[to], 7)}`)),
+    step("The mask", "scaled score + mask", "ops.scale_and_mask", `${path}:masked_scores [${head}, ${from}, ${to}]`, sum("masked", `${num(c.scaled[to], 6)} + ${num(c.added, 6)} = ${num(c.masked[to], 7)}${c.added ? " (hidden)" : " (nothing is hidden here)"}`)),
     step("Softmax over the row", "exp(masked) / sum of exp(masked)", "ops.softmax", `${path}:probs [${head}, ${from}, ${to}]`,
       strip({ id: "softmax", label: `the row of ${quoted(asks)}: where it looks; the framed weight is that of ${quoted(keyLabels[to])}`, cols: keyLabels, colAxis: "key", value: (j) => c.probs[j], largest: 1, shade: Math.sqrt, legend: "weight (colour by its square root)", cellMost: 30, outlined: (i, j) => j === to, at: [0, to], onFocus: (i, j) => select({ to: j }), format: (x) => num(x, 6) }),
       sum("probability", `exp(${num(c.masked[to], 6)} − ${num(c.largest, 6)}) / ${num(c.total, 6)} = ${num(c.powers[to], 6)} / ${num(c.total, 6)} = ${num(p, 7)}`)),

@@ -46,7 +46,7 @@ function numberMap(options) {
     const room = Math.max(box.clientWidth, 120);
     left = Math.ceil(longest(rows)) + 8;
     const fitting = (room - left - 2) / Math.max(cols.length, 1);
-    size = cols.length > 200 && fitting < 1 ? Math.max(fitting, 0.25) : clamp(Math.floor(fitting), cols.length > 200 ? 1 : 3, options.cellMost ?? 30);
+    size = cols.length > 200 && fitting < 1 ? Math.max(fitting, 0.25) : clamp(Math.floor(fitting), cols.length > 200 ? 1 : cols.length > 64 ? 2 : 3, options.cellMost ?? 30);
     tall = Math.max(size, rows.length <= 64 ? options.tall ?? 0 : 0);
     const named = size >= 11;
     if (rows.length > 1 && tall < 9) left = 8;
