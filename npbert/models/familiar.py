@@ -115,6 +115,14 @@ class FamiliarMethods:
         kind = np.dtype(self.dtype if dtype is None else dtype)
         return masks.additive(visible, kind, value=np.finfo(kind).min)
 
+    def compute_transition_scores(
+        self, sequences: Any, scores: Any, beam_indices: Any = None, normalize_logits: bool = False
+    ) -> Array:
+        """The score that each new token of `generate` was chosen with: see `npbert.generation.transition_scores`."""
+        from npbert.generation import transition_scores  # here, so that a program which writes nothing does not import it
+
+        return transition_scores(sequences, scores, beam_indices, normalize=normalize_logits)
+
     def get_head_mask(self, head_mask: Any, num_hidden_layers: int, is_attention_chunked: bool = False) -> Any:
         """A head mask `[N]` or `[L, N]` as the layers take it, `[L, 1, N, 1, 1]`; None is a list of None, one a layer."""
         if head_mask is None:
