@@ -196,6 +196,15 @@ def test_an_import_says_what_to_use() -> None:
         from npbert import Trainer  # noqa: F401
     with pytest.raises(ImportError, match="npbert has no TFBertForMaskedLM: npbert computes with NumPy alone"):
         from npbert import TFBertForMaskedLM  # noqa: F401
+    for name, remedy in (
+        ("TrainerCallback", "npbert.training.train"),
+        ("DataCollatorForSeq2Seq", "padding=True"),
+        ("MaxLengthCriteria", "the setting itself"),
+        ("NoBadWordsLogitsProcessor", "bad_words_ids="),
+        ("get_constant_schedule_with_warmup", "npbert.training.linear"),
+    ):
+        with pytest.raises(AttributeError, match=f"npbert has no {name}: .*{remedy}"):
+            getattr(npbert, name)
     with pytest.raises(ImportError, match="cannot import name 'BertForEverything'"):
         from npbert import BertForEverything  # noqa: F401
     assert not hasattr(npbert, "TFBertForMaskedLM")
@@ -249,3 +258,36 @@ def test_tables_can_be_set() -> None:
     assert tied.tie_weights() is None
     with pytest.raises(npbert.InputError, match="a BertModel has no such table"):
         model_of().set_output_embeddings(words)
+
+
+def test_what_a_tensor_would_answer() -> None:
+    out = model_of("BertForMaskedLM")(IDS, labels=IDS, output_hidden_states=True)
+    logits = out.logits.detach().cpu().numpy()
+    assert type(logits) is np.ndarray
+    np.testing.assert_array_equal(logits, out.logits)
+    assert (out.logits.numel(), out.hidden_states[-1].detach().clone().shape) == (logits.size, (1, 3, 12))
+    assert type(out.loss.detach().numpy()) is np.float32
+    assert round(out.loss, 1) == round(float(out.loss), 1)
+    assert out.get("logits") is out.logits
+    assert out.get("attentions") is None
+    for ask, remedy in (
+        (lambda: out.loss.backward(), r"'backward': out, grads = model\.gradients"),
+        (lambda: out.logits[:, 0].requires_grad, r"'requires_grad': model\.requires_grad_"),
+        (lambda: setattr(out.logits, "requires_grad", True), r"'requires_grad': model\.requires_grad_"),
+        (lambda: out.logits.softmax(-1), r"'softmax': npbert\.ops\.softmax"),
+        (lambda: out.to("cuda"), "MaskedLMOutput has no 'to': it holds NumPy arrays, loss, logits"),
+    ):
+        with pytest.raises(npbert.NpbertError, match=remedy):
+            ask()
+    with pytest.raises(AttributeError, match="an array has no attribute 'anything'"):
+        out.logits.anything  # noqa: B018
+
+
+def test_what_is_computed_from_an_output_is_numpy_s_own() -> None:
+    out = model_of("BertForMaskedLM")(IDS, labels=IDS)
+    for x in (out.logits * 2, out.logits @ np.ones((60, 2)), np.stack([out.logits, out.logits]), np.exp(out.logits)):
+        assert type(x) is np.ndarray
+    assert type(out.logits.sum()) is type(out.loss + 1) is np.float32
+    assert type(pickle.loads(pickle.dumps(out.logits))) is np.ndarray
+    assert repr(out.logits).startswith("array([")
+    assert f"{out.loss:.3f}" == f"{float(out.loss):.3f}"
