@@ -217,7 +217,7 @@ def begin_with_counts(model: npbert.BertForPreTraining, documents: Sequence[Sequ
 
     A rare word is seen too seldom for its random embedding to move far. What can be counted need not be learned: how much more
     often than by chance token w has token c beside it, log(n(w, c) n / (n(w) n(c))) where that is above 0, with n(c) softened
-    (Levy and Goldberg 2014). Of the matrix of these, [V, 2V] with the left and the right side apart, the D singular vectors with
+    (Levy and Goldberg 2014). Of the matrix of these, [V, 2V] left and right apart, the D singular vectors with
     the largest values become the embeddings, turned at random so that each head gets of all. A token that was hardly seen keeps
     its random embedding.
     """
