@@ -239,6 +239,11 @@ class CallableModel(PreTrainedModel):
         with tracing.observe(record.observe, last=True):
             return m, self.forward_pass(m, call)
 
+    def again(self, m: Module, done: Pass, gradients: Gradients) -> Module:
+        """The module of one more backward pass through the same forward pass."""
+        assert m.record is not None
+        return self.module(done.call.rng, record=m.record.copied(), gradients=gradients)
+
     def output_gradients(self, done: Pass, given: Mapping[str, Any] | None) -> tuple[Logits, Array | None, Array | None]:
         """The gradients by the logits, the hidden states and the pooled vector: of the loss, or as they are given."""
         if given is None:
