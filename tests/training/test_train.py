@@ -56,10 +56,11 @@ def test_the_log_has_a_line_for_each_step_and_each_evaluation(tmp_path: Path) ->
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_file, "open", lambda path, mode, **options: open("/dev/full", "w"), raising=False)
     run = small_run(steps=2)
-    with pytest.raises(npbert.NpbertError, match=rf"{re.escape(str(tmp_path / LOG))}.*No space left"):
-        train(run, tmp_path, save_model=run.model.save_pretrained)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(train_file, "open", lambda path, mode, **options: full, raising=False)
+        with pytest.raises(npbert.NpbertError, match=rf"{re.escape(str(tmp_path / LOG))}.*No space left"):
+            train(run, tmp_path, save_model=run.model.save_pretrained)
 
 
 def test_the_best_model_is_the_one_that_is_kept(tmp_path: Path) -> None:
