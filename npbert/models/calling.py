@@ -18,6 +18,7 @@ from npbert.errors import InputError, InputTypeError
 from npbert.models import inputs, outputs
 from npbert.models.base import PreTrainedModel
 from npbert.module import Module
+from npbert.ops.blocks import keep_freed_memory
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, join
 
@@ -234,6 +235,7 @@ class CallableModel(PreTrainedModel):
         if gradients is None:
             m = self.module(call.rng)
             return m, self.forward_pass(m, call)
+        keep_freed_memory()
         record = Record(call.rng, checkpointing=self.config.gradient_checkpointing)
         m = self.module(call.rng, record=record, gradients=gradients)
         with tracing.observe(record.observe, last=True):
