@@ -45,7 +45,8 @@ class PreTrainedModel(FamiliarMethods):
 
     config_class: ClassVar[type[Configuration]]
     functions: ClassVar[Functions]  # what calling a module of this model runs: see npbert.module
-    base_model_prefix: ClassVar[str] = ""
+    base_model_prefix: str = ""
+    main_input_name: ClassVar[str] = "input_ids"
     word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
@@ -154,13 +155,22 @@ class PreTrainedModel(FamiliarMethods):
         return loading.from_pretrained(cls, path_or_id, **options)
 
     def save_pretrained(
-        self, directory: Any, *, max_shard_size: int | str = "5GB", progress: Callable[[int], object] | None = None
+        self,
+        directory: Any,
+        *,
+        max_shard_size: int | str = "5GB",
+        safe_serialization: bool = True,
+        progress: Callable[[int], object] | None = None,
     ) -> None:
         """Write `config.json` and `model.safetensors`, as the reference reads them; in several files above `max_shard_size`.
 
         Each file is written aside and put in place at the end: a crash leaves the old one or the new one. `progress` is told
-        the bytes of each tensor as it is written.
+        the bytes of each tensor as it is written. `safe_serialization` may be given: there is no other way.
         """
+        if safe_serialization is not True:
+            raise InputError(
+                f"safe_serialization: npbert writes safetensors and no pickles; it takes True, got {safe_serialization!r}"
+            )
         from npbert.models import loading
 
         loading.save_pretrained(self, directory, max_shard_size=max_shard_size, progress=progress)
@@ -179,6 +189,11 @@ class PreTrainedModel(FamiliarMethods):
     def head_config(self) -> Any:
         """The configuration of the part that has the head: the model's own, or of two models as one the decoder's."""
         return self.config
+
+    @property
+    def configs_with_layers(self) -> list[Any]:
+        """The configurations of the parts that have layers: the model's own, or those of two models."""
+        return [self.config]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -264,16 +279,26 @@ class PreTrainedModel(FamiliarMethods):
             found[name] = gradients.sums[name] if name in gradients.sums else np.zeros_like(self.weights[name])
         return found | {ours: gradients.sums[name] for ours, name in others.items() if name in gradients.sums}
 
-    def gradient_checkpointing_enable(self) -> None:
+    supports_gradient_checkpointing: ClassVar[bool] = True
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None) -> None:
         """Keep only what lies between the layers, and compute each layer again when its gradients are due.
 
-        It takes much less memory and more time; the gradients are the same.
+        It takes much less memory and more time; the gradients are the same. How the reference has PyTorch do it, its
+        `gradient_checkpointing_kwargs`, may be given and makes no difference.
         """
-        self.config.gradient_checkpointing = True
+        for config in self.configs_with_layers:
+            config.gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep what the gradients need, as usual."""
-        self.config.gradient_checkpointing = False
+        for config in self.configs_with_layers:
+            config.gradient_checkpointing = False
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are computed again for their gradients."""
+        return all(config.gradient_checkpointing for config in self.configs_with_layers)
 
     # ------------------------------------------------------------------------------------------------ changing the model
 

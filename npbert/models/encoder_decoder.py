@@ -159,6 +159,11 @@ class EncoderDecoderModel(PreTrainedModel):
         """The configuration of the part that has the head."""
         return self.config.decoder
 
+    @property
+    def configs_with_layers(self) -> list[Any]:
+        """The configurations of both parts."""
+        return [self.config.encoder, self.config.decoder]
+
     def _projection_parameters(self) -> Parameters:
         ours, theirs = self.config.decoder.hidden_size, self.config.encoder.hidden_size
         return {} if ours == theirs else linear_parameters(PROJECTION, ours, theirs)

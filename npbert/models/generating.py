@@ -66,10 +66,17 @@ def generate(
     For an `EncoderDecoderModel` the `input_ids` are what the encoder reads; it takes the encoder's arguments as well, or
     `encoder_outputs`, and `decoder_input_ids` with `decoder_attention_mask` to begin with. Its result is the decoder's tokens.
 
+    `inputs` is the reference's name for the first argument, whatever it is.
+
     With `return_dict_in_generate=True` the result is a `GenerateOutput`. It has the `output_...` that are asked for, and the
     cache, unless `use_cache` is False; the cache is used in any case, because it changes no token.
     """
     _check_that_it_writes(model)
+    if options.get("inputs") is not None:
+        if input_ids is not None:
+            raise InputError("inputs: is another name for input_ids, and both are given")
+        input_ids = options["inputs"]
+    options.pop("inputs", None)
     returns = _flags(
         model,
         return_dict_in_generate=return_dict_in_generate,
