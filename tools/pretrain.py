@@ -50,17 +50,12 @@ SIZES: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.0,
 }
 VOCABULARY = 8000
-AFTERWARDS = {"constant": "which stays", "linear": "then in a line to 0"}  # how the card tells a schedule
 COMPARED = "largest_difference_to_the_reference.txt"
 PROBABILITY = 0.2  # of a token to be masked: more to learn from each text than the usual 0.15
 COMMON: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-6}
 PHASES: dict[str, dict[str, Any]] = {  # most of the training on short texts, which cost less
-    "short": {
-        "max_length": 64,
-        "batch_size": 32,
-        "settings": Settings(steps=20000, lr=1e-3, warmup=300, schedule="constant", **COMMON),
-    },
-    "long": {"max_length": 128, "batch_size": 16, "settings": Settings(steps=1000, lr=7e-4, warmup=50, **COMMON)},
+    "short": {"max_length": 64, "batch_size": 32, "settings": Settings(steps=5000, lr=1e-3, warmup=300, **COMMON)},
+    "long": {"max_length": 128, "batch_size": 16, "settings": Settings(steps=500, lr=2e-4, warmup=50, **COMMON)},
 }
 
 
@@ -161,18 +156,16 @@ def documents_of(home: Path, part: str, tokenizer: npbert.BertTokenizer) -> Any:
 def phase_of(home: Path, phase: str) -> Run:
     """The run of one phase at its beginning; the second one begins with what the first one left."""
     tokenizer = tokenizer_of(home)
-    documents = documents_of(home, "train", tokenizer)
     if phase == "short":
         config = npbert.BertConfig(vocab_size=len(tokenizer), **SIZES)
         model = npbert.BertForPreTraining(config, rng=np.random.default_rng(0))
         look_at_neighbours(model)
-        begin_with_counts(model, documents)
     else:
         model = npbert.BertForPreTraining.from_pretrained(home / "short")
     chosen = PHASES[phase]
     lessons = pretraining_lessons(
         tokenizer,
-        documents,
+        documents_of(home, "train", tokenizer),
         documents_of(home, "held_out", tokenizer)[::4],
         batch_size=chosen["batch_size"],
         max_length=chosen["max_length"],
@@ -210,41 +203,6 @@ def look_at_neighbours(model: npbert.BertForPreTraining) -> None:
             query[row : row + 2, column : column + 2] += 1.25 * turn
             key[row : row + 2, column : column + 2] += 1.25 * np.eye(2)
     attention.query.weight, attention.key.weight = query, key
-
-
-def begin_with_counts(model: npbert.BertForPreTraining, documents: Sequence[Sequence[Sequence[int]]]) -> None:
-    """Let each token begin close to those that stand between the same neighbours, and as likely as it is frequent.
-
-    A rare word is seen too seldom for its random embedding to move far. What can be counted need not be learned: how much more
-    often than by chance token w has token c beside it, log(n(w, c) n / (n(w) n(c))) where that is above 0, with n(c) softened
-    (Levy and Goldberg 2014). Of the matrix of these, [V, 2V] left and right apart, the D singular vectors with
-    the largest values become the embeddings, turned at random so that each head gets of all. A token that was hardly seen keeps
-    its random embedding.
-    """
-    size, features = model.config.vocab_size, model.config.hidden_size
-    ids = np.concatenate([[*token_ids, -1, -1] for document in documents for token_ids in document])
-    frequency = np.bincount(ids[ids >= 0], minlength=size)  # [V]
-    model.cls.predictions.bias = np.log((frequency + 0.5) / (frequency + 0.5).sum())
-    pairs = np.zeros((size, 2 * size), np.float32)
-    for distance, weight in ((1, 1.0), (2, 0.5)):
-        left, right = ids[:-distance], ids[distance:]
-        left, right = left[(left >= 0) & (right >= 0)], right[(left >= 0) & (right >= 0)]
-        np.add.at(pairs, (right, left), weight)
-        np.add.at(pairs, (left, right + size), weight)
-    softened = pairs.sum(axis=0) ** 0.75
-    expected = pairs.sum(axis=1, keepdims=True) * (softened / softened.sum())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.where(pairs > 0, np.maximum(np.log(pairs / expected), 0), 0).astype(np.float32)  # [V, 2V]
-    rng = np.random.default_rng(1)
-    # The singular vectors of the largest values stand out when the matrix is applied again and again to random ones.
-    basis = rng.standard_normal((2 * size, features + 32), np.float32)
-    for _ in range(4):
-        basis = np.linalg.qr(information.T @ np.linalg.qr(information @ basis).Q).Q
-    vectors, values, _ = np.linalg.svd(information @ basis, full_matrices=False)
-    turned = vectors[:, :features] * np.sqrt(values[:features]) @ np.linalg.qr(rng.standard_normal((features, features))).Q
-    turned *= model.config.initializer_range / np.sqrt(np.mean(turned**2))
-    table = model.bert.embeddings.word_embeddings
-    table.weight = np.where(frequency[:, None] >= 5, turned, table.weight).astype(np.float32)
 
 
 def train_phases(home: Path) -> None:
@@ -432,8 +390,7 @@ def model_card(
     words = ", ".join(f"{count:,} from {name}" for name, count in sources["words"]["train"].items())
     phases = "\n".join(
         f"- {chosen['settings'].steps:,} steps of {chosen['batch_size']} texts of up to {chosen['max_length']} tokens, "
-        f"learning rate {chosen['settings'].lr:g} after {chosen['settings'].warmup} steps, "
-        f"{AFTERWARDS[chosen['settings'].schedule]}"
+        f"learning rate up to {chosen['settings'].lr:g} after {chosen['settings'].warmup} steps, then in a line to 0"
         for chosen in PHASES.values()
     )
     tokens = sum(line["tokens"] for line in log if "lr" in line)
@@ -464,9 +421,8 @@ One document in {HELD_OUT}, chosen by its text, was held out.
 
 {phases}
 
-The heads of the lowest layer began by looking at the words one and two places to the left and right, and the embeddings close
-to those of words that stand between the same neighbours, as counted in the training text; all other weights began at random.
-AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of the tokens masked, no dropout. In all,
+The heads of the lowest layer began by looking at the words one and two places to the left and right; all other weights began at
+random. AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of the tokens masked, no dropout. In all,
 {tokens:,.0f} tokens were read.
 {comparison}
 ## Held-out figures
