@@ -140,7 +140,7 @@ def is_noticed(mutant: Mutant, tree: Path) -> bool:
 
 
 def _pass(tree: Path, tests: list[str]) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not parity and not browser", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not parity and not browser and not cluster", *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=PATIENCE, check=False)

@@ -19,14 +19,13 @@ SHARE_IN_SCALE, MOST_FOR_SCALE = 0.995, 100_000
 def picture(x: Array, most: tuple[int, int] = (64, 96)) -> dict[str, Any]:
     """Rows and columns of signed numbers. `shape` is that of the whole; blocks of it are one cell where it is larger than
     `most`, the number of largest magnitude. The numbers beside it are those of the whole."""
-    finite = x if np.isfinite(x).all() else x[np.isfinite(x)]
-    numbers, largest, end = [0.0] * 4, 1.0, 1.0
+    finite = _finite(x)
+    numbers, end = [0.0] * 4, 1.0
     if finite.size:
         rms = np.sqrt(np.mean(np.square(finite, dtype=np.float64)))
         numbers = [finite.min(), finite.max(), finite.mean(dtype=np.float64), rms]
         end = float(max(-numbers[0], numbers[1]))
-        some = np.abs(finite.reshape(-1)[:: 1 + finite.size // MOST_FOR_SCALE])
-        largest = float(np.quantile(some, SHARE_IN_SCALE)) or end
+    largest = end_of_scale(x)
     made = {"shape": x.shape, "numbers": numbers, "largest": largest}
     if x.size <= EXACT:
         return made | {"cells": x.shape, "exact": exact(x)}
@@ -40,16 +39,14 @@ def as_rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
 
 
-class Budget:
-    """How many bytes a page may still take."""
+def end_of_scale(x: Array) -> float:
+    """The magnitude at which the colours of a map end."""
+    finite = _finite(x)
+    if not finite.size:
+        return 1.0
+    some = np.abs(finite.reshape(-1)[:: 1 + finite.size // MOST_FOR_SCALE])
+    return float(np.quantile(some, SHARE_IN_SCALE)) or float(np.abs(finite).max()) or 1.0
 
-    def __init__(self, size: int) -> None:
-        self.left = size
 
-    def allows(self, size: int) -> bool:
-        """Whether so many bytes fit, which are then taken. Where something does not fit, nothing else does."""
-        if size > self.left:
-            self.left = 0
-            return False
-        self.left -= size
-        return True
+def _finite(x: Array) -> Array:
+    return x if np.isfinite(x).all() else x[np.isfinite(x)]

@@ -9,7 +9,7 @@ import pytest
 
 from npbert import golden
 
-from .subjects import SELF, Dump, Subject
+from .subjects import LAYER, SELF, Dump, Subject
 
 PARTS = ("query", "key", "value")
 
@@ -62,3 +62,20 @@ def test_the_bias_of_every_layernorm_twice(subjects: dict[str, Subject]) -> None
     dump = {f"output:{name}": x for name, x in wrong(**subject.inputs).items()}
     (suspect,) = golden.diagnose(subject.pack, dump)
     assert suspect.mistake == "bias-doubled"
+
+
+@pytest.mark.parametrize(("factor", "power"), [(-2, 0), (-0.5, 0), (1, 0.5), (1, -0.5), (-1, 0.5), (-1, -0.5)])
+def test_a_residual_with_a_factor(subjects: dict[str, Subject], factor: float, power: float) -> None:
+    subject = subjects["encoder"]
+    factor *= subject.model.config.hidden_size**power
+    wrong = subject.pack[f"{LAYER}output.dense"] + np.float32(factor) * subject.pack[f"{LAYER}attention"]
+    (suspect,) = golden.diagnose(subject.pack, up_to(subject, f"{LAYER}output:residual", wrong))
+    assert f"{factor:.4g} * {LAYER}attention" in suspect.explanation
+
+
+def test_the_right_sum_is_told_for_each_block(subjects: dict[str, Subject]) -> None:
+    subject = subjects["encoder"]
+    wrong = subject.pack[f"{LAYER}output.dense"] + 0.5 * subject.pack[f"{LAYER}attention"]
+    (suspect,) = golden.diagnose(subject.pack, up_to(subject, f"{LAYER}output:residual", wrong))
+    right = f"{LAYER}output:residual is {LAYER}output.dropout + what the block read"
+    assert (suspect.mistake, suspect.explanation) == ("residual-halved", f"The residual is halved: {right}.")

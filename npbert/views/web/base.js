@@ -65,6 +65,7 @@ function visible(token) {
     .replace(/[\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 const isolated = (text) => `\u2068${text}\u2069`; // a right-to-left word does not turn its neighbours around
+const quoted = (text) => `“${isolated(text)}”`; // a token in a sentence
 const token = (text) => el("bdi", { class: "token" }, visible(text));
 
 // ------------------------------------------------------------------------------------------------------------- numbers
@@ -75,7 +76,7 @@ function num(x, digits = 4) {
   if (!Number.isFinite(x)) return x > 0 ? "infinite" : "-infinite";
   if (x === 0) return "0";
   const size = Math.abs(x);
-  return size >= 1e5 || size < 1e-3 ? x.toExponential(digits - 1).replace("e+", "e") : String(Number(x.toPrecision(digits)));
+  return size >= 1e5 || size < 1e-3 ? x.toExponential(digits - 1).replace(/\.?0*e\+?/, "e") : String(Number(x.toPrecision(digits)));
 }
 const toNumber = (x) => (typeof x === "string" ? { nan: NaN, inf: Infinity, "-inf": -Infinity }[x] : x);
 const range = (n) => Array.from({ length: n }, (_, i) => i);

@@ -4,7 +4,7 @@ const HATCH = 6;
 const TABLE_MOST = 64;
 
 /* options: label, rows, cols (texts), rowAxis, colAxis, value(i, j), scale, largest, legend, and where they are wanted:
-   clipped, hatched(i, j) with hatchedMeans, outlined(i, j), at ([row, column] in focus), onFocus(i, j), note, cellMost,
+   clipped, ends (what the legend's ends are called), hatched(i, j) with hatchedMeans, outlined(i, j), at ([row, column] in focus), onFocus(i, j), note, cellMost,
    format(value), shade(value), tall (the least height of a row) */
 function numberMap(options) {
   const { rows, cols, scale = "sequential" } = options;
@@ -49,7 +49,8 @@ function numberMap(options) {
     tall = Math.max(size, rows.length <= 64 ? options.tall ?? 0 : 0);
     const named = size >= 11;
     if (rows.length > 1 && tall < 9) left = 8;
-    top = named ? Math.ceil(longest(cols)) + 8 : 4;
+    const isUpright = named && longest(cols) <= size - 2;
+    top = isUpright ? 18 : named ? Math.ceil(longest(cols)) + 8 : 4;
     const width = left + cols.length * size + 1, height = top + rows.length * tall + 1;
     const sharp = Math.min(devicePixelRatio || 1, 4096 / Math.max(width, height, 1));
     canvas.width = width * sharp;
@@ -68,10 +69,10 @@ function numberMap(options) {
     if (left > 8) rows.forEach((text, i) => { context.textAlign = "right"; context.fillText(isolated(text), left - 5, top + (i + 0.5) * tall, left - 6); });
     if (named) cols.forEach((text, j) => {
       context.save();
-      context.translate(left + (j + 0.5) * size, top - 5);
-      context.rotate(-Math.PI / 2);
-      context.textAlign = "left";
-      context.fillText(isolated(text), 0, 0, top - 6);
+      context.translate(left + (j + 0.5) * size, isUpright ? top - 9 : top - 5);
+      context.textAlign = isUpright ? "center" : "left";
+      if (!isUpright) context.rotate(-Math.PI / 2);
+      context.fillText(isolated(text), 0, 0, isUpright ? size : top - 6);
       context.restore();
     });
     if (options.outlined) eachCell((i, j) => options.outlined(i, j) && outline(context, i, j, "--wrong"));
@@ -164,7 +165,7 @@ function numberMap(options) {
     el("figcaption", {}, options.label, options.rowAxis && options.colAxis && rows.length > 1
       ? el("span", { class: "quiet" }, ` — ${options.rowAxis} down, ${options.colAxis} across`) : null),
     box, readout,
-    legend(scale, options.largest, (options.legend ?? "") + (options.hatchedMeans ? `; hatched: ${options.hatchedMeans}` : ""), options.clipped),
+    legend(scale, options.largest, (options.legend ?? "") + (options.hatchedMeans ? `; hatched: ${options.hatchedMeans}` : ""), options.clipped, options.ends),
     options.note ? el("p", { class: "quiet" }, options.note) : null, table);
   let width = -1;
   new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; draw(); } }).observe(box);
@@ -174,4 +175,4 @@ function numberMap(options) {
 }
 
 // One row of numbers.
-const strip = (options) => numberMap({ rows: [""], rowAxis: "", cellMost: 14, ...options, value: (i, j) => options.value(j) });
+const strip = (options) => numberMap({ rows: [""], rowAxis: "", cellMost: 14, tall: 16, ...options, value: (i, j) => options.value(j) });
