@@ -81,7 +81,7 @@ def handed_out(results: Mapping[str, Any]) -> dict[str, Any]:
     def hand_out(x: Any) -> OutputArray:
         return made.setdefault(id(x), np.asarray(x).view(OutputArray))
 
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in results.items():
         if isinstance(value, np.ndarray | np.floating):
             found[name] = hand_out(value)

@@ -146,8 +146,25 @@ def settings_of(model: Any, given: Mapping[str, Any], config: Mapping[str, Any] 
 # ------------------------------------------------------------------------------------- from the arguments to the search
 
 
+_SETTING = "give the setting itself, such as repetition_penalty= or bad_words_ids="
+_ONE_SEARCH = "npbert searches greedily, by drawing and with beams"
+INSTEAD = {
+    "streamer": "npbert.stream yields tokens as they are found",
+    "logits_processor": _SETTING,
+    "stopping_criteria": "give max_new_tokens= or eos_token_id=, or leave the loop over npbert.stream",
+    "stop_strings": "give eos_token_id= the ids of the tokens to stop at",
+    **dict.fromkeys(("assistant_model", "prompt_lookup_num_tokens", "constraints", "force_words_ids"), _ONE_SEARCH),
+    **dict.fromkeys(("num_beam_groups", "diversity_penalty", "penalty_alpha", "custom_generate"), _ONE_SEARCH),
+}
+"""What to use in place of arguments of the reference's `generate`."""
+
+
 def _prepare(model: Any, input_ids: Any, options: Mapping[str, Any], generation_config: Any, steps: Steps) -> Prepared:
     """Check everything before the first token is computed."""
+    for name in INSTEAD:
+        if options.get(name) is not None:
+            raise InputTypeError(f"generate: npbert has no {name}: {INSTEAD[name]}")
+    options = {name: value for name, value in options.items() if name not in INSTEAD}
     given = {name: value for name, value in options.items() if name in SETTING_NAMES}
     settings = settings_of(model, given, as_fields(generation_config))
     arrays = {name: value for name, value in options.items() if name not in SETTING_NAMES}

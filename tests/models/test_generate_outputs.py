@@ -210,3 +210,10 @@ def test_the_first_argument_by_its_other_name_and_two_lengths() -> None:
         model.generate(PROMPTS, inputs=PROMPTS)
     with pytest.warns(UserWarning, match="generate: max_length has no effect beside max_new_tokens"):
         assert model.generate(PROMPTS, max_new_tokens=2, max_length=30).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["streamer", "logits_processor", "stopping_criteria", "assistant_model", "num_beam_groups"])
+def test_arguments_of_the_reference_say_what_to_use(name: str) -> None:
+    with pytest.raises(npbert.InputTypeError, match=f"generate: npbert has no {name}: (npbert|give)"):
+        writer().generate(PROMPTS, max_new_tokens=2, **{name: 2})
+    assert writer().generate(PROMPTS, max_new_tokens=2, **{name: None}).shape == (2, 5)
