@@ -121,7 +121,8 @@ def _matrix(drawing: Drawing, y: float, one: Matrix) -> float:
     bottom = top + len(one.rows) * high + 10
     scale = colours.scale("diverging" if one.signed else "sequential", drawing.theme)
     what = f"{one.what} (colour by its square root)" if one.by_root else one.what
-    drawing.legend(left, bottom, scale, f"{-largest:.3g}" if one.signed else "0", f"{largest:.3g}", what)
+    more = " and more" if np.nanmax(np.abs(one.x), initial=0) > largest * 1.001 else ""
+    drawing.legend(left, bottom, scale, f"{-largest:.3g}" if one.signed else "0", f"{largest:.3g}{more}", what)
     return bottom + 12
 
 

@@ -61,8 +61,8 @@ def _inside(first: dict[str, Any]) -> list[str]:
     """Where in the first wrong tensor the error sits."""
     detail = first.get("detail", {})
     if found := detail.get("permutation"):
-        return [f"In it the numbers are right, and the {found['axis']} stand in another order."]
-    return [f"In it all that is wrong lies in {'; '.join(detail['where'])}."] if detail.get("where") else []
+        return [f"Inside it the numbers are right, and the {found['axis']} stand in another order."]
+    return [f"Inside it all that is wrong lies in {'; '.join(detail['where'])}."] if detail.get("where") else []
 
 
 def _on_own_inputs(compared: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
@@ -79,5 +79,6 @@ def _blamed(judged: list[str], guilty: list[str]) -> list[str]:
         return ["On the port's own inputs every step is right: small errors have added up."]
     if len(guilty) > len(judged) / 2:
         return ["On the port's own inputs most steps are wrong."]
-    where = "once" if len(guilty) == 1 else f"in {len(guilty)} places"
-    return [f"On the port's own inputs only {listed(list(dict.fromkeys(guilty)))} is wrong, {where}."]
+    steps = list(dict.fromkeys(guilty))
+    verb, where = "is" if len(steps) == 1 else "are", "once" if len(guilty) == 1 else f"in {len(guilty)} places"
+    return [f"On the port's own inputs only {listed(steps)} {verb} wrong, {where}."]

@@ -16,7 +16,7 @@ from npbert.views.drawings import Matrix
 from npbert.views.heads import Attention, attentions
 from npbert.views.number_picture import number_picture
 from npbert.views.one_pass import OnePass
-from npbert.views.pictures import as_rows
+from npbert.views.pictures import as_rows, end_of_scale
 
 
 def of_look(passes: Sequence[OnePass], tokenizer: Any, mattered: dict[str, Any] | None) -> dict[str, Callable[..., str]]:
@@ -39,7 +39,7 @@ def _pieces(done: OnePass, theme: str = "light") -> str:
     """The embeddings of each piece and their sum on one scale, and what LayerNorm makes of the sum."""
     tokens = [f"{text}  {number}" for text, number in zip(done.reader.tokens, done.reader.ids, strict=True)]
     found = pieces.strips(done, done.reader)
-    ends = pieces.ends_of_scales(found)
+    ends = pieces.shared_ends({name: end_of_scale(x) for name, x in found.items()})
     maps = [Matrix(name, tokens, [""] * x.shape[-1], x, "value", signed=True, largest=ends[name]) for name, x in found.items()]
     return drawings.matrices("pieces with their ids, and their embeddings", maps, theme)
 
@@ -104,7 +104,9 @@ def _value(done: OnePass, theme: str = "light", name: str | None = None) -> str:
         raise MissingNameError(f"name: no {name!r} in the pass; there are {', '.join(list(done.values)[:3])}, ...")
     x = as_rows(done.values[name])
     labels = done.reader.tokens if len(x) == len(done.reader) else [str(number) for number in range(len(x))]
-    return drawings.matrices(name, [Matrix(name, labels, [""] * x.shape[-1], x, "value", signed=True)], theme)
+    return drawings.matrices(
+        name, [Matrix(name, labels, [""] * x.shape[-1], x, "value", signed=True, largest=end_of_scale(x))], theme
+    )
 
 
 def _stream(done: OnePass, theme: str = "light") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from npbert.types import Array
 from npbert.views.one_pass import OnePass, Side
-from npbert.views.pictures import end_of_scale, picture
+from npbert.views.pictures import picture
 
 
 def data(done: OnePass) -> list[dict[str, Any]]:
@@ -18,8 +18,8 @@ def data(done: OnePass) -> list[dict[str, Any]]:
 
 
 def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
-    found = strips(done, side)
-    ends = ends_of_scales(found)
+    found = {name: picture(x, (256, 128)) for name, x in strips(done, side).items()}
+    ends = shared_ends({name: shown["largest"] for name, shown in found.items()})
     return {
         "title": side.title,
         "tokens": side.tokens,
@@ -27,7 +27,7 @@ def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
         "types": side.types,
         "positions": np.arange(len(side)),
         "special": side.is_special,
-        "strips": [{"name": name, "picture": picture(x, (256, 128)) | {"largest": ends[name]}} for name, x in found.items()],
+        "strips": [{"name": name, "picture": shown | {"largest": ends[name]}} for name, shown in found.items()],
     }
 
 
@@ -37,8 +37,7 @@ def strips(done: OnePass, side: Side) -> dict[str, Array]:
     return {name: np.broadcast_to(done.values[name], shape)[0] for name in side.names.terms if name in done.values}
 
 
-def ends_of_scales(found: Mapping[str, Array]) -> dict[str, float]:
+def shared_ends(ends: Mapping[str, float]) -> dict[str, float]:
     """Where the colours of each strip end: the terms and their sum share a scale, so that one sees which of them is large."""
-    *summed, last = found
-    every = {name: end_of_scale(x) for name, x in found.items()}
-    return dict.fromkeys(summed, max((every[name] for name in summed), default=1.0)) | {last: every[last]}
+    *summed, last = ends
+    return dict.fromkeys(summed, max((ends[name] for name in summed), default=1.0)) | {last: ends[last]}

@@ -204,7 +204,9 @@ def test_a_glance_tells_mistakes_apart(pack: golden.Pack) -> None:
         return x
 
     said = glance_at(pack, in_flight("encoder.layer.1.attention.self.value", of_one_head))
-    assert said.startswith("From encoder.layer.1.attention.self.value on nearly everything is wrong. In it all that is wrong ")
+    assert said.startswith(
+        "From encoder.layer.1.attention.self.value on nearly everything is wrong. Inside it all that is wrong "
+    )
     assert "lies in head 1 of 3." in said
     assert said.endswith("On the port's own inputs only attention.self.value is wrong, once.")
 
@@ -217,7 +219,9 @@ def test_a_glance_tells_mistakes_apart(pack: golden.Pack) -> None:
     assert said.startswith("From encoder.layer.1.output.LayerNorm on everything is wrong.")
     order = np.random.default_rng(0).permutation(pack[Q].shape[-1])
     said = glance_at(pack, with_change(pack, Q, lambda x: x[..., order]))
-    assert said.startswith(f"One tensor is wrong: {Q}. In it the numbers are right, and the features stand in another order.")
+    assert said.startswith(
+        f"One tensor is wrong: {Q}. Inside it the numbers are right, and the features stand in another order."
+    )
     assert "is NaN or infinite" in glance_at(pack, in_flight("encoder.layer.1.intermediate.dense", not_a_number))
     padding = {name: np.where(hidden[name], x + 1, x) for name, x in pack.items()}
     assert glance_at(pack, padding).startswith("Only what does not count differs")

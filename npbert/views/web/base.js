@@ -51,7 +51,7 @@ const heading = (text) => el("h3", {}, text);
 const code = (text) => el("code", {}, text);
 
 function choose(label, options, chosen, onChange) {
-  const select = el("select", { change: () => onChange(select.value) },
+  const select = el("select", { id: `choose-${label.replaceAll(" ", "-")}`, change: () => onChange(select.value) },
     options.map(([value, text]) => el("option", { value, selected: String(value) === String(chosen) }, text)));
   return el("label", {}, label + " ", select);
 }
@@ -159,6 +159,24 @@ function select(changes, { quietly = false } = {}) {
 function chosen(key, count, otherwise = 0) {
   const value = Number(selection[key] ?? otherwise);
   return Number.isInteger(value) && value >= 0 && value < count ? value : otherwise;
+}
+
+// A part of the page that is drawn again when one of these choices changes. The focus stays where it was.
+function redrawnOn(keys, draw) {
+  const panel = el("div", {});
+  let last = null;
+  const show = () => {
+    if (!panel.isConnected && last !== null) return listeners.delete(show);
+    const now = keys.map((key) => selection[key]).join();
+    if (now === last) return;
+    last = now;
+    const focused = panel.contains(document.activeElement) ? document.activeElement.id : "";
+    panel.replaceChildren(...draw().flat(Infinity).filter((part) => part != null));
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  };
+  listeners.add(show);
+  show();
+  return panel;
 }
 
 // ---------------------------------------------------------------------------------------------------------------- tabs

@@ -189,7 +189,7 @@ function planeOf(plane) {
   const wrong = plane.values.data.filter((share) => share > 0).length;
   return numberMap({
     label: `Where: ${plane.title}`, rows: plane.rows, cols: plane.cols, rowAxis: plane.row_axis, colAxis: plane.col_axis, value: at,
-    scale: "diverging", largest: 3, clipped: true, legend: "times what is allowed, on a scale of logarithms; white is the bound itself", ends: ["1/1000 and less", "1000 and more"], hatchedMeans: "does not count",
+    scale: "diverging", largest: 3, clipped: true, legend: "times what is allowed, on a scale of logarithms; the page's own colour is the bound", ends: ["1/1000 and less", "1000 and more"], hatchedMeans: "does not count",
     format: (x) => (Number.isNaN(x) ? "does not count" : x >= 3.999 ? "10,000 times what is allowed or more, or NaN" : x <= -3.999 ? "0.0001 times what is allowed or less" : `${num(10 ** x, 3)} times what is allowed`), note: pooledNote, cellMost: 22,
     tall: 12,
     outlined: wrong <= 50 ? (i, j) => at(i, j) > 0 : null,

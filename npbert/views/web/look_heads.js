@@ -24,28 +24,23 @@ function areAlike(kind) {
   return here === other;
 }
 
+// The largest difference of any head: where the colours of all of them end. Looked for once.
+const largestDifferences = {};
+function largestDifference(kind) {
+  return (largestDifferences[kind] ??= Math.max(1e-6, ...DATA.attention[kind].layers.flatMap((entry, layer) => range(entry.heads).map((head) => {
+    const map = headOf(kind, layer, head, "difference", "small");
+    let largest = 0;
+    for (let i = 0; map && i < map.rows; i++) for (let j = 0; j < map.cols; j++) largest = Math.max(largest, Math.abs(map.value(i, j)));
+    return largest;
+  }))));
+}
+const endOf = (kind, which) => (which === "difference" ? Math.sqrt(largestDifference(kind)) : 1); // of what `shade` makes
 const shadeOfDifference = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
 const whichPass = () => (DATA.other && ["other", "difference"].includes(selection.pass) ? selection.pass : "here");
 const kindOf = () => chosen("kind", DATA.attention.length);
 const attentionOf = (kind, which) => (which === "other" && DATA.other.attention[kind]) || DATA.attention[kind];
 
-function drawHeads() {
-  const panel = el("div", {});
-  const show = () => {
-    if (!panel.isConnected && panel.childElementCount) return listeners.delete(show);
-    panel.replaceChildren(...headsNow());
-  };
-  const key = () => ["kind", "pass", "layer", "head", "pins"].map((name) => selection[name]).join();
-  let last = null;
-  const onlyIfChanged = () => {
-    if (!panel.isConnected && last !== null) return listeners.delete(onlyIfChanged);
-    if (key() !== last) { last = key(); show(); }
-  };
-  listeners.add(onlyIfChanged);
-  show();
-  last = key();
-  return panel;
-}
+const drawHeads = () => redrawnOn(["kind", "pass", "layer", "head", "pins"], headsNow);
 
 function headsNow() {
   const kind = kindOf(), which = whichPass(), attention = attentionOf(kind, which);
@@ -58,7 +53,7 @@ function headsNow() {
       DATA.attention.length > 1 ? choose("attention", DATA.attention.map(({ title }, i) => [i, title]), kind, (value) => select({ kind: value, layer: null, head: null, pins: null })) : null,
       DATA.other ? choose("show", [["here", "this pass"], ["other", "the other pass"], ["difference", "the difference"]], which, (value) => select({ pass: value })) : null),
     gridOfHeads(attention, kind, which, layer, head),
-    legend(which === "difference" ? "diverging" : "sequential", 1, which === "difference" ? "difference of weights, this pass minus the other (colour by the square root)" : "weight (colour by its square root)"),
+    legend(which === "difference" ? "diverging" : "sequential", which === "difference" ? largestDifference(kind) : 1, which === "difference" ? "difference of weights, this pass minus the other (colour by the square root)" : "weight (colour by its square root)"),
     statedLimit(attention),
     openedHead(kind, which, layer, head, pins),
     pins.length ? heading("Pinned") : null,
@@ -66,7 +61,7 @@ function headsNow() {
       el("button", { click: () => select({ pins: pins.filter(([a, b]) => a !== l || b !== h).map((pin) => pin.join(".")).join("_") || null }) }, "unpin")))),
     heading("How much goes to special tokens"),
     specialShares(attention),
-  ].filter(Boolean);
+  ];
 }
 
 // What is not whole on this page, and how to get it.
@@ -94,8 +89,8 @@ function gridOfHeads(attention, kind, which, layer, head) {
     grid.append(el("span", { class: "side" }, String(l)));
     for (const h of range(most)) {
       if (h >= entry.heads) { grid.append(el("span", {})); continue; }
-      grid.append(el("button", { "data-at": `${l}.${h}`, "aria-pressed": l === layer && h === head, "aria-label": `layer ${l}, head ${h}`, title: `layer ${l}, head ${h}`,
-        click: () => { select({ layer: l, head: h }); grid.ownerDocument.querySelector(`[data-at="${l}.${h}"]`)?.focus({ preventScroll: true }); } }, thumb(kind, l, h, which)));
+      grid.append(el("button", { id: `head-${l}.${h}`, "data-at": `${l}.${h}`, "aria-pressed": l === layer && h === head, "aria-label": `layer ${l}, head ${h}`, title: `layer ${l}, head ${h}`,
+        click: () => select({ layer: l, head: h }) }, thumb(kind, l, h, which)));
     }
   });
   return grid;
@@ -111,7 +106,7 @@ function thumb(kind, layer, head, which) {
     const context = canvas.getContext("2d"), image = context.createImageData(map.cols, map.rows);
     const isDifference = which === "difference", colours = palette(isDifference ? "diverging" : "sequential"), pixels = image.data;
     for (let at = 0; at < map.rows * map.cols; at++) {
-      const from = 3 * (isDifference ? step("diverging", shadeOfDifference(map.value(Math.floor(at / map.cols), at % map.cols)), 1) : map.bytes[at]);
+      const from = 3 * (isDifference ? step("diverging", shadeOfDifference(map.value(Math.floor(at / map.cols), at % map.cols)), endOf(kind, which)) : map.bytes[at]);
       for (let part = 0; part < 3; part++) pixels[4 * at + part] = colours[from + part];
       pixels[4 * at + 3] = 255;
     }
@@ -148,8 +143,9 @@ function matrixOf(kind, which, layer, head) {
   return numberMap({
     label: `layer ${layer}, head ${head}${{ here: "", other: ", the other pass", difference: ", this pass minus the other" }[which]}`,
     rows: fit(rows, map.rows), cols: fit(cols, map.cols), rowAxis: "query", colAxis: "key", value: map.value,
-    scale: isDifference ? "diverging" : "sequential", largest: 1, shade: isDifference ? shadeOfDifference : Math.sqrt,
-    legend: `weight, ${map.path}:probs; colour by the square root, a byte for each number`, format: (x) => (isDifference ? `${x > 0 ? "+" : ""}${x.toFixed(3)}` : `about ${x.toFixed(3)}`),
+    scale: isDifference ? "diverging" : "sequential", largest: endOf(kind, which), shade: isDifference ? shadeOfDifference : Math.sqrt,
+    ends: isDifference ? [num(-largestDifference(kind), 3), num(largestDifference(kind), 3)] : null,
+    legend: `${isDifference ? "difference of weights" : "weight"}, ${map.path}:probs; colour by the square root, a byte for each number`, format: (x) => (isDifference ? `${x > 0 ? "+" : ""}${x.toFixed(3)}` : `about ${x.toFixed(3)}`),
     note: map.isWhole ? "" : `Made smaller: each cell is the largest weight of its block of tokens${isDifference ? ", and the difference is of these" : ""}.`, at: [0, 0],
   });
 }

@@ -1,15 +1,6 @@
 // One number: the arithmetic behind one weight of one head, with the numbers of the pass.
 
-function drawNumber() {
-  const panel = el("div", {});
-  const show = () => {
-    if (!panel.isConnected && panel.childElementCount) return listeners.delete(show);
-    panel.replaceChildren(...numberNow().filter(Boolean));
-  };
-  listeners.add(show);
-  show();
-  return panel;
-}
+const drawNumber = () => redrawnOn(["kind", "layer", "head", "from", "to"], numberNow);
 
 function numberNow() {
   const kind = kindOf(), attention = DATA.attention[kind], numbers = DATA.number[kind];
@@ -68,7 +59,7 @@ function arithmetic(path, entry, numbers, { layer, head, from, to, keyLabels, as
     step("The scale", divisor === Math.sqrt(c.size) ? `score / sqrt(${c.size})` : `score / ${num(divisor)}`, "ops.scaled_dot_product_attention", `${path}:masked_scores [${head}, ${from}, ${to}], before the mask`, sum("scaled", `${num(c.scores[to] + c.relative[to], 6)} / ${num(divisor, 6)} = ${num(c.scaled[to], 7)}`)),
     step("The mask", "scaled score + mask", "ops.masks", `${path}:masked_scores [${head}, ${from}, ${to}]`, sum("masked", `${num(c.scaled[to], 6)} + ${num(c.added, 6)} = ${num(c.masked[to], 7)}${c.added ? " (hidden)" : " (nothing is hidden here)"}`)),
     step("Softmax over the row", "exp(masked) / sum of exp(masked)", "ops.softmax", `${path}:probs [${head}, ${from}, ${to}]`,
-      strip({ label: `the row of ${quoted(asks)}: where it looks; the framed weight is that of ${quoted(keyLabels[to])}`, cols: keyLabels, colAxis: "key", value: (j) => c.probs[j], largest: 1, shade: Math.sqrt, legend: "weight (colour by its square root)", cellMost: 30, outlined: (i, j) => j === to, at: [0, to], onFocus: (i, j) => select({ to: j }), format: (x) => num(x, 6) }),
+      strip({ id: "softmax", label: `the row of ${quoted(asks)}: where it looks; the framed weight is that of ${quoted(keyLabels[to])}`, cols: keyLabels, colAxis: "key", value: (j) => c.probs[j], largest: 1, shade: Math.sqrt, legend: "weight (colour by its square root)", cellMost: 30, outlined: (i, j) => j === to, at: [0, to], onFocus: (i, j) => select({ to: j }), format: (x) => num(x, 6) }),
       sum("probability", `exp(${num(c.masked[to], 6)} − ${num(c.largest, 6)}) / ${num(c.total, 6)} = ${num(c.powers[to], 6)} / ${num(c.total, 6)} = ${num(p, 7)}`)),
     step("Times the value", "p v", "ops.scaled_dot_product_attention", `${path}:value [${head}, ${to}]`, line(c.v, `value of ${quoted(keyLabels[to])}`), line(c.v.map((x) => p * x), `what ${quoted(keyLabels[to])} hands to ${quoted(asks)}: ${num(p, 4)} times its value`, about(c.v))),
     step("Into the context", "sum over all keys of p_j v_j", "ops.scaled_dot_product_attention, ops.merge_heads", `${path}${numbers.context} [${from}, ${head * c.size}:${(head + 1) * c.size}]`, line(c.context, `context of ${quoted(asks)} from this head`),

@@ -4,7 +4,7 @@ const HATCH = 6;
 const TABLE_MOST = 64;
 
 /* options: label, rows, cols (texts), rowAxis, colAxis, value(i, j), scale, largest, legend, and where they are wanted:
-   clipped, ends (what the legend's ends are called), hatched(i, j) with hatchedMeans, outlined(i, j), at ([row, column] in focus), onFocus(i, j), note, cellMost,
+   clipped, ends (what the legend's ends are called), hatched(i, j) with hatchedMeans, outlined(i, j), id, at ([row, column] in focus), onFocus(i, j), note, cellMost,
    format(value), shade(value), tall (the least height of a row) */
 function numberMap(options) {
   const { rows, cols, scale = "sequential" } = options;
@@ -14,7 +14,7 @@ function numberMap(options) {
   const isHatched = (i, j) => hatched(i, j) || !Number.isFinite(options.value(i, j));
   let [row, col] = options.at ?? [0, 0];
   const canvas = el("canvas", {
-    tabindex: "0", role: "img", class: "map",
+    id: options.id, tabindex: "0", role: "img", class: "map",
     "aria-label": `${options.label}: ${rows.length} rows by ${cols.length} columns; arrow keys move, the text below tells the value`,
   });
   const readout = el("output", { "aria-live": "polite", class: "readout" });
@@ -45,7 +45,8 @@ function numberMap(options) {
     const longest = (texts) => Math.min(Math.max(0, ...texts.map((text) => context.measureText(text).width)), 110);
     const room = Math.max(box.clientWidth, 120);
     left = Math.ceil(longest(rows)) + 8;
-    size = clamp(Math.floor((room - left - 2) / Math.max(cols.length, 1)), cols.length > 200 ? 1 : 3, options.cellMost ?? 30);
+    const fitting = (room - left - 2) / Math.max(cols.length, 1);
+    size = cols.length > 200 && fitting < 1 ? Math.max(fitting, 0.25) : clamp(Math.floor(fitting), cols.length > 200 ? 1 : 3, options.cellMost ?? 30);
     tall = Math.max(size, rows.length <= 64 ? options.tall ?? 0 : 0);
     const named = size >= 11;
     if (rows.length > 1 && tall < 9) left = 8;
@@ -58,7 +59,7 @@ function numberMap(options) {
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     context.setTransform(sharp, 0, 0, sharp, 0, 0);
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingEnabled = size < 1;
     if (!image) paintCells();
     context.drawImage(image, left, top, cols.length * size, rows.length * tall);
     context.font = `${clamp(Math.max(size, tall), 9, 12)}px system-ui, sans-serif`;
