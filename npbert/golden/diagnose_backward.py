@@ -15,7 +15,7 @@ from npbert.golden.replay import Replay
 from npbert.golden.rerun import Rerun
 from npbert.golden.search import FEW_LAYERS, ROUNDING, Fit, best_of_each_mistake, equally_good, suspect_of
 from npbert.golden.suspects import Suspect
-from npbert.golden.ties import what_tells
+from npbert.golden.ties import what_tells, without_the_same
 
 NORM = r"LayerNorm|\.ln_"
 """In the names of a LayerNorm's gradients; its biases are added elsewhere than those of linear maps."""
@@ -36,7 +36,12 @@ def find_backward_suspects(divergence: Divergence, rerun: Rerun, right: Replay) 
         return (-fit.verdict.reproduced, -len(fit.attempt.modules), order[id(fit.attempt.hypothesis)])
 
     best = best_of_each_mistake(sorted(equally_good(fits), key=rank))
-    return [suspect_of(divergence, right, fit, _tie(divergence, rerun, right, best)) for fit in best]
+    if len(best) < 2:
+        return [suspect_of(divergence, right, fit) for fit in best]
+    passes = [(fit, rerun.run(fit.attempt.hypothesis, fit.attempt.modules, right, keep=True)) for fit in best]
+    different = without_the_same(passes)
+    tie = what_tells(divergence, right.order, [result.kept for _, result in different])
+    return [suspect_of(divergence, right, fit, tie) for fit, _ in different]
 
 
 def _attempts(divergence: Divergence, right: Replay, tried: Sequence[Hypothesis]) -> Iterator[Attempt]:
@@ -82,11 +87,3 @@ def _fit(divergence: Divergence, rerun: Rerun, right: Replay, attempt: Attempt) 
         return None
     tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
     return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
-
-
-def _tie(divergence: Divergence, rerun: Rerun, right: Replay, fits: Sequence[Fit]) -> str:
-    """Which tensor would tell the mistakes apart, where there are several."""
-    if len(fits) < 2:
-        return ""
-    results = [rerun.run(fit.attempt.hypothesis, fit.attempt.modules, right, keep=True) for fit in fits]
-    return what_tells(divergence, right.order, [result.kept for result in results if result is not None])

@@ -105,6 +105,8 @@ def parts_of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, PartCa
 
     target = {name.removeprefix("decoder_"): x for name, x in inputs.items() if name.startswith("decoder_")}
     if "input_ids" not in target and "inputs_embeds" not in target:
+        if "labels" not in inputs:
+            raise InputError("decoder_input_ids: there are none, and no labels that they could be made from")
         pad, start = config.pad_token_id, config.decoder_start_token_id
         ids = encoder_decoder_pass.shift_tokens_right(inputs["labels"], pad, start)  # type: ignore[arg-type]  # the call needs both
         target = {"attention_mask": ids != pad} | target | {"input_ids": ids}

@@ -77,5 +77,5 @@ def test_the_right_sum_is_told_for_each_block(subjects: dict[str, Subject]) -> N
     subject = subjects["encoder"]
     wrong = subject.pack[f"{LAYER}output.dense"] + 0.5 * subject.pack[f"{LAYER}attention"]
     (suspect,) = golden.diagnose(subject.pack, up_to(subject, f"{LAYER}output:residual", wrong))
-    right = f"{LAYER}output:residual is {LAYER}output.dropout + what the block read"
+    right = f"{LAYER}output:residual is {LAYER}output.dropout + what came into the block"
     assert (suspect.mistake, suspect.explanation) == ("residual-halved", f"The residual is halved: {right}.")

@@ -45,7 +45,7 @@ def _factors(group: list[Step]) -> Iterator[Hypothesis]:
     first = group[0]
     modules = "|".join(step.modules for step in group)
     number = len(first.operands)
-    right = " + ".join("what the block read" if place == "<hidden>" else place for place in first.operands)
+    right = " + ".join(first.operands) if len(group) == 1 else "<module>.dropout + what came into the block"
     for factor, (edit, what) in FACTORS.items():
         for index, place in enumerate(first.operands):
             term, called = TERMS[place]
