@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from npbert import golden
+from npbert.ops import ACTIVATIONS
 
 from .subjects import LAYER, SELF, Dump, Subject
 
@@ -81,3 +82,13 @@ def test_the_right_sum_is_told_for_each_block(subjects: dict[str, Subject]) -> N
     (suspect,) = golden.diagnose(subject.pack, up_to(subject, f"{LAYER}output:residual", wrong))
     right = f"{LAYER}output:residual is {LAYER}output.dropout + what came into the block"
     assert (suspect.mistake, suspect.explanation) == ("residual-halved", f"The residual is halved: {right}.")
+
+
+@pytest.mark.parametrize("name", ["relu", "sigmoid", "gelu"])
+def test_another_activation_of_the_pooler(subjects: dict[str, Subject], name: str) -> None:
+    subject = subjects["encoder"]
+    wrong = ACTIVATIONS[name](subject.pack["pooler.dense"])
+    dump = up_to(subject, "pooler.activation", wrong) | {"pooler": wrong}
+    suspects = golden.diagnose(subject.pack, dump)
+    assert [suspect.mistake for suspect in suspects] == ["wrong-activation"]
+    assert "the pooler's is tanh" in suspects[0].explanation
