@@ -12,8 +12,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import measure_ports
 import numpy as np
+import reference_ports
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -63,8 +63,8 @@ def main() -> None:
     for name, (model, kind, inputs) in models().items():
         path = HOME / f"{name}.safetensors"
         golden.export(model, inputs, path, weights=True)
-        for precision, dtype in measure_ports.TORCH_TYPES.items():
-            caught = measure_ports.dump(measure_ports.reference(model, kind, precision, "eager"), inputs)
+        for precision, dtype in reference_ports.TORCH_TYPES.items():
+            caught = reference_ports.dump(reference_ports.reference(model, kind, precision, "eager"), inputs)
             tensors = {name: torch.tensor(array).to(dtype) for name, array in caught.items()}
             save_file(tensors, HOME / f"{name}.{precision}.safetensors")
             print(name, precision, golden.compare(path, HOME / f"{name}.{precision}.safetensors", precision=precision))

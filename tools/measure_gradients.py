@@ -31,7 +31,7 @@ from npbert.golden.tolerance import GRADIENT_MULTIPLES
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.golden import gpt2_training_port, training_port
-from tools.measure_ports import TORCH_TYPES, step_by_step
+from tools.reference_ports import TORCH_TYPES, step_by_step
 
 CLASSES = ("BertForMaskedLM", "BertForSequenceClassification", "GPT2LMHeadModel", "BertForTokenClassification")
 SIZES = [(64, 4, 256), (96, 3, 1024), (256, 8, 512), (384, 12, 1536)]

@@ -17,6 +17,7 @@ WORDS = {
     r"^(dropout|weight|max)_(seed|decay|norm):": r"--\1-\2:",
     r"\bgradients=True": "--gradients",
     r"the inputs lack\b": "--labels gives",
+    r"(?<=nor labels to learn from)$": """: give --labels '[[5, 3]]', or --labels '{"decoder_input_ids": [[2, 5]]}'""",
     r"give output_gradients, such as .*?, or take": "give --output-gradients, or take",
     r"\boutput_gradients\b": "--output-gradients",
     r"^port: ": "",

@@ -3,8 +3,9 @@
 from npbert.golden.compare import compare
 from npbert.golden.diagnose import diagnose
 from npbert.golden.export import export
+from npbert.golden.listing import show
 from npbert.golden.names import names
-from npbert.golden.pack import Pack, read_pack, show
+from npbert.golden.pack import Pack, read_pack
 from npbert.golden.proposal import propose_map
 from npbert.golden.report import Report, Row
 from npbert.golden.steps import Steps

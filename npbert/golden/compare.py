@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from npbert.golden.precision import full_name
 from npbert.golden.report import Report, Row
 from npbert.golden.tolerance import Tolerance
 from npbert.golden.verdicts import is_within, tolerance_of
+from npbert.golden.whole_numbers import coarser_than
 from npbert.types import Array, StrPath
 
 
@@ -55,7 +57,8 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         for name in (*pack.input_arrays, *pack)
         if name in dump.own_names
     ]
-    other = verdicts.other_precision(pack, rows, precision, lambda: _values_that_count(dump, rows))
+    coarser = partial(coarser_than, dump=dump)
+    other = verdicts.other_precision(pack, rows, precision, lambda: _values_that_count(dump, rows), coarser)
     return Report(
         precision,
         rows,
@@ -64,6 +67,7 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         _what_is_hidden(pack.positions),
         other_precision=None if other is None else other.name,
         shows_precision=other is not None and other.is_shown,
+        coarser=(coarser(precision) if all(row.ok for row in rows) else "") if other is None else other.coarser,
         dump_at_fault=verdicts.dump_at_fault(rows),
         questions=_questions(dump, rows),
     )

@@ -22,6 +22,7 @@ from npbert.golden.differences import described
 from npbert.golden.divergence import Divergence
 from npbert.golden.dump_faults import dump_fault
 from npbert.golden.kinds import is_forward, step_of
+from npbert.golden.layers import layer_of
 from npbert.golden.matching import MatchedDump, Names, match
 from npbert.golden.mistakes.backward.losses import LOSS
 from npbert.golden.mistakes.hypothesis import Hypothesis
@@ -29,7 +30,7 @@ from npbert.golden.pack import INPUT, Pack, open_pack, weights_sha256
 from npbert.golden.ports import Port
 from npbert.golden.precision import EPSILON, full_name, round_to
 from npbert.golden.replay import Replay, replay
-from npbert.golden.report import Report, blames_the_dump, right_as
+from npbert.golden.report import Report, blames_the_dump, fits_but_is_coarser, right_as
 from npbert.golden.rerun import Rerun, can_run_again
 from npbert.golden.search import find_suspects
 from npbert.golden.suspects import Evidence, Suspect
@@ -60,9 +61,11 @@ def diagnose(
     suspect, after what is wrong with it in that precision.
     """
     dump = match(open_pack(pack), port, names, allow_unused=allow_unused)
+    if model is not None:
+        dump = dump._replace(weights=models.weights_of(model_of(dump.pack, model)))
     report = compare_matched(dump, full_name(precision))
     if report.first_divergence is None:
-        return []
+        return [_coarser(report)] if report.coarser else []
     return _with_headline(_suspects(dump, model_of(dump.pack, model), report), report.precision)
 
 
@@ -133,6 +136,15 @@ def _backward_suspects(divergence: Divergence) -> list[Suspect]:
     )
 
 
+def _coarser(report: Report) -> Suspect:
+    """What is said of a port whose tensors are all within their bounds, and which is coarser than its precision."""
+    row = next((row for row in report.rows if layer_of(row.name, -1) >= 0), report.rows[0])
+    told = fits_but_is_coarser(report.precision, report.coarser)
+    return Suspect(
+        "unknown", row.name, f"{told[0].upper()}{told[1:]}.", Evidence(row.name, row.rms, math.inf, row.rms_tolerance)
+    )
+
+
 def _told_of_a_step(divergence: Divergence) -> str:
     before = f"{divergence.last_right} is still right" if divergence.last_right else "nothing was dumped before it"
     return f"No known mistake of an optimizer makes these numbers; {before}."
@@ -160,8 +172,10 @@ def _what_is_known(divergence: Divergence, right: Replay) -> str:
         )
     assert right.first is not None
     told = described(divergence, right.first) or "Dump what lies between to narrow it down."
-    other = divergence.report.other_precision
-    if other is not None:
+    other, coarser = divergence.report.other_precision, divergence.report.coarser
+    if other is not None and coarser:
+        told = f"It may be a precision: {fits_but_is_coarser(other, coarser)}."
+    elif other is not None:
         told += f" Nothing is further off than {other} allows: if the port computes in it, all is right."
     return f"No known mistake reproduces these numbers; {before}. {told}"
 

@@ -15,7 +15,10 @@ from npbert.golden.replay import Replay
 from npbert.golden.rerun import Rerun
 from npbert.golden.search import FEW_LAYERS, ROUNDING, Fit, best_of_each_mistake, equally_good, suspect_of
 from npbert.golden.suspects import Suspect
-from npbert.golden.ties import what_tells
+from npbert.golden.ties import what_tells, without_the_same
+
+NORM = r"LayerNorm|\.ln_"
+"""In the names of a LayerNorm's gradients; its biases are added elsewhere than those of linear maps."""
 
 
 def find_backward_suspects(divergence: Divergence, rerun: Rerun, right: Replay) -> list[Suspect]:
@@ -23,7 +26,8 @@ def find_backward_suspects(divergence: Divergence, rerun: Rerun, right: Replay) 
 
     A mistake is first tried everywhere at once, as porters make it, then in one kind of place, in a layer, in a single place.
     """
-    tried = [hypothesis for context in divergence.contexts.values() for hypothesis in hypotheses(context.config)]
+    found = [hypothesis for context in divergence.contexts.values() for hypothesis in hypotheses(context.config)]
+    tried = list({(one.mistake, one.explanation, one.modules): one for one in found}.values())  # parts of a model share most
     fits = [fit for attempt in _attempts(divergence, right, tried) if (fit := _fit(divergence, rerun, right, attempt))]
     fits = [fit for fit in fits if not fit.attempt.hypothesis.precision] or fits
     order = {id(hypothesis): index for index, hypothesis in enumerate(tried)}
@@ -32,7 +36,12 @@ def find_backward_suspects(divergence: Divergence, rerun: Rerun, right: Replay) 
         return (-fit.verdict.reproduced, -len(fit.attempt.modules), order[id(fit.attempt.hypothesis)])
 
     best = best_of_each_mistake(sorted(equally_good(fits), key=rank))
-    return [suspect_of(divergence, right, fit, _tie(divergence, rerun, right, best)) for fit in best]
+    if len(best) < 2:
+        return [suspect_of(divergence, right, fit) for fit in best]
+    passes = [(fit, rerun.run(fit.attempt.hypothesis, fit.attempt.modules, right, keep=True)) for fit in best]
+    different = without_the_same(passes)
+    tie = what_tells(divergence, right.order, [result.kept for _, result in different])
+    return [suspect_of(divergence, right, fit, tie) for fit, _ in different]
 
 
 def _attempts(divergence: Divergence, right: Replay, tried: Sequence[Hypothesis]) -> Iterator[Attempt]:
@@ -49,7 +58,8 @@ def _attempts(divergence: Divergence, right: Replay, tried: Sequence[Hypothesis]
 
 
 def _choices(divergence: Divergence, right: Replay, hypothesis: Hypothesis, has_few_layers: bool) -> list[tuple[str, ...]]:
-    """All names at once, those of each kind, of each layer, and each alone; not those that the port has right.
+    """All names at once, those of LayerNorms and the others, those of each kind, of each layer, and each alone; not those that
+    the port has right.
 
     What makes sense everywhere alone is tried everywhere, and refuted by what is right.
     """
@@ -59,6 +69,7 @@ def _choices(divergence: Divergence, right: Replay, hypothesis: Hypothesis, has_
     names = [name for name in names if name not in divergence.right]
     groups: dict[str, list[str]] = {}
     for name in names:
+        groups.setdefault(f"norm {bool(re.search(NORM, name))}", []).append(name)
         groups.setdefault(f"kind {without_layer(name)}", []).append(name)
         if has_few_layers:
             groups.setdefault(f"layer {layer_of(name, -1)}", []).append(name)
@@ -76,11 +87,3 @@ def _fit(divergence: Divergence, rerun: Rerun, right: Replay, attempt: Attempt) 
         return None
     tolerance = divergence.pack.tolerances[divergence.first][divergence.precision].rms
     return Fit(attempt, result, verdict, max(result.deviations[divergence.first].rms, ROUNDING * tolerance))
-
-
-def _tie(divergence: Divergence, rerun: Rerun, right: Replay, fits: Sequence[Fit]) -> str:
-    """Which tensor would tell the mistakes apart, where there are several."""
-    if len(fits) < 2:
-        return ""
-    results = [rerun.run(fit.attempt.hypothesis, fit.attempt.modules, right, keep=True) for fit in fits]
-    return what_tells(divergence, right.order, [result.kept for result in results if result is not None])

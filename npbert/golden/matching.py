@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ class MatchedDump(NamedTuple):
     own_names: dict[str, str]  # the port's names by the pack's
     not_in_port: list[str]  # names of the pack; a tensor that equals one in the dump is not missing
     not_in_pack: list[str]  # names of the port
+    weights: Mapping[str, Array]  # those of the model, where the pack or the caller has them
 
     def without(self, name: str) -> MatchedDump:
         """The dump without one tensor."""
@@ -93,7 +94,7 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
     contents = {pack.aliases.get(name, name) for name in own_names}
     not_in_port = [name for name in pack if pack.aliases.get(name, name) not in contents]
     not_in_port += [rule.own for rule in rules if rule.name is not None and not any(map(rule.matches, dump))]
-    return MatchedDump(pack, arrays, readings, unusable, own_names, not_in_port, unused)
+    return MatchedDump(pack, arrays, readings, unusable, own_names, not_in_port, unused, pack.weights or {})
 
 
 # ------------------------------------------------------------------------------------------------------------------- names

@@ -215,3 +215,13 @@ def propagated(divergence: Divergence) -> dict[str, Deviation]:
     observer.taken_over = {divergence.first, *divergence.right}
     observer.run_pass()
     return observer.deviations
+
+
+def computed_rightly(divergence: Divergence) -> dict[str, Array]:
+    """What a port computes whose dump alone is wrong, in the first tensor that differs: the values that it did not dump, in a
+    right pass that does not go on with that tensor. Its other names are left out: they may be dumped as wrongly."""
+    observer = _ReplayObserver(divergence, None, (), None, True, False)
+    observer.taken_over = set(divergence.right)
+    observer.run_pass()
+    content = divergence.pack.aliases.get(divergence.first, divergence.first)
+    return {name: x for name, x in observer.kept.items() if divergence.pack.aliases.get(name, name) != content}

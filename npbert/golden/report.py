@@ -57,13 +57,14 @@ class Report:
     hidden: str  # what was not compared because the mask hides it; "" where nothing was
     other_precision: str | None = None  # another precision that all tensors fit, where they do not fit this one
     shows_precision: bool = False  # whether the numbers show that it is the other precision, and not a small mistake
+    coarser: str = ""  # where all tensors fit int8, what is coarser in the port all the same; "" where nothing is
     dump_at_fault: list[str] = field(default_factory=list)  # wrong tensors from which the port computed what is right
     questions: list[str] = field(default_factory=list)  # what only the user can know
 
     @property
     def ok(self) -> bool:
-        """Whether every tensor that the port dumped is right."""
-        return all(row.ok for row in self.rows)
+        """Whether every tensor that the port dumped is right, and the port no coarser than the precision."""
+        return all(row.ok for row in self.rows) and not self.coarser
 
     @property
     def first_divergence(self) -> str | None:
@@ -83,6 +84,7 @@ class Report:
             "hidden": self.hidden,
             "other_precision": self.other_precision,
             "shows_precision": self.shows_precision,
+            "coarser": self.coarser,
             "dump_at_fault": self.dump_at_fault,
             "questions": self.questions,
         }
@@ -101,6 +103,8 @@ class Report:
         """What spares the reader all that follows; "" where there is no such thing."""
         if self.other_precision is not None:
             other = self.other_precision
+            if self.coarser:
+                return fits_but_is_coarser(other, self.coarser)
             if self.shows_precision:
                 return right_as(other, self.precision)
             return (
@@ -113,11 +117,14 @@ class Report:
         return ""
 
     def _verdict(self, row: Row, differ: int) -> str:
+        """What the table says in one line."""
         if differ:
             return f"first divergence: {row.name}; {differ} of {len(self.rows)} tensors differ as {self.precision}"
         if not row.ok:
             right = sum(row.ok for row in self.rows)
             return f"not ok: {right} of {len(self.rows)} tensors are right as {self.precision}, the others cannot be compared"
+        if self.coarser:
+            return wrapped(f"not ok: {fits_but_is_coarser(self.precision, self.coarser)}")
         return (
             f"ok: {len(self.rows)} tensors are right as {self.precision}; {row.name} comes nearest to its bound, "
             f"{row.tolerance_used:.0%} of it"
@@ -147,6 +154,11 @@ class Report:
 def right_as(other: str, precision: str) -> str:
     """What is said of a dump that is right in another precision."""
     return f"right as {other}, not as {precision}: compare with precision={other!r}"
+
+
+def fits_but_is_coarser(precision: str, coarser: str) -> str:
+    """What is said of a dump that stays within the bounds of a precision, and is coarser all the same."""
+    return f"no tensor is further off than {precision} allows, but {coarser}"
 
 
 def blames_the_dump(names: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,9 +13,9 @@ from npbert.golden.likeness import what_it_is
 from npbert.golden.mistakes import hypotheses, places
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.quick import quick_look
-from npbert.golden.replay import Replay, replay
+from npbert.golden.replay import Replay, computed_rightly, replay
 from npbert.golden.suspects import Evidence, Suspect
-from npbert.golden.ties import what_would_tell
+from npbert.golden.ties import what_tells, without_the_same
 
 FEW_LAYERS = 4
 """Single layers and rare mistakes are only tried where at most this many layers lie between two tensors of the port. With more
@@ -66,8 +67,16 @@ def find_suspects(divergence: Divergence, right: Replay, is_tried: Callable[[Hyp
         return (-fit.verdict.reproduced_everywhere, order[id(fit.attempt.hypothesis)], len(fit.attempt.modules))
 
     best = best_of_each_mistake(sorted(equally_good(fits), key=rank))
-    tie = what_would_tell(divergence, right, [fit.attempt for fit in best])
-    return [suspect_of(divergence, right, fit, tie) for fit in best]
+    told = what_it_is(divergence, divergence.first) if best and len(right.deviations) == 1 else ""
+    may_be_dumped_wrong = bool(told) and "the right tensor" not in told  # nothing that was dumped is computed from it
+    if len(best) + may_be_dumped_wrong < 2:
+        return [suspect_of(divergence, right, fit) for fit in best]
+    passes = [(fit, replay(divergence, fit.attempt.hypothesis, fit.attempt.modules, right, keep=True)) for fit in best]
+    different = without_the_same(passes)
+    values = [result.kept for _, result in different] + [computed_rightly(divergence)] * may_be_dumped_wrong
+    tie = what_tells(divergence, right.order, values)
+    suspects = [suspect_of(divergence, right, fit, tie) for fit, _ in different]
+    return suspects + [_of_the_dump(divergence, told, tie)] * may_be_dumped_wrong
 
 
 class _Search:
@@ -119,25 +128,21 @@ def equally_good(fits: Sequence[Fit]) -> list[Fit]:
 
 
 def best_of_each_mistake(fits: Sequence[Fit]) -> list[Fit]:
-    """Of the fits, best first: one for each mistake and each result."""
+    """Of the fits, best first: one for each mistake."""
     best: dict[str, Fit] = {}
     for fit in fits:
-        if not any(_are_alike(fit.result, other.result) for other in best.values()):
-            best.setdefault(fit.attempt.hypothesis.mistake, fit)
+        best.setdefault(fit.attempt.hypothesis.mistake, fit)
     return list(best.values())
 
 
-def _are_alike(one: Replay, other: Replay) -> bool:
-    return one.where == other.where and one.deviations == other.deviations
+def _of_the_dump(divergence: Divergence, told: str, tie: str) -> Suspect:
+    """The suspect that the dump alone is wrong, beside mistakes that would make the same numbers."""
+    name, row = divergence.first, divergence.row
+    explanation = f"Or the dump is wrong, not the computation. {told}"
+    return Suspect("dump-not-computation", name, explanation, Evidence(name, row.rms, math.inf, row.rms_tolerance, tie=tie))
 
 
-def _or_the_dump(divergence: Divergence, right: Replay) -> list[str]:
-    """What else may be wrong, where nothing was dumped that is computed from the first tensor that differs."""
-    told = what_it_is(divergence, divergence.first) if len(right.deviations) == 1 else ""
-    return [f"Or the dump alone is wrong: t{told[1:]}"] if told and "the right tensor" not in told else []
-
-
-def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Suspect:
+def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str = "") -> Suspect:
     first, hypothesis = divergence.first, fit.attempt.hypothesis
     evidence = Evidence(
         first,
@@ -152,7 +157,7 @@ def suspect_of(divergence: Divergence, right: Replay, fit: Fit, tie: str) -> Sus
     )
     module = _first_module(fit)
     texts = [hypothesis.explanation, *fit.result.notes[:1]]
-    told = " ".join([*(places.named(text, module, right.order) for text in texts), *_or_the_dump(divergence, right)])
+    told = " ".join(places.named(text, module, right.order) for text in texts)
     return Suspect(hypothesis.mistake, fit.result.where, told, evidence)
 
 

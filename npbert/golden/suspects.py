@@ -24,7 +24,8 @@ class Evidence(NamedTuple):
 
     def __str__(self) -> str:
         if math.isinf(self.error_of_mistake):
-            return f"{self.tensor} is off by {self.error_of_truth:.2e} (rms), {self.tolerance:.2e} is allowed"
+            told = f"{self.tensor} is off by {self.error_of_truth:.2e} (rms), {self.tolerance:.2e} is allowed"
+            return f"{told}. {self.tie}" if self.tie else told
         if math.isinf(self.error_of_truth):
             closeness = "the mistake has NaN or infinity where the port has it"
         elif not self.error_of_mistake:

@@ -48,10 +48,15 @@ class OtherPrecision(NamedTuple):
 
     name: str
     is_shown: bool  # whether the numbers show that it is this precision, and not a mistake as small as its errors
+    coarser: str = ""  # what shows that the port computes more coarsely, in words
 
 
 def other_precision(
-    pack: Pack, rows: Sequence[Row], precision: str, values: Callable[[], Iterable[Array]]
+    pack: Pack,
+    rows: Sequence[Row],
+    precision: str,
+    values: Callable[[], Iterable[Array]],
+    coarser_than: Callable[[str], str],
 ) -> OtherPrecision | None:
     """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least:
     rather one that keeps values in float32, since the numbers are written in none that keeps them shorter."""
@@ -64,8 +69,12 @@ def other_precision(
         if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
             return OtherPrecision(other, is_shown=True)
     fitting.sort(key=_is_short)
-    imprecise = next((other for other in fitting if _is_as_imprecise(pack, rows, other)), None)
-    return None if imprecise is None else OtherPrecision(imprecise, is_shown=_begins_with_products(rows))
+    imprecise = [other for other in fitting if _is_as_imprecise(pack, rows, other)]
+    coarser = {other: coarser_than(other) for other in imprecise}
+    for other in imprecise:
+        if not coarser[other]:
+            return OtherPrecision(other, is_shown=_begins_with_products(rows))
+    return OtherPrecision(imprecise[0], False, coarser[imprecise[0]]) if imprecise else None
 
 
 def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:

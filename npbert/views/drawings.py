@@ -187,11 +187,12 @@ def bars(title: str, parts: Sequence[tuple[str, float]], theme: str) -> str:
     largest = max((abs(float(x)) for _, x in parts if np.isfinite(x)), default=0.0) or 1.0
     zero = left + 170.0
     for line, (name, x) in enumerate(parts):
-        y, width = 30.0 + 18 * line, 160 * abs(float(x)) / largest
+        y = 30.0 + 18 * line
         drawing.text(left - 6, y + 11, name, text_anchor="end")
-        drawing.add(
-            "rect", x=zero if x > 0 else zero - width, y=y, width=width, height=13, fill=TONES[theme][1 if x > 0 else 0]
-        )
+        if np.isfinite(x):  # what is not a number is written, and has no length
+            width = 160 * abs(float(x)) / largest
+            start, tone = (zero, TONES[theme][1]) if x > 0 else (zero - width, TONES[theme][0])
+            drawing.add("rect", x=start, y=y, width=width, height=13, fill=tone)
         drawing.text(zero + 176, y + 11, f"{float(x):+.4g}")
         drawing.reach(zero + 240, y + 16)
     drawing.add("line", x1=zero, x2=zero, y1=26, y2=30.0 + 18 * len(parts), stroke=LINE[theme])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import npbert
 from npbert import golden
 from npbert.cli import main
 
@@ -230,6 +231,17 @@ def test_labels_of_several_arguments(tmp_path: Path) -> None:
     labels = '{"start_positions": [1, 0], "end_positions": [2, 1]}'
     assert export(str(tmp_path / "model"), tmp_path, IDS, "--labels", labels, "--gradients", "--no-large") == 0
     assert "grad:qa_outputs" in golden.read_pack(tmp_path / "pack")
+
+
+def test_a_decoder_begins_with_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decoder = build("BertLMHeadModel", tiny(is_decoder=True, add_cross_attention=True), dtype=np.float32)
+    model = npbert.EncoderDecoderModel(encoder=build("BertModel", tiny(), dtype=np.float32), decoder=decoder)
+    model.save_pretrained(tmp_path / "model")
+    where = str(tmp_path / "model")
+    assert export(where, tmp_path, IDS) == 2
+    assert capsys.readouterr().err.endswith("""give --labels '[[5, 3]]', or --labels '{"decoder_input_ids": [[2, 5]]}'\n""")
+    assert export(where, tmp_path, IDS, "--labels", '{"decoder_input_ids": [[2, 5], [2, 7]]}') == 0
+    assert golden.read_pack(tmp_path / "pack")["output:logits"].shape[:2] == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,20 @@ def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
     assert golden.compare(pack, kept).ok
 
 
+def test_a_decoder_that_is_given_nothing_to_begin_with(tmp_path: Path) -> None:
+    """No model runs so, and no pack is read in which the decoder's tokens are lost."""
+    decoder = build("BertLMHeadModel", tiny(**DECODER), dtype=np.float32)
+    model = npbert.EncoderDecoderModel(encoder=build("BertModel", tiny(), dtype=np.float32), decoder=decoder)
+    inputs = {"input_ids": ids(decoder.config, 2, 4)}
+    with pytest.raises(InputError, match="decoder_input_ids: the decoder has nothing to begin with"):
+        golden.export(model, inputs, tmp_path / "pack")
+    golden.export(model, inputs | {"decoder_input_ids": inputs["input_ids"]}, tmp_path / "pack")
+    raw = (tmp_path / "pack").read_bytes()
+    (tmp_path / "pack").write_bytes(raw.replace(b'"input:decoder_input_ids"', b'"input:decoder_attention"'))
+    with pytest.raises(FileError, match="decoder_input_ids: there are none, and no labels that they could be made from"):
+        golden.read_pack(tmp_path / "pack")
+
+
 def test_a_model_may_leave_the_range_of_a_short_format(tmp_path: Path) -> None:
     """The smallest float32 as mask is -infinity in both, and scores above 65504 are infinite in float16."""
     config = tiny(mask_value=float(np.finfo(np.float32).min))

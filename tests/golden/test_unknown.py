@@ -203,14 +203,19 @@ def test_an_encoder_with_a_decoder(tmp_path: Path) -> None:
         assert suspects[0].where.startswith(f"{module}:")
 
 
-def test_what_may_be_another_tensor_is_told_beside_the_name(subjects: dict[str, Subject]) -> None:
-    """A layer that is left out hands on what came in; a dump may also show that under the wrong name. Nothing later decides."""
+def test_a_mistake_and_a_wrong_dump_that_look_alike(subjects: dict[str, Subject]) -> None:
+    """A layer that is left out hands on what came in; a dump may also show that under the wrong name. Nothing later decides, so
+    both are named, and what would decide."""
     subject = subjects["encoder"]
     dump = subject.dump()
     shifted = {"embeddings": dump["embeddings"], "encoder.layer.1": dump["encoder.layer.0"]}
-    (suspect,) = golden.diagnose(subject.pack, shifted)
-    assert suspect.mistake == "layer-missing"
-    assert "Or the dump alone is wrong: this is encoder.layer.0: names are shifted by one." in suspect.explanation
+    suspects = golden.diagnose(subject.pack, shifted)
+    assert [suspect.mistake for suspect in suspects] == ["layer-missing", "dump-not-computation"]
+    assert not any(suspect.headline for suspect in suspects)
+    assert "This is encoder.layer.0: names are shifted by one." in suspects[1].explanation
+    for suspect in suspects:
+        assert "This dump cannot tell these mistakes apart. pooler.dense would: dump it as well." in suspect.evidence.tie
+        assert suspect.evidence.tie in " ".join(str(suspect).split())
     last = {name: x for name, x in dump.items() if name.startswith("output:")}
     found = golden.diagnose(subject.pack, shifted | last)
     assert [suspect.mistake for suspect in found] == ["dump-not-computation"]

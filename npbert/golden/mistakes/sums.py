@@ -44,7 +44,8 @@ def _factors(group: list[Step]) -> Iterator[Hypothesis]:
     """Every term of some sums left out, doubled, ..., and the whole sums multiplied."""
     first = group[0]
     modules = "|".join(step.modules for step in group)
-    number, right = len(first.operands), " + ".join(first.operands)
+    number = len(first.operands)
+    right = " + ".join(first.operands) if len(group) == 1 else "<module>.dropout + what came into the block"
     for factor, (edit, what) in FACTORS.items():
         for index, place in enumerate(first.operands):
             term, called = TERMS[place]
