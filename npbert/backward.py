@@ -44,7 +44,7 @@ class Record(Trace):
     pass comes to it. For that, the state of the generator at the beginning of each layer is kept too: dropout repeats exactly.
     """
 
-    def __init__(self, rng: Rng, *, checkpointing: bool = False) -> None:
+    def __init__(self, rng: Rng, *, checkpointing: bool) -> None:
         super().__init__()
         self._rng = rng
         self._checkpointing = checkpointing

@@ -243,6 +243,7 @@ class ModelConfiguration(Configuration):
         """Check that the hidden size can be divided, and which heads are gone; `size` and `number` are the fields' names."""
         if self.hidden_size % self.num_attention_heads:
             raise InputError(f"config: {size} {self.hidden_size} cannot be divided among {number} {self.num_attention_heads}")
+        self._number_pruned_layers()
         for layer, heads in self.pruned_heads.items():
             if not 0 <= layer < self.num_hidden_layers:
                 raise InputError(f"config: pruned_heads names layer {layer}, the model has {self.num_hidden_layers}")
@@ -250,6 +251,16 @@ class ModelConfiguration(Configuration):
                 raise InputError(
                     f"config: pruned_heads takes lists of heads, 0 to {self.num_attention_heads - 1}, got {shown(heads)}"
                 )
+
+    def _number_pruned_layers(self) -> None:
+        """Give layers of `pruned_heads` that count from the end, -1 and so on, their own numbers."""
+        if all(layer >= 0 for layer in self.pruned_heads):
+            return
+        numbered: dict[int, Any] = {}
+        for layer, heads in self.pruned_heads.items():
+            own = layer + self.num_hidden_layers if layer < 0 else layer
+            numbered[own] = sorted({*numbered.get(own, ()), *heads}) if is_list_of(heads, int) else heads
+        self.pruned_heads = numbered
 
     def _check_pad_token(self) -> None:
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:

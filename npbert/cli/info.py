@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from npbert.cli import common, printing
+from npbert.errors import InputError, shown
 
 if TYPE_CHECKING:
     from npbert.configuration import ModelConfiguration
@@ -16,6 +17,7 @@ EXAMPLE = "npbert info"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model."""
+    parser.add_argument("path", metavar="MODEL", nargs="?", help="the checkpoint; the same as --model")
     common.add_model(parser, default=common.SMALL)
     common.add_dtype(parser)
     parser.add_argument("--system", action="store_true", help="show instead what computes here, how fast, and what to set")
@@ -31,6 +33,10 @@ def run(args: argparse.Namespace) -> None:
     from npbert.models.auto import load
     from npbert.models.encoder_decoder import EncoderDecoderModel
 
+    if args.path is not None:
+        if args.model is not None:
+            raise InputError(f"--model: the checkpoint is named already, {shown(args.path)}")
+        args.model = args.path
     with common.loading(common.model_name(args)) as name:
         model = load(name, dtype=args.dtype)
     sizes = {parameter: (list(array.shape), array.size) for parameter, array in model.named_parameters()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from npbert.checks import unicode_text
 from npbert.cli import common
@@ -36,16 +37,21 @@ def run(args: argparse.Namespace) -> None:
     from npbert.models.auto import load
     from npbert.text.auto import load_tokenizer
 
+    def load_both(name: str) -> tuple[Any, Any]:
+        with common.loading(name):
+            return load(name, dtype=args.dtype), load_tokenizer(name)
+
     unicode_text("TEXT", args.text)
-    with common.loading(common.model_name(args)) as name:
-        model, tokenizer = load(name, dtype=args.dtype), load_tokenizer(name)
+    model, tokenizer = load_both(common.model_name(args))
+    other_model, other_tokenizer = (None, None) if args.other_model is None else load_both(args.other_model)
     view = views.look(
         model,
         tokenizer,
         args.text,
         args.pair,
         other_text=args.other_text,
-        other_model=None if args.other_model is None else load(args.other_model, dtype=args.dtype),
+        other_model=other_model,
+        other_tokenizer=other_tokenizer,
         layers=args.layers,
         gradients=not args.no_gradients,
         position=args.position,

@@ -44,6 +44,7 @@ HOMES: dict[str, str] = (
     | _at("npbert.models.gpt2", "GPT2PreTrainedModel")
     | _at("npbert.models.outputs", "GenerateOutput ModelOutput")
     | _at("npbert.text.backend", "load_vocab")
+    | _at("npbert.text.batch_encoding", "CharSpan TokenSpan")
     | _at("npbert.ops", "gelu gelu_new")
     | _at("npbert.tasks.objects", "FillMaskPipeline FeatureExtractionPipeline TextClassificationPipeline NerPipeline")
     | _at("npbert.tasks.objects", "TokenClassificationPipeline QuestionAnsweringPipeline TextGenerationPipeline")
@@ -63,15 +64,16 @@ _COLLATE = "call the tokenizer with padding=True and return_tensors='np'"
 _STREAM = "use npbert.stream, which yields tokens as they are found"
 _SETTINGS = "give generate the setting itself, such as repetition_penalty= or bad_words_ids="
 _CACHE = "past_key_values is a tuple with one entry a layer, (key, value)"
+_SCHEDULE = "use npbert.training.linear or npbert.training.cosine (warmup, total), functions of the step"
 _DATA = "npbert.training reads plain text files"
 
 INSTEAD: dict[str, str] = {
-    "Trainer": "use npbert.training.train, or the command `npbert train`",
     "TrainingArguments": "use npbert.training.Settings",
     "AdamW": "use npbert.training.AdamW",
-    "get_scheduler": "use npbert.training.linear(warmup, total), a function of the step",
-    "get_linear_schedule_with_warmup": "use npbert.training.linear(warmup, total), a function of the step",
-    "get_cosine_schedule_with_warmup": "use npbert.training.cosine(warmup, total), a function of the step",
+    "get_scheduler": _SCHEDULE,
+    "AddedToken": "from tokenizers import AddedToken",
+    "SpecialTokensMixin": "use BertTokenizer, GPT2Tokenizer or AutoTokenizer",
+    "Conv1D": "walk to it in a model: model.transformer.h[0].attn.c_attn",
     "DataCollatorForLanguageModeling": "use npbert.mask_tokens(input_ids, tokenizer, rng)",
     "set_seed": "hand in a generator, rng=numpy.random.default_rng(seed)",
     "logging": "use Python's warnings: npbert warns through them",
@@ -90,16 +92,17 @@ INSTEAD: dict[str, str] = {
     "GPT2MLP": "walk to it in a model: model.transformer.h[0].mlp",
     "GPT2Block": "walk to it in a model: model.transformer.h[0]",
     "GenerationMixin": "every model that writes has generate",
+    "AggregationStrategy": "give aggregation_strategy= a word: 'none', 'simple', 'first', 'average' or 'max'",
     "BeamSearchScorer": "call generate with num_beams=",
     "SummarizationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
     "Text2TextGenerationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
     "TranslationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
     **dict.fromkeys(("GPT2DoubleHeadsModel", "GPT2ForTokenClassification", "GPT2ForQuestionAnswering"), _HEAD),
-    **dict.fromkeys(("DataCollatorWithPadding", "DataCollatorForTokenClassification", "default_data_collator"), _COLLATE),
+    "default_data_collator": _COLLATE,
     **dict.fromkeys(("TextStreamer", "TextIteratorStreamer"), _STREAM),
-    **dict.fromkeys(("LogitsProcessor", "LogitsProcessorList", "StoppingCriteria", "StoppingCriteriaList"), _SETTINGS),
+    **dict.fromkeys(("LogitsProcessorList", "StoppingCriteriaList"), _SETTINGS),
     **dict.fromkeys(("Cache", "DynamicCache", "StaticCache", "EncoderDecoderCache"), _CACHE),
-    **dict.fromkeys(("TextDataset", "LineByLineTextDataset"), _DATA),
+    "LineByLineTextDataset": _DATA,
 }
 """What to use in place of a name that npbert does not have."""
 
@@ -109,14 +112,28 @@ _KINDS = {
     **dict.fromkeys(
         ("Roberta", "XLMRoberta", "Albert", "Electra", "T5", "Bart", "Llama", "OpenAIGPT", "BertGeneration"), _ARCHITECTURE
     ),
+    "DataCollator": _COLLATE,
+    "TextDataset": _DATA,
+    "Squad": "npbert.training and question_answering take questions and contexts as they are",
+    "Trainer": "use npbert.training.train, or the command `npbert train`",
 }
 """The same by how a name begins."""
+
+_ENDINGS = {
+    "LogitsProcessor": _SETTINGS,
+    "Criteria": _SETTINGS,
+    "_schedule": _SCHEDULE,
+    "_schedule_with_warmup": _SCHEDULE,
+}
+"""The same by how a name ends."""
 
 
 def find(name: str, *, for_import: bool = False) -> Any:
     """What a familiar name stands for. `for_import` says that an import statement asks: Python replaces the message of an
     AttributeError by one of its own there, and leaves that of an ImportError as it is."""
-    instead = INSTEAD.get(name) or next((words for start, words in _KINDS.items() if name.startswith(start)), None)
+    by_kind = [words for start, words in _KINDS.items() if name.startswith(start)]
+    by_kind += [words for end, words in _ENDINGS.items() if name.endswith(end)]
+    instead = INSTEAD.get(name) or next(iter(by_kind), None)
     if instead is not None:
         raise (MissingImportError if for_import else MissingAttributeError)(f"npbert has no {name}: {instead}")
     if name not in HOMES:

@@ -31,7 +31,6 @@ class AutoTokenizer:
         """The tokenizer, a `BertTokenizer` or a `GPT2Tokenizer`. `use_fast` may be given: there is one kind, the fast one."""
         from npbert.text.auto import load_tokenizer
 
-        options.pop("use_fast", None)
         return load_tokenizer(path_or_id, **options)
 
 

@@ -13,6 +13,7 @@ from npbert.generation.settings import (
     settings_from,
     settle_lengths,
 )
+from npbert.generation.transitions import transition_scores
 
 __all__ = [
     "SETTING_NAMES",
@@ -24,4 +25,5 @@ __all__ = [
     "settings_from",
     "settle_lengths",
     "token_columns",
+    "transition_scores",
 ]

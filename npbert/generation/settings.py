@@ -215,6 +215,9 @@ def settings_from(sources: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
 
 
 def _warn_of_settings_without_effect(settings: GenerationConfig, given: Mapping[str, Any]) -> None:
+    for ours, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+        if given.get(ours) is not None and given.get(total) is not None:
+            warn(f"generate: {total} has no effect beside {ours}")
     for unused, names, remedy in (
         (not settings.do_sample, _ONLY_FOR_SAMPLING, "do_sample=True"),
         (settings.num_beams == 1, _ONLY_FOR_BEAMS, "num_beams"),

@@ -17,13 +17,17 @@ from npbert.golden.search import FEW_LAYERS, ROUNDING, Fit, best_of_each_mistake
 from npbert.golden.suspects import Suspect
 from npbert.golden.ties import what_tells, without_the_same
 
+NORM = r"LayerNorm|\.ln_"
+"""In the names of a LayerNorm's gradients; its biases are added elsewhere than those of linear maps."""
+
 
 def find_backward_suspects(divergence: Divergence, rerun: Rerun, right: Replay) -> list[Suspect]:
     """The mistakes that reproduce the gradients of the port, the best first.
 
     A mistake is first tried everywhere at once, as porters make it, then in one kind of place, in a layer, in a single place.
     """
-    tried = [hypothesis for context in divergence.contexts.values() for hypothesis in hypotheses(context.config)]
+    found = [hypothesis for context in divergence.contexts.values() for hypothesis in hypotheses(context.config)]
+    tried = list({(one.mistake, one.explanation, one.modules): one for one in found}.values())  # parts of a model share most
     fits = [fit for attempt in _attempts(divergence, right, tried) if (fit := _fit(divergence, rerun, right, attempt))]
     fits = [fit for fit in fits if not fit.attempt.hypothesis.precision] or fits
     order = {id(hypothesis): index for index, hypothesis in enumerate(tried)}
@@ -54,7 +58,8 @@ def _attempts(divergence: Divergence, right: Replay, tried: Sequence[Hypothesis]
 
 
 def _choices(divergence: Divergence, right: Replay, hypothesis: Hypothesis, has_few_layers: bool) -> list[tuple[str, ...]]:
-    """All names at once, those of each kind, of each layer, and each alone; not those that the port has right.
+    """All names at once, those of LayerNorms and the others, those of each kind, of each layer, and each alone; not those that
+    the port has right.
 
     What makes sense everywhere alone is tried everywhere, and refuted by what is right.
     """
@@ -64,6 +69,7 @@ def _choices(divergence: Divergence, right: Replay, hypothesis: Hypothesis, has_
     names = [name for name in names if name not in divergence.right]
     groups: dict[str, list[str]] = {}
     for name in names:
+        groups.setdefault(f"norm {bool(re.search(NORM, name))}", []).append(name)
         groups.setdefault(f"kind {without_layer(name)}", []).append(name)
         if has_few_layers:
             groups.setdefault(f"layer {layer_of(name, -1)}", []).append(name)

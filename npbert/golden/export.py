@@ -163,7 +163,7 @@ def _backward(
             if value is not None:
                 raise InputError(f"{name}: belongs to gradients=True")
         return None
-    labels = models.label_names(model)
+    labels = model.label_names
     if output_gradients is None and not all(name in inputs for name in labels or ("labels",)):
         if not labels:
             raise InputError(

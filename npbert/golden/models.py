@@ -12,19 +12,20 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import DTypeLike
 
+from npbert.backward import Gradients
 from npbert.bert.config import BertConfig
 from npbert.configuration import ModelConfiguration
 from npbert.errors import InputError, InputTypeError
 from npbert.golden.kinds import bare
 from npbert.gpt2.config import GPT2Config
+from npbert.models import encoder_decoder_pass
 from npbert.models.auto import MODELS
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
 from npbert.models.encoder_decoder import EncoderDecoderModel
 from npbert.models.encoder_decoder_config import EncoderDecoderConfig
-from npbert.models.encoder_decoder_pass import shift_tokens_right
 from npbert.models.fitting import float_type
-from npbert.types import Array
+from npbert.types import Array, Rng
 
 Config: TypeAlias = "ModelConfiguration | EncoderDecoderConfig"
 
@@ -107,7 +108,7 @@ def parts_of_call(config: Config, inputs: Mapping[str, Any]) -> dict[str, PartCa
         if "labels" not in inputs:
             raise InputError("decoder_input_ids: there are none, and no labels that they could be made from")
         pad, start = config.pad_token_id, config.decoder_start_token_id
-        ids = shift_tokens_right(inputs["labels"], pad, start)  # type: ignore[arg-type]  # the call needs both
+        ids = encoder_decoder_pass.shift_tokens_right(inputs["labels"], pad, start)  # type: ignore[arg-type]  # the call needs both
         target = {"attention_mask": ids != pad} | target | {"input_ids": ids}
     if "past_key_values" in inputs:
         target["past_key_values"] = inputs["past_key_values"]
@@ -167,14 +168,40 @@ def under_all_names(model: Any, weights: Mapping[str, Array]) -> dict[str, Array
     return dict(weights) | {alias: weights[name] for alias, name in model.tied().items()}
 
 
-def label_names(model: Any) -> tuple[str, ...]:
-    """The arguments that a loss is computed from; none where the model has no loss."""
-    return ("labels",) if isinstance(model.config, EncoderDecoderConfig) else tuple(model.label_names)
-
-
 def used_twice(model: Any) -> set[str]:
     """The weights that the model computes with under two names. The decoder's bias has two names as well, but one use."""
     return {name for alias, name in model.tied().items() if not alias.endswith("cls.predictions.decoder.bias")}
+
+
+class KeptPass(NamedTuple):
+    """A forward pass that any number of backward passes may follow, whatever kind of model it went through."""
+
+    model: Any
+    done: Any  # its logits, labels and output
+    module: Any  # None in an encoder-decoder, whose parts have one each
+
+    def output_gradients(self, given: Mapping[str, Array] | None) -> tuple[Any, ...]:
+        """The gradients that a backward pass begins with, those by the logits first: of the loss, or as they are given."""
+        found = self.model.output_gradients(self.done, given)
+        return (found,) if self.module is None else tuple(found)
+
+    def run_backward(self, gradients: Gradients, beginning: tuple[Any, ...]) -> None:
+        """One backward pass."""
+        if self.module is None:
+            encoder_decoder_pass.backward_pass(
+                self.model, encoder_decoder_pass.again(self.model, self.done, gradients), *beginning
+            )
+        else:
+            self.model.backward_pass(self.model.again(self.module, self.done, gradients), self.done, *beginning)
+
+
+def kept_pass(model: Any, inputs: Mapping[str, Any], rng: Rng, gradients: Gradients) -> KeptPass:
+    """Run the model forward, and keep what backward passes read."""
+    if isinstance(model, EncoderDecoderModel):
+        given = {name: x for name, x in inputs.items() if name != "return_dict"}
+        return KeptPass(model, encoder_decoder_pass.begin_pass(model, {**given, "rng": rng}, gradients), None)
+    module, done = model.begin_pass(model.read_call(**inputs, rng=rng), gradients)
+    return KeptPass(model, done, module)
 
 
 def computing_with(model: Any, weights: Mapping[str, Array], config: Config | None = None) -> Any:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from npbert.backward import Gradients, Record
+from npbert.backward import Gradients
 from npbert.golden import models
 from npbert.golden.divergence import Deviation, Divergence
 from npbert.golden.mistakes.backward.losses import LOSS, LossSlip
@@ -21,7 +21,6 @@ from npbert.golden.mistakes.backward.moment import Moment
 from npbert.golden.mistakes.hypothesis import Hypothesis
 from npbert.golden.replay import Replay, refutes
 from npbert.golden.stage import Stage
-from npbert.models.calling import CallableModel
 from npbert.tracing import WEIGHT_GRADIENT, Observer, observe
 from npbert.types import Array
 
@@ -37,11 +36,11 @@ class Rerun:
         stage = Stage(divergence.model, divergence.weights, pack.inputs, 0, pack.backward)
         self._model = stage.runner
         self._given = None if pack.backward is None else pack.backward.output_gradients
-        self._call = self._model.read_call(**stage.inputs, rng=None if pack.backward is None else pack.backward.rng)
+        rng = None if pack.backward is None else pack.backward.rng
         with np.errstate(all="ignore"), observe(self._keep):
-            m, self._done = self._model.begin_pass(self._call, self._gradients())
-        self._record: Record = m.record
-        self.loss: Array | None = None if self._done.labels is None else np.asarray(self._done.output["loss"])
+            self._pass = models.kept_pass(self._model, stage.inputs, rng, self._gradients())
+        done = self._pass.done
+        self.loss: Array | None = None if done.labels is None else np.asarray(done.output["loss"])
         self._run(self._count)
 
     def _count(self, name: str, x: Array) -> Array:
@@ -81,21 +80,20 @@ class Rerun:
     def _run(self, see: Observer, hypothesis: Hypothesis | None = None) -> None:
         """Show the loss and run the backward pass; a mistake in the loss gives both another beginning."""
         given = None if self._given is None else {name: x.astype(np.float64) for name, x in self._given.items()}
-        dlogits, dhidden, dpooled = self._model.output_gradients(self._done, given)
-        m = self._model.module(self._call.rng, record=self._record.copied(), gradients=self._gradients())
+        dlogits, *others = self._pass.output_gradients(given)
         with np.errstate(all="ignore"), observe(see):
             if self.loss is not None:
                 loss = self.loss
                 if isinstance(hypothesis, LossSlip):
-                    loss, dlogits = hypothesis.compute(self._model, self._done) or (loss, dlogits)
+                    loss, dlogits = hypothesis.compute(self._model, self._pass.done) or (loss, dlogits)
                 see(LOSS, np.asarray(loss))
-            self._model.backward_pass(m, self._done, dlogits, dhidden, dpooled)
+            self._pass.run_backward(self._gradients(), (dlogits, *others))
 
 
 def can_run_again(divergence: Divergence) -> bool:
-    """Whether the backward pass of this model can be run so. Two models as one are not taken apart here."""
-    has_loss = any(name in divergence.pack.inputs for name in getattr(divergence.model, "label_names", ()))
-    return isinstance(divergence.model, CallableModel) and (has_loss or divergence.pack.backward is not None)
+    """Whether the pack's inputs say what a backward pass begins with."""
+    has_loss = any(name in divergence.pack.inputs for name in divergence.model.label_names)
+    return has_loss or divergence.pack.backward is not None
 
 
 class _EndOfPass(Exception):

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npbert import checks, tracing
+from npbert import checks
 from npbert.backward import Gradients, Record
 from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
 from npbert.generation.settings import StoredSettings, as_fields
 from npbert.models import familiar, fitting, surgery
 from npbert.models.familiar import FamiliarMethods
+from npbert.models.trainable import Trainable
 from npbert.module import Functions, Module, tree_lines
 from npbert.types import Array, Rng
-from npbert.weights import Parameters, Weights, initialize
+from npbert.weights import Weights, initialize
 
 _TABLE = re.compile(r"(?:^|\.)(?:\w+_embeddings|wte|wpe)\.weight$")  # looked up by ids, not multiplied
 
@@ -33,7 +34,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class PreTrainedModel(FamiliarMethods):
+class PreTrainedModel(Trainable, FamiliarMethods):
     """A configuration and a flat mapping of weights.
 
     `weights` are your own arrays under the checkpoint's names; they are used as they are, not copied. Without them the model
@@ -45,12 +46,12 @@ class PreTrainedModel(FamiliarMethods):
 
     config_class: ClassVar[type[Configuration]]
     functions: ClassVar[Functions]  # what calling a module of this model runs: see npbert.module
-    base_model_prefix: ClassVar[str] = ""
+    base_model_prefix: str = ""
+    main_input_name: ClassVar[str] = "input_ids"
     word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
     _plain: Module | None = None  # the tree of modules that plain passes share
-    frozen: frozenset[str] = frozenset()  # the names of the weights that are not trained
     _agreed: dict[str, Any] | None = None  # the configuration's fields when the weights were last held against them
 
     def __init__(self, config: Any, weights: Mapping[str, Any] | None = None, *, rng: Rng = None) -> None:
@@ -154,22 +155,27 @@ class PreTrainedModel(FamiliarMethods):
         return loading.from_pretrained(cls, path_or_id, **options)
 
     def save_pretrained(
-        self, directory: Any, *, max_shard_size: int | str = "5GB", progress: Callable[[int], object] | None = None
+        self,
+        directory: Any,
+        *,
+        max_shard_size: int | str = "5GB",
+        safe_serialization: bool = True,
+        progress: Callable[[int], object] | None = None,
     ) -> None:
         """Write `config.json` and `model.safetensors`, as the reference reads them; in several files above `max_shard_size`.
 
         Each file is written aside and put in place at the end: a crash leaves the old one or the new one. `progress` is told
-        the bytes of each tensor as it is written.
+        the bytes of each tensor as it is written. `safe_serialization` may be given: there is no other way.
         """
+        if safe_serialization is not True:
+            raise InputError(
+                f"safe_serialization: npbert writes safetensors and no pickles; it takes True, got {safe_serialization!r}"
+            )
         from npbert.models import loading
 
         loading.save_pretrained(self, directory, max_shard_size=max_shard_size, progress=progress)
 
     # -------------------------------------------------------------------------------------------------------- parameters
-
-    def expected_parameters(self) -> Parameters:
-        """The name, shape and first values of every parameter, each once: a tied one under its first name only."""
-        raise NotImplementedError
 
     def tied(self) -> dict[str, str]:
         """The names that share another parameter's array: `{name: name of the parameter}`."""
@@ -234,46 +240,6 @@ class PreTrainedModel(FamiliarMethods):
         """The same model computing in float32 or float64; weights that have that type already are shared."""
         kind = fitting.float_type(dtype)
         return self.with_weights({name: array.astype(kind, copy=False) for name, array in self.named_parameters()})
-
-    # --------------------------------------------------------------------------------------------------------- gradients
-
-    def gradients(self, *arguments: Any, **options: Any) -> tuple[Any, dict[str, Array]]:
-        """What a call returns, and the gradients by the weights. Each class says what it takes."""
-        raise NotImplementedError
-
-    def requires_grad_(self: SomeModel, requires_grad: bool = True, *, only: str | Sequence[str] | None = None) -> SomeModel:
-        """Freeze weights (False), or let them be trained again (True): all, or those whose names match a shell-style pattern
-        or one of several. Frozen weights get no gradient and cost no work."""
-        is_meant = tracing.selection(only)
-        names = {name for name in self.expected_parameters() if is_meant(name)}
-        if not names:
-            raise InputError(f"only: no weight of this model is called {only!r}")
-        checks.flag("requires_grad", requires_grad, True)
-        self.frozen = self.frozen - names if requires_grad else self.frozen | names
-        return self
-
-    def trainable_names(self) -> list[str]:
-        """The names of the weights that are not frozen."""
-        return [name for name in self.expected_parameters() if name not in self.frozen]
-
-    def collect(self, gradients: Gradients, others: Mapping[str, str]) -> dict[str, Array]:
-        """The gradient by every weight that is not frozen, in the model's order: 0 where the loss does not reach. `others` are
-        gradients by something else, `{name in the result: name among the gradients}`."""
-        found = {}
-        for name in self.trainable_names():
-            found[name] = gradients.sums[name] if name in gradients.sums else np.zeros_like(self.weights[name])
-        return found | {ours: gradients.sums[name] for ours, name in others.items() if name in gradients.sums}
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Keep only what lies between the layers, and compute each layer again when its gradients are due.
-
-        It takes much less memory and more time; the gradients are the same.
-        """
-        self.config.gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep what the gradients need, as usual."""
-        self.config.gradient_checkpointing = False
 
     # ------------------------------------------------------------------------------------------------ changing the model
 

@@ -16,18 +16,27 @@ from npbert.bert.layer import EncoderResult
 from npbert.bert.model import FUNCTIONS, bert, bert_backward
 from npbert.bert.parameters import base_parameters
 from npbert.models import outputs
-from npbert.models.calling import CACHE_INPUTS, ENCODER_INPUTS, CallableModel, Logits
+from npbert.models.calling import CACHE_INPUTS, ENCODER_INPUTS, OPTIONS, CallableModel, Logits
 from npbert.models.surgery import DECODER, DECODER_BIAS, word_table
 from npbert.module import Module
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, join
 
 
+def call_base(m: Module, *arguments: Any, **named: Any) -> Any:
+    """What `model.bert(input_ids)` runs: the base model below a head, called as a `BertModel` is."""
+    base = BertModel.without_weights(m.config, add_pooling_layer="pooler" in m)
+    base.base_model_prefix = m.path
+    base._use(m.weights)
+    base._note_agreement()
+    return base(*arguments, **named)
+
+
 class BertPreTrainedModel(CallableModel):
     """What the models of BERT have in common."""
 
     config_class = BertConfig
-    functions = FUNCTIONS
+    functions = FUNCTIONS | {"bert": call_base}
     base_model_prefix = "bert"
     has_pooler = True
     base_outputs = ("last_hidden_state", "pooler_output")
@@ -59,6 +68,7 @@ class BertPreTrainedModel(CallableModel):
         if isinstance(self, BertModel):
             return self
         base = BertModel.without_weights(self.config, add_pooling_layer=self.has_pooler)
+        base.has_pooler = self.has_pooler  # of DistilBERT too: its classifier's first map stands there
         base._use(self.weights.scope(self.base_model_prefix))
         return base
 
@@ -75,11 +85,11 @@ class BertPreTrainedModel(CallableModel):
         self,
         input_ids: Any = None,
         attention_mask: Any = None,
+        *more: Any,
         token_type_ids: Any = None,
         position_ids: Any = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
-        *more: Any,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -104,6 +114,12 @@ class BertPreTrainedModel(CallableModel):
             rng=rng,
             **others,
         )
+
+    def further_positions(self) -> tuple[str, ...]:
+        """What a call takes by position after `attention_mask`, in the reference's order; DistilBERT has its own."""
+        if self.config.model_type == "distilbert":
+            return ("head_mask", "inputs_embeds", *self.label_names, *OPTIONS)
+        return ("token_type_ids", "position_ids", "head_mask", "inputs_embeds", *super().further_positions())
 
 
 class BertModel(BertPreTrainedModel):

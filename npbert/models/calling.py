@@ -18,6 +18,7 @@ from npbert.errors import InputError, InputTypeError
 from npbert.models import inputs, outputs
 from npbert.models.base import PreTrainedModel
 from npbert.module import Module
+from npbert.ops.blocks import keep_freed_memory
 from npbert.types import Array, Rng
 from npbert.weights import Parameters, join
 
@@ -234,10 +235,16 @@ class CallableModel(PreTrainedModel):
         if gradients is None:
             m = self.module(call.rng)
             return m, self.forward_pass(m, call)
+        keep_freed_memory()
         record = Record(call.rng, checkpointing=self.config.gradient_checkpointing)
         m = self.module(call.rng, record=record, gradients=gradients)
         with tracing.observe(record.observe, last=True):
             return m, self.forward_pass(m, call)
+
+    def again(self, m: Module, done: Pass, gradients: Gradients) -> Module:
+        """The module of one more backward pass through the same forward pass."""
+        assert m.record is not None
+        return self.module(done.call.rng, record=m.record.copied(), gradients=gradients)
 
     def output_gradients(self, done: Pass, given: Mapping[str, Any] | None) -> tuple[Logits, Array | None, Array | None]:
         """The gradients by the logits, the hidden states and the pooled vector: of the loss, or as they are given."""

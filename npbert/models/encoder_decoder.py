@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from npbert.errors import InputError, InputTypeError, listed
 from npbert.models import fitting
 from npbert.models.base import PreTrainedModel
 from npbert.models.bert import BertModel
+from npbert.models.calling import Logits
 from npbert.models.encoder_decoder_config import PROJECTION, EncoderDecoderConfig
-from npbert.models.encoder_decoder_pass import OPTIONS, backward_pass, begin_pass, shift_tokens_right
+from npbert.models.encoder_decoder_pass import EncoderDecoderPass, backward_pass, begin_pass, shift_tokens_right
 from npbert.models.generating import generate
 from npbert.models.heads import BertLMHeadModel
 from npbert.models.inputs import check_output_gradients
@@ -44,6 +45,7 @@ class EncoderDecoderModel(PreTrainedModel):
     """
 
     config_class = EncoderDecoderConfig
+    label_names: ClassVar[tuple[str, ...]] = ("labels",)
     functions = BertLMHeadModel.functions
     encoder: BertModel
     decoder: BertLMHeadModel
@@ -157,6 +159,11 @@ class EncoderDecoderModel(PreTrainedModel):
         """The configuration of the part that has the head."""
         return self.config.decoder
 
+    @property
+    def configs_with_layers(self) -> list[Any]:
+        """The configurations of both parts."""
+        return [self.config.encoder, self.config.decoder]
+
     def _projection_parameters(self) -> Parameters:
         ours, theirs = self.config.decoder.hidden_size, self.config.encoder.hidden_size
         return {} if ours == theirs else linear_parameters(PROJECTION, ours, theirs)
@@ -251,9 +258,11 @@ class EncoderDecoderModel(PreTrainedModel):
             "decoder_inputs_embeds": decoder_inputs_embeds,
             "labels": labels,
             "use_cache": use_cache,
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+            "rng": rng,
         }
-        options = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states, "rng": rng}
-        done = begin_pass(self, given | others, options)
+        done = begin_pass(self, given | others)
         return done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple()
 
     # --------------------------------------------------------------------------------------------------------- gradients
@@ -280,19 +289,24 @@ class EncoderDecoderModel(PreTrainedModel):
         if checks.flag("inputs_gradients", inputs_gradients, False):
             for name in embeds.values():
                 gradients.want(name)
-        options = {name: arguments.pop(name, None) for name in OPTIONS}
-        done = begin_pass(self, {"input_ids": input_ids, **arguments}, options, gradients)
-        if done.labels is not None and output_gradients is None:
-            dlogits = ops.cross_entropy_backward(done.logits, done.labels)
-        elif done.labels is None and output_gradients is not None:
-            dlogits = check_output_gradients(output_gradients, {"logits": done.logits}, ("logits",))["logits"]
-        else:
-            raise InputError(f"gradients: takes labels or output_gradients, got {'both' if output_gradients else 'neither'}")
-        backward_pass(self, done, dlogits)
+        done = begin_pass(self, {"input_ids": input_ids, **arguments}, gradients)
+        backward_pass(self, done, self.output_gradients(done, output_gradients))
         return (
             done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple(),
             self.collect(gradients, embeds),
         )
+
+    def output_gradients(self, done: EncoderDecoderPass, given: Mapping[str, Any] | None) -> Logits:
+        """The gradients by the logits: of the loss, or as they are given."""
+        if done.labels is not None and given is None:
+            return self.loss_backward(done.logits, done.labels)
+        if done.labels is None and given is not None:
+            return (check_output_gradients(given, {"logits": done.logits[0]}, ("logits",))["logits"],)
+        raise InputError(f"gradients: takes labels or output_gradients, got {'both' if given else 'neither'}")
+
+    def loss_backward(self, logits: Logits, labels: Any) -> Logits:
+        """The gradients of the loss by the logits."""
+        return (ops.cross_entropy_backward(logits[0], labels),)
 
     def prepare_decoder_input_ids_from_labels(self, labels: Any) -> Array:
         """What the decoder has written when it is to write `labels` next."""

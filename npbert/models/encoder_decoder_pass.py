@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ import numpy as np
 from npbert import checks, ops, tracing
 from npbert.backward import Gradients
 from npbert.errors import InputError, InputTypeError
-from npbert.models.calling import Pass
+from npbert.models.calling import Logits, Pass
 from npbert.models.encoder_decoder_config import PROJECTION, errors_of_part
 from npbert.models.outputs import ModelOutput, Seq2SeqLMOutput
 from npbert.module import Module
-from npbert.types import Array
+from npbert.types import Array, Rng
 
 _TOKENS = ("input_ids", "inputs_embeds")
 _ARGUMENTS = (
@@ -39,11 +39,12 @@ class EncoderDecoderPass(NamedTuple):
     """One forward pass of both parts."""
 
     m: Module
+    rng: Rng
     encoder: tuple[Module, Pass] | None  # None where the encoder did not run
     hidden: Array | None  # [B, E, D of the encoder]: what the encoder gives
     read: Any  # the encoder's result, or the tuple that was given for it
     decoder: tuple[Module, Pass]
-    logits: Array  # [B, S, V]
+    logits: Logits  # [B, S, V]
     labels: Array | None  # [B, S]
     loss: Array | None
 
@@ -54,7 +55,7 @@ class EncoderDecoderPass(NamedTuple):
         result = self.decoder[1].result
         return Seq2SeqLMOutput(
             self.loss,
-            self.logits,
+            self.logits[0],
             result.cache,
             result.hidden_states,
             result.attentions,
@@ -69,15 +70,15 @@ class EncoderDecoderPass(NamedTuple):
         first = () if self.loss is None else (self.loss,)
         last = self.read.as_plain_tuple() if isinstance(self.read, ModelOutput) else tuple(self.read or ())
         written: Any = self.decoder[1].output
-        written.logits = self.logits
+        written.logits = self.logits[0]
         return (*first, *written.as_plain_tuple(), *last)
 
 
-def begin_pass(
-    model: Any, given: dict[str, Any], options: dict[str, Any], gradients: Gradients | None = None
-) -> EncoderDecoderPass:
+def begin_pass(model: Any, given: Mapping[str, Any], gradients: Gradients | None = None) -> EncoderDecoderPass:
     """A forward pass; if gradients are to follow, one that keeps what they are made of."""
-    taken = (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE), *OPTIONS)
+    options = {name: given.get(name) for name in OPTIONS}
+    given = {name: x for name, x in given.items() if name not in OPTIONS}
+    taken = (*_ARGUMENTS, *_MORE, *(f"decoder_{name}" for name in _MORE))
     checks.known(type(model).__name__, given, taken)
     given = dict.fromkeys(_ARGUMENTS) | given
     m = model.module(options["rng"], gradients=gradients)
@@ -119,17 +120,24 @@ def begin_pass(
     if labels is not None:
         labels = checks.labels("labels", labels, model.config.decoder.vocab_size, logits.shape[:2])
         loss = ops.cross_entropy(logits, labels)
-    return EncoderDecoderPass(m, encoder, hidden, read, decoder, logits, labels, loss)
+    return EncoderDecoderPass(m, options["rng"], encoder, hidden, read, decoder, (logits,), labels, loss)
 
 
-def backward_pass(model: Any, done: EncoderDecoderPass, dlogits: Array) -> None:
+def again(model: Any, done: EncoderDecoderPass, gradients: Gradients) -> EncoderDecoderPass:
+    """The same forward pass, for one more backward pass."""
+    encoder = done.encoder and (model.encoder.again(*done.encoder, gradients.scope("encoder")), done.encoder[1])
+    decoder = (model.decoder.again(*done.decoder, gradients.scope("decoder")), done.decoder[1])
+    return done._replace(m=model.module(done.rng, gradients=gradients), encoder=encoder, decoder=decoder)
+
+
+def backward_pass(model: Any, done: EncoderDecoderPass, dlogits: Logits) -> None:
     """Through the decoder, the projection and the encoder."""
     m = done.m
-    dlogits = m.keep_gradient("decoder", dlogits)
+    dlogits = (m.keep_gradient("decoder", dlogits[0]),)
     reads = done.encoder is not None and m.at("encoder").wants_any
     wants_hidden = reads or m.wants(f"{PROJECTION}.weight") or m.wants(f"{PROJECTION}.bias")
     with tracing.under("decoder"):
-        dstates = model.decoder.backward_pass(*done.decoder, (dlogits,), wants_encoder_hidden=wants_hidden)
+        dstates = model.decoder.backward_pass(*done.decoder, dlogits, wants_encoder_hidden=wants_hidden)
     if dstates is None or done.hidden is None:
         return
     if PROJECTION in m:

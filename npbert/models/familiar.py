@@ -24,6 +24,9 @@ INSTEAD = {
     "backward": "out, grads = model.gradients(**inputs, labels=labels)",
     "zero_grad": "model.gradients(...) returns new gradients every time",
     "apply": "model.weights.replace({name: array}) sets weights",
+    "enable_input_require_grads": "model.gradients(..., inputs_gradients=True) gives the gradient by the looked up words",
+    "resize_position_embeddings": "positions past those of the checkpoint have to be learned; build a model with more of them",
+    "get_position_embeddings": "model.base_model.weights['embeddings.position_embeddings.weight']",
     "init_weights": "a model that is made of a configuration alone has random weights",
     "post_init": "a model that is made of a configuration alone has random weights",
     "modules": "model.named_modules() walks through all of them",
@@ -111,6 +114,14 @@ class FamiliarMethods:
     def _additive(self, visible: Array, dtype: Any) -> Array:
         kind = np.dtype(self.dtype if dtype is None else dtype)
         return masks.additive(visible, kind, value=np.finfo(kind).min)
+
+    def compute_transition_scores(
+        self, sequences: Any, scores: Any, beam_indices: Any = None, normalize_logits: bool = False
+    ) -> Array:
+        """The score that each new token of `generate` was chosen with: see `npbert.generation.transition_scores`."""
+        from npbert.generation import transition_scores  # here, so that a program which writes nothing does not import it
+
+        return transition_scores(sequences, scores, beam_indices, normalize=normalize_logits)
 
     def get_head_mask(self, head_mask: Any, num_hidden_layers: int, is_attention_chunked: bool = False) -> Any:
         """A head mask `[N]` or `[L, N]` as the layers take it, `[L, 1, N, 1, 1]`; None is a list of None, one a layer."""

@@ -66,10 +66,17 @@ def generate(
     For an `EncoderDecoderModel` the `input_ids` are what the encoder reads; it takes the encoder's arguments as well, or
     `encoder_outputs`, and `decoder_input_ids` with `decoder_attention_mask` to begin with. Its result is the decoder's tokens.
 
+    `inputs` is the reference's name for the first argument, whatever it is.
+
     With `return_dict_in_generate=True` the result is a `GenerateOutput`. It has the `output_...` that are asked for, and the
     cache, unless `use_cache` is False; the cache is used in any case, because it changes no token.
     """
     _check_that_it_writes(model)
+    if options.get("inputs") is not None:
+        if input_ids is not None:
+            raise InputError("inputs: is another name for input_ids, and both are given")
+        input_ids = options["inputs"]
+    options.pop("inputs", None)
     returns = _flags(
         model,
         return_dict_in_generate=return_dict_in_generate,
@@ -139,8 +146,25 @@ def settings_of(model: Any, given: Mapping[str, Any], config: Mapping[str, Any] 
 # ------------------------------------------------------------------------------------- from the arguments to the search
 
 
+_SETTING = "give the setting itself, such as repetition_penalty= or bad_words_ids="
+_ONE_SEARCH = "npbert searches greedily, by drawing and with beams"
+INSTEAD = {
+    "streamer": "npbert.stream yields tokens as they are found",
+    "logits_processor": _SETTING,
+    "stopping_criteria": "give max_new_tokens= or eos_token_id=, or leave the loop over npbert.stream",
+    "stop_strings": "give eos_token_id= the ids of the tokens to stop at",
+    **dict.fromkeys(("assistant_model", "prompt_lookup_num_tokens", "constraints", "force_words_ids"), _ONE_SEARCH),
+    **dict.fromkeys(("num_beam_groups", "diversity_penalty", "penalty_alpha", "custom_generate"), _ONE_SEARCH),
+}
+"""What to use in place of arguments of the reference's `generate`."""
+
+
 def _prepare(model: Any, input_ids: Any, options: Mapping[str, Any], generation_config: Any, steps: Steps) -> Prepared:
     """Check everything before the first token is computed."""
+    for name in INSTEAD:
+        if options.get(name) is not None:
+            raise InputTypeError(f"generate: npbert has no {name}: {INSTEAD[name]}")
+    options = {name: value for name, value in options.items() if name not in INSTEAD}
     given = {name: value for name, value in options.items() if name in SETTING_NAMES}
     settings = settings_of(model, given, as_fields(generation_config))
     arrays = {name: value for name, value in options.items() if name not in SETTING_NAMES}

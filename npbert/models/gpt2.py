@@ -20,11 +20,20 @@ from npbert.types import Array, Rng
 from npbert.weights import Parameter, Parameters, join
 
 
+def call_base(m: Module, *arguments: Any, **named: Any) -> Any:
+    """What `model.transformer(input_ids)` runs: the base model below a head, called as a `GPT2Model` is."""
+    base = GPT2Model.without_weights(m.config)
+    base.base_model_prefix = m.path
+    base._use(m.weights)
+    base._note_agreement()
+    return base(*arguments, **named)
+
+
 class GPT2PreTrainedModel(CallableModel):
     """What the models of GPT-2 have in common."""
 
     config_class = GPT2Config
-    functions = FUNCTIONS
+    functions = FUNCTIONS | {"transformer": call_base}
     base_model_prefix = "transformer"
     word_table = "wte.weight"
     decoder_inputs: ClassVar[tuple[str, ...]] = CACHE_INPUTS

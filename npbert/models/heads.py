@@ -11,7 +11,6 @@ from typing import Any
 from npbert import checks, ops
 from npbert.bert import heads
 from npbert.bert.layer import EncoderResult
-from npbert.bert.model import FUNCTIONS
 from npbert.bert.parameters import language_model_head_parameters, linear_parameters
 from npbert.errors import InputError, warn
 from npbert.models import inputs, outputs
@@ -27,7 +26,7 @@ class _LanguageModel(OneLogits, BertPreTrainedModel):
     """A base model with `cls.predictions`."""
 
     has_pooler = False
-    functions = FUNCTIONS | heads.FUNCTIONS | {"cls": heads.language_model_head}
+    functions = BertPreTrainedModel.functions | heads.FUNCTIONS | {"cls": heads.language_model_head}
 
     def head_parameters(self) -> Parameters:
         return language_model_head_parameters(self.config)
@@ -94,7 +93,7 @@ class BertForPreTraining(_MaskedLanguageModel):
     has_pooler = True
     label_names = ("labels", "next_sentence_label")
     logit_names = ("prediction_logits", "seq_relationship_logits")
-    functions = FUNCTIONS | heads.FUNCTIONS | {"cls": heads.pretraining_heads}
+    functions = BertPreTrainedModel.functions | heads.FUNCTIONS | {"cls": heads.pretraining_heads}
 
     def head_parameters(self) -> Parameters:
         return super().head_parameters() | linear_parameters("cls.seq_relationship", 2, self.config.hidden_size)
@@ -122,7 +121,7 @@ class BertForPreTraining(_MaskedLanguageModel):
 class BertForNextSentencePrediction(OneLogits, BertPreTrainedModel):
     """Does sentence B follow sentence A? `labels` `[B]`: 0 it does, 1 it does not."""
 
-    functions = FUNCTIONS | {"cls": heads.next_sentence_head}
+    functions = BertPreTrainedModel.functions | {"cls": heads.next_sentence_head}
     output_class = outputs.NextSentencePredictorOutput
 
     def head_parameters(self) -> Parameters:

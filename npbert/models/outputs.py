@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from npbert.errors import MissingNameError
+from npbert.errors import MissingAttributeError, MissingNameError
+from npbert.models.arrays import handed_out
 from npbert.types import Array
 
 Arrays: TypeAlias = tuple[Array, ...]
@@ -20,6 +21,19 @@ Cache: TypeAlias = tuple[Arrays, ...]
 
 class ModelOutput:
     """What all results have in common: `out.logits`, `out["logits"]`, `out[0]`, `out.to_tuple()`, `dict(out.items())`."""
+
+    def __post_init__(self) -> None:
+        vars(self).update(handed_out(vars(self)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("detach", "cpu", "numpy", "to", "cuda", "backward"):
+            there = ", ".join(self.keys())
+            raise MissingAttributeError(f"{type(self).__name__} has no {name!r}: it holds NumPy arrays, {there}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What is there under a name, else the default."""
+        return dict(self.items()).get(name, default)
 
     def keys(self) -> tuple[str, ...]:
         """The names of what is there, in order."""

@@ -74,13 +74,13 @@ def prune_heads(model: Any, heads_to_prune: Mapping[int, Iterable[int]]) -> None
         raise InputTypeError(f"heads_to_prune: takes {{layer: [heads]}}, got {heads_to_prune!r}")
     changed = copy.deepcopy(model.config)
     layers = [int(checks.integers("heads_to_prune", layer, 0)) for layer in heads_to_prune]
-    layers = [layer + changed.num_hidden_layers if layer < 0 else layer for layer in layers]  # they count from the end
     for layer, pruned in zip(layers, heads_to_prune.values(), strict=True):
         heads = checks.integers(f"heads_to_prune[{layer!r}]", [*pruned] if isinstance(pruned, set) else pruned, 1)
         changed.pruned_heads[layer] = sorted({*changed.pruned_heads.get(layer, ()), *heads.tolist()})
-    changed.validate()
-    for layer in layers:
+    changed.validate()  # from here on no layer is counted from the end
+    for layer in changed.pruned_heads:
         before = [h for h in range(changed.num_attention_heads) if h not in model.config.pruned_heads.get(layer, ())]
         stays = np.array([h not in changed.pruned_heads[layer] for h in before], bool).repeat(changed.head_size)  # [N*H]
-        model.weights.replace(model.without_heads(layer, stays))
+        if not stays.all():
+            model.weights.replace(model.without_heads(layer, stays))
     model.config.pruned_heads = changed.pruned_heads

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npbert.checks import flag, known, unicode_text
+from npbert.checks import choice, flag, known, unicode_text, whole_number
 from npbert.errors import InputError
 from npbert.generation import SETTING_NAMES
 from npbert.tasks.inputs import Item, answer_in_kind, check_model, check_tokenizer
 from npbert.tasks.progress import progress_bar
+from npbert.types import Array
 
 if TYPE_CHECKING:
     from npbert.models.encoder_decoder import EncoderDecoderModel
@@ -37,21 +38,30 @@ def text_generation(
     tokenizer: BertTokenizer | GPT2Tokenizer,
     inputs: str | Sequence[str] | Iterable[str],
     *,
-    return_full_text: bool = True,
-    return_tensors: bool = False,
+    return_full_text: bool | None = None,
+    return_text: bool | None = None,
+    return_tensors: bool | None = None,
+    stop_sequence: str | None = None,
+    handle_long_generation: str | None = None,
     add_special_tokens: bool = True,
     clean_up_tokenization_spaces: bool = True,
     skip_special_tokens: bool = True,
     rng: np.random.Generator | None = None,
+    batch_size: int | None = None,
     **generate_kwargs: Any,
 ) -> Any:
     """Continue each prompt: `[{"generated_text": ...}]`, one entry for each of `num_return_sequences`.
 
     A prompt without tokens begins with the model's `bos_token_id`, if it has one.
 
-    A `BertLMHeadModel` or `GPT2LMHeadModel` continues the prompt, and the prompt is part of the answer unless
-    `return_full_text` is False; an `EncoderDecoderModel` reads the prompt and writes a text of its own. `return_tensors` gives
-    `{"generated_token_ids": [...]}` instead. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
+    A `BertLMHeadModel` or `GPT2LMHeadModel` continues the prompt; an `EncoderDecoderModel` reads it and writes a text of its
+    own. `add_special_tokens` puts the prompt between [CLS] and [SEP], as in the reference.
+
+    - An answer holds prompt and continuation; with `return_full_text=False` the continuation alone; with `return_tensors=True`
+      their ids, `{"generated_token_ids": [...]}`. `return_text` is there for the reference's sake. Only one may be given
+    - `stop_sequence`: a text ends where one of the tokens of this text was written
+    - `handle_long_generation="hole"`: of a prompt that leaves no room for the new tokens the end is read, as much as fits
+    - `batch_size` changes nothing: prompts are continued one after the other
 
     `generate_kwargs` are the other arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to
     256 tokens are written, or as many as the model has positions for: drawn from `rng` at temperature 0.7 (`do_sample=False`
@@ -63,8 +73,15 @@ def text_generation(
     check_model("text-generation", model, "BertLMHeadModel", "GPT2LMHeadModel", "EncoderDecoderModel")
     known("text-generation", generate_kwargs, GENERATE_OPTIONS)
     check_tokenizer(tokenizer)
-    with_prompt = flag("return_full_text", return_full_text, default=True)
-    as_ids = flag("return_tensors", return_tensors, default=False)
+    if batch_size is not None:
+        whole_number("batch_size", batch_size, least=1)
+    with_prompt, as_ids = _what_is_returned(return_full_text, return_text, return_tensors)
+    cuts = choice("handle_long_generation", handle_long_generation, (None, "hole")) == "hole"
+    if stop_sequence is not None:
+        stops = tokenizer.encode(unicode_text("stop_sequence", stop_sequence), add_special_tokens=False)
+        if not stops:
+            raise InputError("stop_sequence: takes a text with a token at least")
+        generate_kwargs = {**generate_kwargs, "eos_token_id": stops}
     skips = flag("skip_special_tokens", skip_special_tokens, default=True)
     cleans = flag("clean_up_tokenization_spaces", clean_up_tokenization_spaces, default=True)
     frames = flag("add_special_tokens", add_special_tokens, default=True)
@@ -85,6 +102,8 @@ def text_generation(
             if first is None or reads_first:
                 raise InputError(f"{item.name}: has no token to continue from")
             ids = np.full((1, 1), first)
+        if cuts and not reads_first:
+            ids = _without_beginning(ids, options, min(longest, tokenizer.model_max_length))
         if ids.shape[1] + (not reads_first) > longest:
             raise InputError(f"{item.name}: {ids.shape[1]} tokens leave no room in the {longest} that the model takes")
         given = dict(options)
@@ -107,6 +126,28 @@ def text_generation(
                 yield texts
 
     return answer_in_kind(answer, inputs, is_one=isinstance(inputs, str))
+
+
+def _what_is_returned(full_text: Any, text: Any, tensors: Any) -> tuple[bool, bool]:
+    """Whether an answer holds the prompt, and whether it holds ids instead of a text."""
+    given = {"return_full_text": full_text, "return_text": text, "return_tensors": tensors}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise InputError(f"{names[1]}: an answer holds one thing; takes only one of {' and '.join(names)}")
+    flag("return_text", text, default=True)
+    return flag("return_full_text", full_text, default=True), flag("return_tensors", tensors, default=False)
+
+
+def _without_beginning(ids: Array, options: Mapping[str, Any], longest: int) -> Array:
+    """As many of the last tokens of a prompt `[1, S]` as leave room for the new ones among the `longest` that there may be."""
+    new = options.get("max_new_tokens")
+    if new is None:
+        new = max(options.get("max_length", NEW_TOKENS + ids.shape[1]) - ids.shape[1], 0)
+    if new >= longest:
+        raise InputError(
+            f"handle_long_generation: {new} new tokens leave no room for a prompt in the {longest} that there may be"
+        )
+    return ids[:, -(longest - new) :]
 
 
 def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:

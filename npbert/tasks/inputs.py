@@ -29,10 +29,17 @@ def answer_in_kind(
         inputs = inputs.to_pylist()
     if is_one:
         return next(answer([Item(name, inputs)], 1))
+    if not isinstance(inputs, Iterable) and hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
+        inputs = _by_number(inputs)
     if not isinstance(inputs, Iterable) or isinstance(inputs, str | bytes | Mapping) or not getattr(inputs, "shape", (1,)):
         raise InputTypeError(f"{name}: takes one input, a list or an iterator of inputs, got {shown(inputs)}")
     items = (Item(f"{name}[{number}]", value) for number, value in enumerate(inputs))
     return list(answer(items, len(inputs))) if isinstance(inputs, Sized) else answer(items, None)
+
+
+def _by_number(data: Any) -> Iterator[Any]:
+    """The entries of what can only be counted and asked by number, such as a PyTorch `Dataset`."""
+    return (data[number] for number in range(len(data)))
 
 
 def check_model(task: str, model: object, *names: str) -> None:

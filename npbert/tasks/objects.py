@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from npbert.checkpoints import LOCATION_OPTIONS
-from npbert.checks import known
+from npbert.checks import choice, known
 from npbert.errors import InputTypeError
 from npbert.tasks import places
 from npbert.tasks.answering import question_answering
@@ -26,6 +28,24 @@ if TYPE_CHECKING:
     from npbert.text.byte_pairs import GPT2Tokenizer
     from npbert.text.tokenizer import BertTokenizer
     from npbert.types import StrPath
+
+
+WITHOUT_EFFECT = {
+    "framework": ("pt", "np", None),
+    "device": ("cpu", -1, None),
+    "num_workers": None,
+    "use_fast": (True, False),
+    "trust_remote_code": (True, False, None),
+}
+"""Options of the reference's pipelines that change nothing here, with the values that they may have; None is any."""
+
+
+def without_effect(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those of the reference that change nothing here; a value that would change something is refused."""
+    for name, values in WITHOUT_EFFECT.items():
+        if name in options and values is not None:
+            choice(name, options[name], values)
+    return {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
 
 
 class Pipeline:
@@ -53,7 +73,7 @@ class Pipeline:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Answer one input, a list or column of inputs, a table, or an iterator of inputs, lazily."""
-        inputs, options = self._arguments(inputs, options)
+        inputs, options = self._arguments(inputs, without_effect(options))
         self._check_names(options)
         every = {**self.options, **options}
         if inputs and is_table(inputs[0]):
@@ -63,6 +83,29 @@ class Pipeline:
             # The reference looks at the call alone when it decides whether a text alone has its answer in a list.
             return [answer] if isinstance(inputs[0], str) and self.options["top_k"] != "best" else answer
         return answer
+
+    def predict(self, inputs: Any) -> Any:
+        """The same as a call, by the name that scikit-learn has for it."""
+        return self(inputs)
+
+    transform = predict
+
+    def save_pretrained(self, directory: StrPath) -> None:
+        """Write the model and the tokenizer."""
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+    @property
+    def device(self) -> str:
+        """Always "cpu"."""
+        return "cpu"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What the model computes in; `torch_dtype` is the reference's older name."""
+        return self.model.dtype
+
+    torch_dtype = dtype
 
     def _answer_table(self, table: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """The table with the answers. Its rows go in as an iterator, because a list of one may be answered like that one."""
@@ -120,6 +163,7 @@ class _OfOneTask(Pipeline):
         tokenizer: BertTokenizer | GPT2Tokenizer | StrPath | None = None,
         **options: Any,
     ) -> None:
+        options = without_effect(options)
         where = {name: options.pop(name) for name in LOCATION_OPTIONS if name in options}
         super().__init__(self.task_name, *load_both(self.task_name, model, tokenizer, where, {}), options, where)
 

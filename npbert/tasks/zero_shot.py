@@ -32,6 +32,7 @@ def zero_shot_classification(
     candidate_labels: str | Sequence[str],
     hypothesis_template: str = "This example is {}.",
     multi_label: bool = False,
+    multi_class: bool | None = None,
     batch_size: int | None = None,
 ) -> Any:
     """How well each label fits a text: `{"sequence": text, "labels": [best, ...], "scores": [...]}`.
@@ -40,12 +41,14 @@ def zero_shot_classification(
     The scores are probabilities over the labels; with `multi_label`, or for a single label, each is the probability that the
     text entails the sentence and does not contradict it. Which label of the model means that, its name says ("entailment"); as
     in the reference the first label, or else the last, is taken for the contradiction. A text that is too long is cut.
+    `multi_class` is the reference's older name for `multi_label`.
     """
     check_model("zero-shot-classification", model, "BertForSequenceClassification", "GPT2ForSequenceClassification")
     check_tokenizer(tokenizer)
     labels = _labels(candidate_labels)
     hypotheses = [_filled(hypothesis_template, label) for label in labels]
-    alone = flag("multi_label", multi_label, default=False) or len(labels) == 1
+    multi_label = flag("multi_label", multi_label, default=False) or flag("multi_class", multi_class, default=False)
+    alone = multi_label or len(labels) == 1
     entailment = entailment_label(model.config.label2id)
     if entailment == -1:
         names = listed(model.config.label2id)

@@ -59,6 +59,7 @@ class TextEncoder(Vocabulary):
         return_offsets_mapping: bool = False,
         return_length: bool = False,
         split_special_tokens: bool | None = None,
+        pad_to_max_length: bool = False,
         verbose: bool = True,
     ) -> BatchEncoding:
         """Encode a text, or a list of texts; `text_pair` is the second text of each pair.
@@ -79,8 +80,12 @@ class TextEncoder(Vocabulary):
         - `return_tensors`: "np" returns int64 arrays, None lists. A single text is a batch of one as arrays, and has no batch
           axis as lists.
         - `split_special_tokens`: overrides the tokenizer's. `verbose=False`: no warnings.
+        - `pad_to_max_length`: the reference's older way to say `padding="max_length"`, which with a `max_length` cuts too.
         """
         texts, is_batch = texts_and_pairs(text, text_pair, is_split_into_words)
+        if boolean("pad_to_max_length", pad_to_max_length) and padding is False:
+            padding = "longest" if max_length is None else "max_length"
+            truncation = max_length is not None if truncation is None else truncation
         choice("return_tensors", return_tensors, ("np", None))
         stride = whole_number("stride", stride)
         if split_special_tokens is None:

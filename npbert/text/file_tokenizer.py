@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from npbert import checkpoints
-from npbert.checks import known, path
+from npbert.checks import flag, known, path
+from npbert.text import familiar
 from npbert.text.decoding import Detokenizer
 from npbert.text.encoding import TextEncoder
 from npbert.text.files import Source, read_source, write_files
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 
 SomeTokenizer = TypeVar("SomeTokenizer", bound="FileTokenizer")
 
+WITHOUT_EFFECT = ("use_fast", "from_slow", "verbose", "trust_remote_code")
+"""Options of the reference that choose between ways to the same ids."""
+
 
 class FileTokenizer(TextEncoder, Detokenizer):
     """A tokenizer that is made from files. Its class says which, and sets up the library."""
 
     kind: ClassVar[TokenizerKind]
+
+    def __getattr__(self, name: str) -> Any:
+        familiar.missing(type(self).__name__, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _configure(self, source: Source) -> None:
         """Everything that a constructor does."""
@@ -74,20 +82,27 @@ class FileTokenizer(TextEncoder, Detokenizer):
 
     @property
     def init_kwargs(self) -> dict[str, Any]:
-        """The settings that the tokenizer was made with, and what else its files said."""
-        return dict(self._source_settings)
+        """Every setting, as the tokenizer was made with it, and what else its files said."""
+        settings = {name: getattr(self, name) for name in self.kind.settings}
+        return {**settings, "added_tokens_decoder": self.added_tokens_decoder, **self._source_settings}
 
     def train_new_from_iterator(
-        self, text_iterator: Iterable[Any], vocab_size: int, *, new_special_tokens: Sequence[str] | None = None
+        self,
+        text_iterator: Iterable[Any],
+        vocab_size: int,
+        *,
+        new_special_tokens: Sequence[str] | None = None,
+        special_tokens_map: Mapping[str, str] | None = None,
     ) -> Any:
         """A tokenizer of the same kind and settings with a vocabulary learned from texts, or from lists of texts.
 
-        It has at most `vocab_size` tokens; the special ones come first, and `new_special_tokens` behind them. Of a WordPiece
-        vocabulary the library numbers the pieces in another order at every run.
+        It has at most `vocab_size` tokens; the special ones come first, and `new_special_tokens` behind them.
+        `special_tokens_map` gives special tokens other texts: `{"[CLS]": "<s>"}`. Of a WordPiece vocabulary the library numbers
+        the pieces in another order at every run.
         """
         from npbert.text.learning import learn
 
-        return learn(self, text_iterator, vocab_size, new_special_tokens)
+        return learn(self, text_iterator, vocab_size, new_special_tokens, special_tokens_map)
 
     @classmethod
     def from_pretrained(cls: type[SomeTokenizer], path_or_id: StrPath, **options: Any) -> SomeTokenizer:
@@ -103,16 +118,19 @@ class FileTokenizer(TextEncoder, Detokenizer):
         `added_tokens.json` and `tokenizer.json`.
         """
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
+        options = {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
         known("from_pretrained", options, tuple(cls.kind.settings))
         self = cls.__new__(cls)
         self._configure(read_source(path_or_id, checkpoints.find(path_or_id, **location).file, options, cls.kind))
         return self
 
-    def save_pretrained(self, save_directory: StrPath) -> tuple[str, ...]:
+    def save_pretrained(self, save_directory: StrPath, *, legacy_format: bool | None = None) -> tuple[str, ...]:
         """Write `tokenizer.json`, the vocabulary, `tokenizer_config.json` and `special_tokens_map.json`. Returns their paths.
 
         A file that is being replaced is the old one or the new one, never a part. The reference reads the same ids from them.
+        `legacy_format` may be given: the files of both formats are always written.
         """
+        flag("legacy_format", legacy_format, False)
         directory = Path(path("save_directory", save_directory))
         special = self.special_tokens_map
         own = {name: getattr(self, name) for name in self.kind.settings if name not in TOKEN_SETTINGS}

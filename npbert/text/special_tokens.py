@@ -61,6 +61,11 @@ class SpecialTokens:
         """All special tokens, each once."""
         return list(dict.fromkeys(str(token) for token in self._all_special_tokens()))
 
+    @property
+    def all_special_tokens_extended(self) -> list[str | AddedToken]:
+        """The same, as `AddedToken`s with their flags where they have flags."""
+        return self._all_special_tokens()
+
     def _all_special_tokens(self) -> list[str | AddedToken]:
         """The same with their flags. An additional token may come twice, from two files with two sets of flags."""
         named: dict[str, str | AddedToken] = {}

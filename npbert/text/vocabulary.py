@@ -135,6 +135,11 @@ class Vocabulary(SpecialTokens):
         return {str(token): number for number, token in sorted(self.added_tokens_decoder.items())}
 
     @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        """The same as `get_added_vocab()`."""
+        return self.get_added_vocab()
+
+    @property
     def additional_special_tokens_ids(self) -> list[int]:
         """The ids of `additional_special_tokens`."""
         return [self.convert_tokens_to_ids(token) for token in self.additional_special_tokens]

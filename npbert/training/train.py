@@ -62,14 +62,7 @@ def train(
         save_state(run, state)
     cut_log(log, run.progress.step)
     progress, total, saved_at = run.progress, run.settings.steps, time.monotonic()
-    with system_errors(log):
-        lines = open(log, "a", encoding="utf-8")  # noqa: SIM115
-    with lines, _interrupts() as interrupted, _bar(total, progress.step) as tell:
-
-        def write(figures: Figures) -> None:
-            lines.write(json.dumps(figures) + "\n")
-            lines.flush()
-
+    with _appending(log) as (write, sync), _interrupts() as interrupted, _bar(total, progress.step) as tell:
         for figures in steps(run) if not _is_over(run, patience) else ():
             write(figures)
             tell(figures)
@@ -82,7 +75,7 @@ def train(
                 break
             late = time.monotonic() - saved_at > SAVE_SECONDS if save_every is None else progress.step % save_every == 0
             if interrupted() or late:
-                os.fsync(lines.fileno())  # the log is to hold every step that the state has done
+                sync()  # the log is to hold every step that the state has done
                 save_state(run, state)
                 saved_at = time.monotonic()
             if interrupted():
@@ -113,6 +106,28 @@ def _is_better(run: Run, value: float) -> bool:
 
 def _is_over(run: Run, patience: int | None) -> bool:
     return patience is not None and run.progress.worse >= patience
+
+
+@contextlib.contextmanager
+def _appending(log: Path) -> Iterator[tuple[Callable[[Figures], None], Callable[[], None]]]:
+    """Two functions: one writes figures at the end of the log, as a line; the other waits until all lines are on the disk."""
+    with system_errors(log):
+        lines = open(log, "a", encoding="utf-8")  # noqa: SIM115
+
+    def write(figures: Figures) -> None:
+        with system_errors(log):
+            lines.write(json.dumps(figures) + "\n")
+            lines.flush()
+
+    def sync() -> None:
+        with system_errors(log):
+            os.fsync(lines.fileno())
+
+    try:
+        yield write, sync
+    finally:
+        with system_errors(log):  # closing writes what a failed write has left
+            lines.close()
 
 
 @contextlib.contextmanager

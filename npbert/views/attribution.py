@@ -22,7 +22,7 @@ from npbert.errors import InputError
 from npbert.ops import top_k
 from npbert.tracing import GRADIENT, trace
 from npbert.types import Array
-from npbert.views.lens import answer_names, head_of, is_causal
+from npbert.views.lens import answer_names, head_of, position_that_matters
 from npbert.views.one_pass import OnePass
 
 STEPS = 20
@@ -61,17 +61,6 @@ def targets(done: OnePass, tokenizer: Any, position: int | None, logit: str | in
     where = f" at token {row[0]} ({done.speaker.tokens[row[0]]})" if row else ""
     called = answer_names(done, count, chosen, tokenizer)
     return [Target(names[0], (*row, number), name + where) for number, name in zip(chosen, called, strict=True)]
-
-
-def position_that_matters(done: OnePass, tokenizer: Any) -> int:
-    """The first mask; without one the last token of a decoder, else the first that is not special."""
-    side = done.speaker
-    mask = getattr(tokenizer, "mask_token_id", None)
-    if mask is not None and mask in side.ids:
-        return int(np.flatnonzero(side.ids == mask)[0])
-    if is_causal(side.config):
-        return len(side) - 1
-    return next((place for place, special in enumerate(side.is_special) if not special), 0)
 
 
 def _number(done: OnePass, tokenizer: Any, count: int, logit: str | int) -> int:

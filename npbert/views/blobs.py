@@ -25,6 +25,11 @@ def blob(x: Array) -> dict[str, Any]:
     return {"kind": kind, "shape": list(x.shape), "blob": base64.b64encode(data).decode("ascii")}
 
 
+def size_of(packed: dict[str, Any]) -> int:
+    """How many bytes a packed array takes on a page: its text, and about 100 for what says how to read it."""
+    return len(packed["blob"]) + 100
+
+
 def exact(x: Array) -> dict[str, Any]:
     """Numbers as float32."""
     return blob(np.asarray(x, np.float32))
@@ -41,6 +46,12 @@ def shares(x: Array, largest: float) -> dict[str, Any]:
         steps = np.round(127 * np.clip(x / (largest or 1.0), -1, 1))
     packed = blob(np.where(np.isfinite(x), np.nan_to_num(steps), -128).astype(np.int8))
     return packed | {"largest": float(largest)}
+
+
+def unpacked_shares(packed: dict[str, Any]) -> Array:
+    """What `shares` packed, as exact as it kept it."""
+    bytes_ = np.frombuffer(zlib.decompress(base64.b64decode(packed["blob"])), np.int8).reshape(packed["shape"])
+    return np.where(bytes_ == -128, np.nan, bytes_ / 127 * packed["largest"])
 
 
 def pooled(x: Array, most: tuple[int, ...], how: str = "max") -> Array:

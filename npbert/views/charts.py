@@ -84,7 +84,7 @@ def _chart(label: str, lines: Mapping[str, Line], ends: tuple[float, float], x_a
         parts.append(f'<line class="axis" x1="{x_of(x):.1f}" x2="{x_of(x):.1f}" y1="{bottom:.1f}" y2="{bottom + 4:.1f}"/>')
         parts.append(f'<text x="{x_of(x):.1f}" y="{bottom + 17:.1f}" text-anchor="middle">{x:.0f}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom:.1f}" y2="{bottom:.1f}"/>')
-    parts.append(f'<text x="{WIDTH - RIGHT + 8}" y="{bottom + 17:.1f}">{escape(printable(x_axis))}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT + 20}" y="{bottom + 17:.1f}">{escape(printable(x_axis))}</text>')
     for number, (name, points) in enumerate(lines.items()):
         color = COLORS[number % len(COLORS)]
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)

@@ -18,8 +18,9 @@ from npbert.golden.precision import full_name
 from npbert.golden.report import Report, Row
 from npbert.golden.suspects import Suspect
 from npbert.types import StrPath
-from npbert.views import drawings
+from npbert.views.compare_pictures import of_comparison
 from npbert.views.error_maps import detail
+from npbert.views.glance import glance
 from npbert.views.model_map import contents, place_of, sections
 from npbert.views.page import View, page
 
@@ -68,6 +69,8 @@ def _view(dump: MatchedDump, report: Report, own: dict[str, float], suspects: li
     pack = dump.pack
     cells = cells_of(dump, report, own)
     tables = sections([cell["name"] for cell in cells])
+    lines = precision_lines(pack, cells, report.precision)
+    seen = glance(cells, lines)
     data = {
         "kind": "comparison",
         "file": Path(pack.path).name,
@@ -84,12 +87,11 @@ def _view(dump: MatchedDump, report: Report, own: dict[str, float], suspects: li
         "on_own_inputs": bool(own),
         "remark": remark,
         "suspects": [{**suspect.as_dict(), "text": str(suspect.evidence)} for suspect in suspects],
-        "lines": precision_lines(pack, cells, report.precision),
+        "lines": lines,
+        "glance": seen,
     }
     title = f"{Path(pack.path).name}: {'right' if report.ok else 'differs'} as {report.precision}"
-    summary = str(report).strip().splitlines()[-1]
-    pictures = {"map": lambda theme="light", own_inputs=False: drawings.model_map(tables, cells, own_inputs, theme)}
-    return View(title, summary, page(title, data, ["compare.js"]), pictures)
+    return View(title, " ".join(seen), page(title, data, ["compare.js"]), of_comparison(tables, cells, data))
 
 
 def cells_of(dump: MatchedDump, report: Report, own: dict[str, float]) -> list[dict[str, Any]]:

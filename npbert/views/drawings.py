@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from npbert.views.model_map import Section
 from npbert.views.svg import LETTER, LINE, TONES, WRONG, Drawing, longest
 
 CELL = 20.0
+MOST_NAMED = 64  # rows
 RIGHT_DECADES, WRONG_DECADES = 10.0, 3.0
 """The colours of a comparison go from 10**-10 of what is allowed to a thousand times it; what is right stays pale."""
 
@@ -71,35 +72,79 @@ def _shade(share: float) -> float:
     return 0.4 * logarithm / RIGHT_DECADES - 0.06 if logarithm < 0 else logarithm / WRONG_DECADES
 
 
-def matrix(
-    title: str, rows: Sequence[str], cols: Sequence[str], x: Array, what: str, theme: str, *, signed: bool = False
-) -> str:
-    """A map of numbers with its axes and its legend."""
-    drawing = Drawing(theme)
-    size = float(np.clip(560 / max(len(cols), 1), 1, 24))
-    named = size >= 10
-    left, top = (longest(rows) + 8, longest(cols) + 8) if named else (4.0, 4.0)
-    drawing.text(0, 12, title, font_weight="bold")
-    top += 20
-    largest = float(np.abs(x).max(initial=0)) or 1.0
-    paint = colours.signed if signed else colours.magnitude
-    drawing.map(left, top, paint(x, largest, theme), size)
-    if named:
-        for number, label in enumerate(rows):
-            drawing.text(left - 5, top + (number + 0.7) * size, label, text_anchor="end")
-        for number, label in enumerate(cols):
-            at = left + (number + 0.7) * size
-            drawing.text(at, top - 5, label, transform=f"rotate(-90 {at:.6g} {top - 5:.6g})")
-    low = f"{-largest:.3g}" if signed else "0"
-    scale = colours.scale("diverging" if signed else "sequential", theme)
-    drawing.legend(left, top + len(rows) * size + 10, scale, low, f"{largest:.3g}", what)
+class Matrix(NamedTuple):
+    """A map of numbers as it is to be drawn."""
+
+    title: str
+    rows: Sequence[str]
+    cols: Sequence[str]
+    x: Array  # [rows, cols]
+    what: str  # the numbers are
+    signed: bool = False
+    largest: float | None = None  # the end of the scale; without it the largest number
+    by_root: bool = False  # colour goes by the square root
+
+
+def matrices(title: str, maps: Sequence[Matrix], theme: str) -> str:
+    """Maps of numbers below each other, each with its axes and its legend."""
+    drawing, y = Drawing(theme), 12.0
+    if len(maps) > 1:
+        drawing.text(0, y, title, font_weight="bold")
+        y += 26
+    for one in maps:
+        y = _matrix(drawing, y, one) + 34
     return drawing.finished(title)
 
 
-def grid(title: str, maps: Sequence[Sequence[Array]], rows: Sequence[str], cols: Sequence[str], what: str, theme: str) -> str:
-    """Many small maps side by side, each from 0 to 1 with the square root of its values as colour."""
+def _matrix(drawing: Drawing, y: float, one: Matrix) -> float:
+    """Draw a map at this height; returns how far down it goes."""
+    size = float(np.clip(620 / max(len(one.cols), 1), 1, 24))
+    high = max(size, 14.0) if len(one.rows) <= MOST_NAMED else size
+    drawing.text(0, y, one.title, font_weight="bold")
+    left = longest(one.rows) + 8 if high >= 10 else 4.0
+    top = y + 8 + (longest(one.cols) + 4 if size >= 10 else 0.0)
+    if high >= 10:
+        for number, label in enumerate(one.rows):
+            drawing.text(left - 5, top + (number + 0.5) * high + 4, label, text_anchor="end")
+    if size >= 10:
+        for number, label in enumerate(one.cols):
+            at = left + (number + 0.5) * size + 4
+            drawing.text(at, top - 5, label, transform=f"rotate(-90 {at:.6g} {top - 5:.6g})")
+    largest = one.largest or float(np.nanmax(np.abs(one.x), initial=0)) or 1.0
+    share = one.x / largest
+    share = np.sign(share) * np.sqrt(np.abs(share)) if one.by_root else share
+    paint = colours.signed if one.signed else colours.magnitude
+    drawing.map(left, top, paint(share, 1.0, drawing.theme), size, high)
+    for row, line in enumerate(np.isnan(one.x)):
+        for start, stop in _runs(line):
+            drawing.hatched(left + start * size, top + row * high, (stop - start) * size, high)
+    bottom = top + len(one.rows) * high + 10
+    scale = colours.scale("diverging" if one.signed else "sequential", drawing.theme)
+    what = f"{one.what} (colour by its square root)" if one.by_root else one.what
+    more = " and more" if np.nanmax(np.abs(one.x), initial=0) > largest * 1.001 else ""
+    drawing.legend(left, bottom, scale, f"{-largest:.3g}" if one.signed else "0", f"{largest:.3g}{more}", what)
+    return bottom + 12
+
+
+def _runs(line: Array) -> list[tuple[int, int]]:
+    """Where the true values of a row stand together: starts and ends."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(np.int8), [0]]))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def grid(
+    title: str,
+    maps: Sequence[Sequence[Array]],
+    rows: Sequence[str],
+    cols: Sequence[str],
+    what: str,
+    theme: str,
+    signed: bool,
+) -> str:
+    """Many small maps side by side, each from 0 (or -1) to 1 with the square root of its values as colour."""
     drawing = Drawing(theme)
-    side = 44.0
+    side, low, name = 44.0, "-1" if signed else "0", "diverging" if signed else "sequential"
+    paint = colours.signed if signed else colours.magnitude
     left, top = longest(rows) + 8, 40.0
     drawing.text(0, 12, title, font_weight="bold")
     for column, label in enumerate(cols):
@@ -107,9 +152,9 @@ def grid(title: str, maps: Sequence[Sequence[Array]], rows: Sequence[str], cols:
     for row, line in enumerate(maps):
         drawing.text(left - 6, top + row * (side + 4) + side / 2 + 4, rows[row], text_anchor="end", quiet=True)
         for column, x in enumerate(line):
-            painted = colours.magnitude(np.sqrt(x), 1.0, theme)
+            painted = paint(np.sign(x) * np.sqrt(np.abs(x)), 1.0, theme)
             drawing.map(left + column * (side + 4), top + row * (side + 4), painted, side / max(x.shape))
-    drawing.legend(left, top + len(maps) * (side + 4) + 8, colours.scale("sequential", theme), "0", "1", what)
+    drawing.legend(left, top + len(maps) * (side + 4) + 8, colours.scale(name, theme), low, "1", what)
     return drawing.finished(title)
 
 
@@ -142,11 +187,12 @@ def bars(title: str, parts: Sequence[tuple[str, float]], theme: str) -> str:
     largest = max((abs(float(x)) for _, x in parts if np.isfinite(x)), default=0.0) or 1.0
     zero = left + 170.0
     for line, (name, x) in enumerate(parts):
-        y, width = 30.0 + 18 * line, 160 * abs(float(x)) / largest
+        y = 30.0 + 18 * line
         drawing.text(left - 6, y + 11, name, text_anchor="end")
-        drawing.add(
-            "rect", x=zero if x > 0 else zero - width, y=y, width=width, height=13, fill=TONES[theme][1 if x > 0 else 0]
-        )
+        if np.isfinite(x):  # what is not a number is written, and has no length
+            width = 160 * abs(float(x)) / largest
+            start, tone = (zero, TONES[theme][1]) if x > 0 else (zero - width, TONES[theme][0])
+            drawing.add("rect", x=start, y=y, width=width, height=13, fill=tone)
         drawing.text(zero + 176, y + 11, f"{float(x):+.4g}")
         drawing.reach(zero + 240, y + 16)
     drawing.add("line", x1=zero, x2=zero, y1=26, y2=30.0 + 18 * len(parts), stroke=LINE[theme])

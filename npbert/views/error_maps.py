@@ -21,7 +21,7 @@ from npbert.types import Array
 from npbert.views.blobs import pooled, shares
 from npbert.views.permutations import permutation
 
-DECADES = 4.0
+DECADES, TINY = 4.0, 1e-300
 """Maps show shares from 10**-4 to 10**4."""
 
 LARGE, SMALL = (128, 96), (48, 48)
@@ -85,28 +85,31 @@ def detail(dump: MatchedDump, row: Row) -> dict[str, Any]:
 
 
 def planes(share: Array, axes: Sequence[str], dump: MatchedDump) -> list[Plane]:
-    """The maps of a tensor: tokens by what each token holds, and heads by tokens where there are heads."""
+    """The maps of a tensor: its tokens alone, tokens by what each token holds, and heads by tokens where there are heads."""
     if axes[:2] == ["B", "N"]:  # [B, N, S or T, ...]
+        strip = _token_strip(dump, share, 2)
         by_head = _largest(share, -1).transpose(1, 0, 2)  # [N, B, S]
         tokens = _largest(share, 1)  # [B, S, T or H]
         across = WORDS.get(axes[3], "feature")
         return [
+            strip,
             Plane("heads by tokens", "head", "token", _numbers(share.shape[1]), _tokens(dump, share, 2), _merged(by_head, 1)),
             Plane(
                 f"tokens by {across}s", "token", across, _tokens(dump, share, 2), _numbers(share.shape[3]), _merged(tokens, 0)
             ),
         ]
     if share.ndim == 3 and axes[0] in ("B", "1"):  # [B, S, D]
+        strip = _token_strip(dump, share, 1)
         features = Plane(
             "tokens by features", "token", "feature", _tokens(dump, share, 1), _numbers(share.shape[2]), _merged(share, 0)
         )
         if axes[-1] != "N*H":
-            return [features]
+            return [strip, features]
         heads = _largest(share.reshape(*share.shape[:2], -1, _head_size(dump)), -1).transpose(2, 0, 1)  # [N, B, S]
         heads_plane = Plane(
             "heads by tokens", "head", "token", _numbers(len(heads)), _tokens(dump, share, 1), _merged(heads, 1)
         )
-        return [heads_plane, features]
+        return [strip, heads_plane, features]
     if share.ndim == 2 and axes[0] != "B":
         rows, cols = share.shape
         return [Plane("rows by columns", "row", "column", _numbers(rows), _numbers(cols), share)]
@@ -115,6 +118,14 @@ def planes(share: Array, axes: Sequence[str], dump: MatchedDump) -> list[Plane]:
         return [Plane(f"texts by {across}s", "text", across, _numbers(len(share)), _numbers(share.shape[1]), share)]
     flat = share.reshape(1, -1)
     return [Plane("all numbers", "", "number", [""], _numbers(flat.shape[1]), flat)]
+
+
+def _token_strip(dump: MatchedDump, share: Array, axis: int) -> Plane:
+    """The largest share of each token of each text, under the token's id where the texts do not share a column."""
+    batch, length = share.shape[0], share.shape[axis]
+    moved = np.moveaxis(share, axis, 1).reshape(batch, length, -1)
+    texts, tokens = _numbers(batch), _tokens(dump, share, axis) if batch == 1 else _numbers(length)
+    return Plane("texts by tokens", "text", "token", texts, tokens, _largest(moved, -1))
 
 
 def _largest(x: Array, axis: int) -> Array:
@@ -150,7 +161,8 @@ def _head_size(dump: MatchedDump) -> int:
 def _packed(plane: Plane, most: tuple[int, int]) -> dict[str, Any]:
     """A map as the page takes it: the logarithm of the shares."""
     rows, cols = plane.values.shape
-    filled = np.where(np.isnan(plane.values), -1.0, plane.values)
+    # What does not count is below 0, and so little that anything that counts is chosen before it.
+    filled = np.where(np.isnan(plane.values), -TINY, np.maximum(plane.values, TINY))
     small = pooled(filled, most)
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithm = np.where(small < 0, np.nan, np.clip(np.log10(small), -DECADES, DECADES))

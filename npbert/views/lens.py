@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npbert import checks
+from npbert.checks import whole_number
 from npbert.ops import softmax, top_k
 from npbert.types import Array
 from npbert.views.blobs import blob, exact
@@ -51,15 +51,37 @@ def head_on(model: Any, state: Array, last_norm: str) -> list[Array]:
     return [np.asarray(logits)[0] for logits in model.head(root, state[None], pooled)]
 
 
-def best_words(done: OnePass, tokenizer: Any, position: int | None) -> list[list[tuple[str, float]]]:
-    """The best answers at each layer with their probabilities: at one position where there are answers for each."""
-    model, found = head_of(done), []
-    for state in states(done, done.speaker):
-        best = _best(head_on(model, state, done.speaker.names.last_norm)[0])
-        row = checks.whole_number("position", position or 0, most=len(best.ids) - 1)
+class Answers(NamedTuple):
+    """The best answers with their probabilities, layer by layer, at one position; None where there is one answer for all."""
+
+    position: int | None
+    layers: list[list[tuple[str, float]]]
+
+
+def best_words(done: OnePass, tokenizer: Any, position: int | None) -> Answers:
+    """The best answers at each layer: where there are answers for each position, at this one or at the one that matters."""
+    model = head_of(done)
+    every = [_best(head_on(model, state, done.speaker.names.last_norm)[0]) for state in states(done, done.speaker)]
+    places = len(every[0].ids)
+    if position is None:
+        position = position_that_matters(done, tokenizer) if places > 1 else 0
+    row = whole_number("position", position, most=places - 1)
+    layers = []
+    for best in every:
         names = answer_names(done, best.answers, best.ids[row].tolist(), tokenizer)
-        found.append(list(zip(names, map(float, best.probs[row]), strict=True)))
-    return found
+        layers.append(list(zip(names, map(float, best.probs[row]), strict=True)))
+    return Answers(row if places > 1 else None, layers)
+
+
+def position_that_matters(done: OnePass, tokenizer: Any) -> int:
+    """The first mask; without one the last token of a decoder, else the first that is not special."""
+    side = done.speaker
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is not None and mask in side.ids:
+        return int(np.flatnonzero(side.ids == mask)[0])
+    if is_causal(side.config):
+        return len(side) - 1
+    return next((place for place, special in enumerate(side.is_special) if not special), 0)
 
 
 def _best(logits: Array) -> Best:

@@ -11,11 +11,16 @@ from npbert.golden.models import weights_of
 from npbert.golden.pack import weights_sha256
 from npbert.views import attribution, heads, lens, look_pictures, one_number, pieces, stream, walk
 from npbert.views.one_pass import OnePass, run
-from npbert.views.page import View, page
-from npbert.views.pictures import Budget
+from npbert.views.page import View, as_json, page
 
-SHORT_PAGE, LONG_PAGE = 3_800_000, 14_000_000
-"""The largest page, in bytes, for texts of up to `heads.WHOLE` tokens and for longer ones."""
+SHORT_PAGE, LONG_PAGE = 4_000_000, 15_000_000
+"""A page is smaller than so many bytes: for texts of up to `heads.WHOLE` tokens, and for longer ones."""
+
+SPARE = 100_000
+"""Bytes that are left free, since some sizes are estimated."""
+
+FOR_NUMBERS = 1 / 6
+"""Of the room that attention and the numbers behind it share, at least so much is for the numbers."""
 
 SCRIPTS = ("look.js", "look_text.js", "look_heads.js", "look_number.js", "look_layers.js", "look_mattered.js")
 
@@ -37,6 +42,7 @@ def look(
     *,
     other_text: str | None = None,
     other_model: Any = None,
+    other_tokenizer: Any = None,
     layers: Sequence[int] | None = None,
     gradients: bool = True,
     position: int | None = None,
@@ -45,38 +51,54 @@ def look(
     """One pass of a model over a text, to look into: pieces, heads, the arithmetic behind one number, every value.
 
     `pair` is a second text for models that read two; of an encoder-decoder it is what has been written so far. `other_text` or
-    `other_model` makes a second pass, and attention is shown as a difference too. `layers` are kept whole where a page cannot
-    hold all; `gradients=False` leaves out what takes long. `logit` is the word or label that is explained, `position` where it
-    stands; without them they are the largest ones at the first mask.
+    `other_model`, with `other_tokenizer` where it has its own, makes a second pass, and attention is shown as a difference too.
+    `layers` are kept whole where a page cannot hold all; `gradients=False` leaves out what takes long. `logit` is the word or
+    label that is explained, `position` where it stands; without them they are the largest ones at the first mask.
     """
     choice = _Choice(layers, flag("gradients", gradients, True), position, logit)
-    done = run(model, tokenizer, text, pair)
-    _check_layers(layers, done)
-    is_short = max(map(len, done.sides)) <= heads.WHOLE
-    budget = Budget(SHORT_PAGE if is_short else LONG_PAGE)
-    chosen = attribution.targets(done, tokenizer, position, logit) if choice.gradients else []
-    passes = [_summary(done)]
+    passes = [run(model, tokenizer, text, pair)]
+    _check_layers(layers, passes[0])
+    if other_text is not None or other_model is not None:
+        another = model if other_model is None else other_model
+        if other_tokenizer is None:
+            _check_vocabulary(model, another)
+            other_tokenizer = tokenizer
+        passes.append(run(another, other_tokenizer, text if other_text is None else other_text, pair))
+    mattered, data = _small_parts(passes, tokenizer, choice)
+    title = f"npbert look: {text[:80]}"
+    made = page(title, data | _large_parts(passes, choice, data["limit"] - len(page(title, data, SCRIPTS).encode())), SCRIPTS)
+    done = passes[0]
+    shape = f"{type(model).__name__}, {len(done.reader)} tokens, {done.reader.config.num_hidden_layers} layers"
+    return View(title, shape, made, look_pictures.of_look(passes, tokenizer, mattered))
+
+
+def _small_parts(passes: Sequence[OnePass], tokenizer: Any, choice: _Choice) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What mattered, and all of the page but its attention."""
+    done = passes[0]
+    chosen = attribution.targets(done, tokenizer, choice.position, choice.logit) if choice.gradients else []
     mattered = attribution.data(done, chosen, tokenizer) if chosen else None
     found = attribution.gradients_of_values(done, chosen[0]) if chosen else {}
-    data: dict[str, Any] = {
+    is_short = all(len(side) <= heads.WHOLE for one in passes for side in one.sides)
+    return mattered, {
         "kind": "look",
+        "limit": SHORT_PAGE if is_short else LONG_PAGE,
+        "passes": [_summary(one) for one in passes],
         "pieces": pieces.data(done),
-        "walk": walk.data(done, found, is_short and len(done.values) < 120),
+        "walk": walk.data(done, found, is_short and len(done.values) < walk.FEW),
         "explains": chosen[0].label if chosen else "",
         "stream": stream.data(done),
         "lens": lens.data(done, tokenizer),
         "mattered": mattered,
     }
-    budget.left -= _size(data) + 120_000  # styles and scripts
-    data["attention"] = heads.data(done, layers, budget)
-    if other_text is not None or other_model is not None:
-        other = run(model if other_model is None else other_model, tokenizer, text if other_text is None else other_text, pair)
-        passes.append(_summary(other))
-        data["other"] = {"attention": heads.data(other, layers, budget), "tokens": [side.tokens for side in other.sides]}
-    data["number"] = one_number.data(done, layers, budget)
-    title = f"npbert look: {text[:80]}"
-    shape = f"{type(model).__name__}, {len(done.reader)} tokens, {done.reader.config.num_hidden_layers} layers"
-    return View(title, shape, page(title, data | {"passes": passes}, SCRIPTS), look_pictures.of_pass(done, tokenizer, mattered))
+
+
+def _large_parts(passes: Sequence[OnePass], choice: _Choice, room: int) -> dict[str, Any]:
+    """Attention, and the numbers behind it, as much of them as there is room for."""
+    room -= SPARE
+    attention, *others = heads.data(passes, choice.layers, int(room * (1 - FOR_NUMBERS)))
+    room -= len(as_json([attention, others]))
+    found = {"attention": attention, "number": one_number.data(passes[0], choice.layers, room)}
+    return found | ({"other": {"attention": others[0]}} if others else {})
 
 
 def _summary(done: OnePass) -> dict[str, Any]:
@@ -92,17 +114,14 @@ def _summary(done: OnePass) -> dict[str, Any]:
     }
 
 
+def _check_vocabulary(model: Any, other: Any) -> None:
+    here, there = (getattr(one.config, "vocab_size", None) for one in (model, other))
+    if here != there:
+        raise InputError(f"other_model: has a vocabulary of {there} words, not {here}; name its tokenizer as other_tokenizer")
+
+
 def _check_layers(layers: Sequence[int] | None, done: OnePass) -> None:
     count = min(side.config.num_hidden_layers for side in done.sides)
     for layer in layers or ():
         if not 0 <= layer < count:
             raise InputError(f"layers: takes 0 to {count - 1}, got {layer}")
-
-
-def _size(value: Any) -> int:
-    """About how many bytes a value takes on a page."""
-    if isinstance(value, dict):
-        return sum(len(str(key)) + 4 + _size(inner) for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return sum(2 + _size(inner) for inner in value)
-    return len(str(value)) + 2 if isinstance(value, str) else 8 * getattr(value, "size", 1)

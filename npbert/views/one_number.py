@@ -8,37 +8,42 @@ from typing import Any
 import numpy as np
 
 from npbert.types import Array
-from npbert.views.blobs import exact
-from npbert.views.heads import Attention, attentions
+from npbert.views.blobs import exact, size_of
+from npbert.views.heads import Attention, attentions, wanted_layers
 from npbert.views.one_pass import OnePass
-from npbert.views.pictures import Budget
 
 HIDDEN = -1000.0
 """What a mask adds to hide a score lies below this."""
 
 
-def data(done: OnePass, layers: Sequence[int] | None, budget: Budget) -> list[dict[str, Any]]:
-    """For each kind of attention the heads whose numbers the page has, head by head through all layers."""
-    return [_of_kind(done, attention, layers, budget) for attention in attentions(done)]
+def data(done: OnePass, layers: Sequence[int] | None, room: int) -> list[dict[str, Any]]:
+    """For each kind of attention the heads whose numbers the page has, in about `room` bytes in all."""
+    kinds = attentions(done)
+    return [_of_kind(done, attention, layers, room // len(kinds)) for attention in kinds]
 
 
-def _of_kind(done: OnePass, attention: Attention, layers: Sequence[int] | None, budget: Budget) -> dict[str, Any]:
+def _of_kind(done: OnePass, attention: Attention, layers: Sequence[int] | None, room: int) -> dict[str, Any]:
     paths, context = attention.paths, done.sides[attention.rows].names.context
-    numbers = range(len(paths)) if layers is None else layers
-    most = max((done.values[f"{path}:probs"].shape[1] for path in paths), default=0)
-    kept: dict[str, Any] = {}
-    total = 0
-    for head in range(most):
-        for layer in numbers:
-            path = paths[layer]
-            if head >= done.values[f"{path}:probs"].shape[1]:
-                continue
-            total += 1
-            if budget.allows(sum(x.nbytes for x in of_head(done, path, head).values()) * 4 // 3):
-                kept[f"{layer}.{head}"] = {name: exact(x) for name, x in of_head(done, path, head).items()}
+    numbers = [number for number in wanted_layers(len(paths), layers) if number < len(paths)]
     masks = {str(layer): exact(mask_of(done, paths[layer])) for layer in numbers if hides(done, paths[layer])}
+    room -= sum(map(size_of, masks.values()))
+    kept: dict[tuple[int, int], Any] = {}
+    for layer, head in _in_order(done, paths, numbers):
+        packed = {name: exact(x) for name, x in of_head(done, paths[layer], head).items()}
+        room -= sum(map(size_of, packed.values()))
+        if room < 0:
+            break
+        kept[layer, head] = packed
     divisors = [divisor_of(done, path) for path in paths]
-    return {"heads": kept, "of": total, "masks": masks, "divisors": divisors, "context": context}
+    total = sum(done.values[f"{path}:probs"].shape[1] for path in paths)
+    heads = {f"{layer}.{head}": kept[layer, head] for layer, head in sorted(kept)}
+    return {"heads": heads, "of": total, "masks": masks, "divisors": divisors, "context": context}
+
+
+def _in_order(done: OnePass, paths: Sequence[str], layers: Sequence[int]) -> list[tuple[int, int]]:
+    """Layers and heads, the most wanted first: the first head of every layer, then the second, and so on."""
+    counts = [done.values[f"{path}:probs"].shape[1] for path in paths]
+    return [(layer, head) for head in range(max(counts, default=0)) for layer in layers if head < counts[layer]]
 
 
 def of_head(done: OnePass, path: str, head: int) -> dict[str, Array]:

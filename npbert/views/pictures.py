@@ -16,22 +16,24 @@ SHARE_IN_SCALE, MOST_FOR_SCALE = 0.995, 100_000
 """Colours end at the magnitude that so large a share of the numbers (of so many of them) stays below. What is cut is told."""
 
 
+HIDDEN = 1e30
+"""A mask adds the lowest float to the scores that it hides."""
+
+
 def picture(x: Array, most: tuple[int, int] = (64, 96)) -> dict[str, Any]:
     """Rows and columns of signed numbers. `shape` is that of the whole; blocks of it are one cell where it is larger than
     `most`, the number of largest magnitude. The numbers beside it are those of the whole."""
-    finite = x if np.isfinite(x).all() else x[np.isfinite(x)]
-    numbers, largest, end = [0.0] * 4, 1.0, 1.0
+    finite = _finite(x)
+    numbers = [0.0] * 4
     if finite.size:
         rms = np.sqrt(np.mean(np.square(finite, dtype=np.float64)))
         numbers = [finite.min(), finite.max(), finite.mean(dtype=np.float64), rms]
-        end = float(max(-numbers[0], numbers[1]))
-        some = np.abs(finite.reshape(-1)[:: 1 + finite.size // MOST_FOR_SCALE])
-        largest = float(np.quantile(some, SHARE_IN_SCALE)) or end
-    made = {"shape": x.shape, "numbers": numbers, "largest": largest}
+    made = {"shape": x.shape, "numbers": numbers}
     if x.size <= EXACT:
-        return made | {"cells": x.shape, "exact": exact(x)}
+        return made | {"cells": x.shape, "largest": end_of_scale(x), "exact": exact(x)}
     small = pooled(x, most)
-    return made | {"cells": small.shape, "shares": shares(small, end)}
+    end = end_of_scale(small)  # a byte each: what is larger is told as "or more", so that one large number hides no others
+    return made | {"cells": small.shape, "largest": end, "shares": shares(small, end)}
 
 
 def as_rows(x: Array) -> Array:
@@ -40,16 +42,14 @@ def as_rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
 
 
-class Budget:
-    """How many bytes a page may still take."""
+def end_of_scale(x: Array) -> float:
+    """The magnitude at which the colours of a map end; what a mask hides does not count."""
+    seen = np.abs(_finite(x))
+    seen = seen[seen < HIDDEN]
+    if not seen.size:
+        return 1.0
+    return float(np.quantile(seen[:: 1 + seen.size // MOST_FOR_SCALE], SHARE_IN_SCALE)) or float(seen.max()) or 1.0
 
-    def __init__(self, size: int) -> None:
-        self.left = size
 
-    def allows(self, size: int) -> bool:
-        """Whether so many bytes fit, which are then taken. Where something does not fit, nothing else does."""
-        if size > self.left:
-            self.left = 0
-            return False
-        self.left -= size
-        return True
+def _finite(x: Array) -> Array:
+    return x if np.isfinite(x).all() else x[np.isfinite(x)]

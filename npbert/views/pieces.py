@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ def data(done: OnePass) -> list[dict[str, Any]]:
 
 
 def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
+    found = {name: picture(x, (256, 128)) for name, x in strips(done, side).items()}
+    ends = shared_ends({name: shown["largest"] for name, shown in found.items()})
     return {
         "title": side.title,
         "tokens": side.tokens,
@@ -24,7 +27,7 @@ def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
         "types": side.types,
         "positions": np.arange(len(side)),
         "special": side.is_special,
-        "strips": [{"name": name, "picture": picture(x, (256, 128))} for name, x in strips(done, side).items()],
+        "strips": [{"name": name, "picture": shown | {"largest": ends[name]}} for name, shown in found.items()],
     }
 
 
@@ -32,3 +35,9 @@ def strips(done: OnePass, side: Side) -> dict[str, Array]:
     """The terms of the embeddings and their sum, `[S, D]` each, under their names."""
     shape = done.values[side.names.start].shape
     return {name: np.broadcast_to(done.values[name], shape)[0] for name in side.names.terms if name in done.values}
+
+
+def shared_ends(ends: Mapping[str, float]) -> dict[str, float]:
+    """Where the colours of each strip end: the terms and their sum share a scale, so that one sees which of them is large."""
+    *summed, last = ends
+    return dict.fromkeys(summed, max((ends[name] for name in summed), default=1.0)) | {last: ends[last]}

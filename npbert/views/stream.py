@@ -33,9 +33,7 @@ def _of_side(done: OnePass, side: Side) -> dict[str, Any]:
     return {
         "title": side.title,
         "blocks": [{"label": block.label, "name": block.name} for block in made],
-        "norm": exact(
-            np.array([np.linalg.norm(block.added, axis=-1) / np.linalg.norm(block.before, axis=-1) for block in made])
-        ),
+        "norm": exact(np.array([ratios(block) for block in made])),
         "direction": exact(np.array([cosines(block.added, block.before) for block in made])),
         "kept": exact(np.array([cosines(block.after, block.before) for block in made])),
         "similar": [shares(pooled(similarity(x), (MOST_TOKENS, MOST_TOKENS), "mean"), 1.0) for x in states(done, side)],
@@ -61,6 +59,12 @@ def blocks(done: OnePass, side: Side) -> list[Block]:
                 made.append(Block(f"{layer} {label}", name, state, done.values[name][0], after))
                 state = after
     return made
+
+
+def ratios(block: Block) -> Array:
+    """How long what is added is, over how long the state was; a state of length 0 counts as 1."""
+    lengths = np.linalg.norm(block.before, axis=-1)
+    return np.asarray(np.linalg.norm(block.added, axis=-1) / np.where(lengths, lengths, 1.0))
 
 
 def cosines(x: Array, y: Array) -> Array:

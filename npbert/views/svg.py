@@ -33,6 +33,7 @@ class Drawing:
         self.theme = choice("theme", theme, ("light", "dark"))
         self.pieces: list[str] = []
         self.width = self.height = 0.0
+        self._has_hatch = False
 
     def add(self, tag: str, content: str = "", **attributes: Any) -> None:
         """One element; `_` in the name of an attribute is written as `-`."""
@@ -50,11 +51,12 @@ class Drawing:
         """The drawing is at least so large."""
         self.width, self.height = max(self.width, x), max(self.height, y)
 
-    def map(self, x: float, y: float, colours: Array, size: float) -> None:
-        """A map whose cells have the colours `[rows, columns, 3]`, each `size` pixels wide."""
+    def map(self, x: float, y: float, colours: Array, size: float, high: float | None = None) -> None:
+        """A map whose cells have the colours `[rows, columns, 3]`, each `size` pixels wide and as high, or `high`."""
         rows, columns, _ = colours.shape
+        high = size if high is None else high
         data = base64.b64encode(png(colours)).decode("ascii")
-        place = {"x": x, "y": y, "width": columns * size, "height": rows * size}
+        place = {"x": x, "y": y, "width": columns * size, "height": rows * high}
         self.add(
             "image",
             **place,
@@ -63,7 +65,16 @@ class Drawing:
             href=f"data:image/png;base64,{data}",
         )
         self.add("rect", **place, fill="none", stroke=LINE[self.theme])
-        self.reach(x + columns * size, y + rows * size)
+        self.reach(x + columns * size, y + rows * high)
+
+    def hatched(self, x: float, y: float, wide: float, high: float) -> None:
+        """A box of slanted lines over the page's colour: there is no number here."""
+        if not self._has_hatch:
+            line = f'<path d="M0 6L6 0" stroke="{QUIET[self.theme]}"/>'
+            self.pieces.insert(0, f'<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse">{line}</pattern>')
+            self._has_hatch = True
+        for fill in (PAGE[self.theme], "url(#hatch)"):
+            self.add("rect", x=x, y=y, width=wide, height=high, fill=fill)
 
     def legend(self, x: float, y: float, colours: Array, low: str, high: str, what: str) -> None:
         """A bar of colours with its ends."""

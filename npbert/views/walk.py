@@ -47,7 +47,8 @@ FUNCTIONS = (
 )
 """The end of a name, and the function that computes it."""
 
-SMALL, LARGE = (24, 48), (64, 96)
+SMALL, LARGE, FEW = (24, 48), (64, 96), 120
+"""The most rows and columns of a picture; large where a pass has few values."""
 
 
 def data(done: OnePass, gradients: Mapping[str, Array], is_short: bool) -> list[dict[str, Any]]:

@@ -190,7 +190,14 @@ def test_info_counts_every_parameter_once(capsys: pytest.CaptureFixture[str], ch
     info = json.loads(out)
     assert info["total"] == model.num_parameters() == sum(part["size"] for part in info["parameters"].values())
     assert list(info["parts"]) == ["embeddings", "encoder", "pooler", "cls"]
-    _, out, _ = run(capsys, "info", "--model", where)
+    _, out, _ = run(capsys, "info", where)
+    assert run(capsys, "info", "--model", where)[1] == out
+    status, _, err = run(capsys, "info", where, "--model", where)
+    assert status
+    assert "--model: the checkpoint is named already" in err
+    lines = [line.split("  ")[0] if line[:1] != " " else line for line in out.splitlines()]
+    at = lines.index("bert")
+    assert [line[:7].rstrip() for line in lines[at + 1 : at + 3]] == ["  embed", "    wor"]  # a level is two spaces
     assert f"{model.num_parameters():,}" in out.splitlines()[-1]
     assert sum(float(line.split()[-1].rstrip("%")) for line in out.splitlines()[-5:-1]) == pytest.approx(100, abs=0.3)
 

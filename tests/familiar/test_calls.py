@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.familiar.test_names import SIZES, config_of, model_of
 
 IDS = np.array([[1, 5, 9]])
 ONES = np.ones_like(IDS)
+RNG = np.random.default_rng(0)
 
 
 def test_arguments_by_position() -> None:
@@ -30,32 +32,105 @@ def test_arguments_by_position() -> None:
     assert asked(IDS, ONES, None, None, None, None, [0], [1]).loss == wanted
     with pytest.raises(npbert.InputTypeError, match="labels is given twice"):
         masked(IDS, ONES, None, None, None, None, None, None, IDS, labels=IDS)
-    with pytest.raises(npbert.InputTypeError, match="its last positions, got 8"):
+    with pytest.raises(npbert.InputTypeError, match="its last positions, got 12"):
         masked(IDS, ONES, None, None, None, None, *[None] * 8)
     with pytest.raises(npbert.InputError, match="cache_position: past_key_values say"):
         model(IDS, cache_position=[0, 1, 2])
 
 
-@pytest.mark.parity
-def test_the_order_is_the_reference_s() -> None:
-    import inspect
+DISTILLED = ["Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"]
 
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    "name", [*sorted(MODELS.keys() - {"EncoderDecoderModel"}), *(f"DistilBert{kind}" for kind in DISTILLED)], ids=str
+)
+def test_the_order_is_the_reference_s(name: str) -> None:
     transformers = pytest.importorskip("transformers")
-    for name, cls in MODELS.items():
-        if name == "EncoderDecoderModel":
-            continue
-        sizes: Any = {"vocab_size": 60} if name.startswith("GPT2") else SIZES
-        sizes = {**sizes, "is_decoder": True} if name == "BertLMHeadModel" else sizes
-        model = cls.without_weights(cls.config_class(**sizes))
-        named = [p.name for p in inspect.signature(model.__call__).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        theirs = [
-            p.name
-            for p in inspect.signature(getattr(transformers, name).forward).parameters.values()
-            if p.kind is p.POSITIONAL_OR_KEYWORD
-        ]
-        ours = [*named, *model.further_positions()]
-        assert ours == theirs[1 : len(ours) + 1], name
-        assert set(theirs[len(ours) + 1 :]) <= {"cache_position", "logits_to_keep"}
+    model = blank(name)
+    ours = [*positions(model.__call__), *model.further_positions()]
+    theirs = positions(getattr(transformers, name).forward)
+    assert ours == theirs[1 : len(ours) + 1]
+    assert set(theirs[len(ours) + 1 :]) <= {"cache_position", "logits_to_keep"}
+
+
+def positions(function: Any) -> list[str]:
+    """The names of a function's arguments that may be given by position."""
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+
+
+def blank(name: str) -> Any:
+    """A model of a class, without weights."""
+    cls = getattr(npbert, name)
+    sizes: Any = {"vocab_size": 60} if name.startswith("GPT2") else SIZES
+    if name.startswith("DistilBert"):
+        return cls.without_weights(npbert.DistilBertConfig(vocab_size=60, dim=12, n_layers=1, n_heads=3, hidden_dim=20))
+    return cls.without_weights(cls.config_class(**sizes, **({"is_decoder": True} if name == "BertLMHeadModel" else {})))
+
+
+def test_the_third_position_of_a_distilbert_is_its_head_mask() -> None:
+    config = npbert.DistilBertConfig(vocab_size=60, dim=12, n_layers=1, n_heads=3, hidden_dim=20)
+    model = npbert.DistilBertForMaskedLM(config, rng=np.random.default_rng(0))
+    heads = [0, 1, 1]
+    by_name = model(IDS, attention_mask=ONES, head_mask=heads, labels=IDS, output_attentions=True)
+    by_position = model(IDS, ONES, heads, None, IDS, True)
+    assert by_position.loss == by_name.loss != model(IDS, labels=IDS).loss
+    np.testing.assert_array_equal(by_position.attentions[0][:, 0], 0)
+
+
+def test_the_model_below_a_head_is_called_as_a_model() -> None:
+    model = model_of("BertForMaskedLM")
+    with npbert.trace() as kept:
+        out = model.bert(IDS, ONES, output_hidden_states=True)
+    np.testing.assert_array_equal(out.last_hidden_state, model.base_model(IDS).last_hidden_state)
+    np.testing.assert_array_equal(kept["bert.encoder.layer.0"], out.hidden_states[1])
+    with pytest.raises(npbert.InputError, match="input_ids: 99 is out of range"):
+        model.bert([[99]])
+    writer = npbert.GPT2LMHeadModel(
+        npbert.GPT2Config(vocab_size=60, n_embd=12, n_layer=1, n_head=2), rng=np.random.default_rng(0)
+    )
+    out = writer.transformer(IDS, use_cache=True)
+    np.testing.assert_array_equal(out[0], writer.base_model(IDS)[0])
+    assert len(writer.transformer(IDS[:, :1], out.past_key_values, return_dict=False)) == 2
+
+
+def test_the_classifier_of_a_distilbert_has_a_model_below_it(tmp_path: Any) -> None:
+    config = npbert.DistilBertConfig(vocab_size=60, dim=12, n_layers=1, n_heads=3, hidden_dim=20)
+    model = npbert.DistilBertForSequenceClassification(config, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(model.base_model(IDS)[0], model(IDS, output_hidden_states=True).hidden_states[-1])
+    model.base_model.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="classifier"):
+        again = npbert.DistilBertForSequenceClassification.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(again.base_model(IDS)[0], model.base_model(IDS)[0])
+
+
+def test_options_of_saving_and_of_gradients(tmp_path: Any) -> None:
+    model = model_of()
+    model.save_pretrained(tmp_path, safe_serialization=True)
+    with pytest.raises(npbert.InputError, match="safe_serialization: npbert writes safetensors and no pickles"):
+        model.save_pretrained(tmp_path, safe_serialization=False)
+    assert model.supports_gradient_checkpointing
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    assert model.is_gradient_checkpointing
+    model.gradient_checkpointing_disable()
+    assert not model.is_gradient_checkpointing
+    assert model.main_input_name == "input_ids"
+    both = npbert.EncoderDecoderModel(
+        encoder=model, decoder=npbert.BertLMHeadModel(config_of(is_decoder=True, add_cross_attention=True), rng=RNG)
+    )
+    both.gradient_checkpointing_enable()
+    assert both.is_gradient_checkpointing
+    assert both.config.encoder.gradient_checkpointing is both.config.decoder.gradient_checkpointing is True
+
+
+def test_pruned_layers_may_be_counted_from_the_end() -> None:
+    config = config_of(num_hidden_layers=3, pruned_heads={-1: [0], 0: [1, 2], 2: [2]})
+    model = npbert.BertModel(config, rng=np.random.default_rng(0))
+    assert [x.shape[1] for x in model(IDS, output_attentions=True).attentions] == [1, 3, 1]
+    assert model.config.pruned_heads == {2: [0, 2], 0: [1, 2]}
+    with pytest.raises(npbert.InputError, match="pruned_heads names layer -1, the model has 3"):
+        npbert.BertModel(config_of(num_hidden_layers=3, pruned_heads={-4: [0]}))
 
 
 def test_the_pooler_by_position() -> None:
@@ -121,6 +196,15 @@ def test_an_import_says_what_to_use() -> None:
         from npbert import Trainer  # noqa: F401
     with pytest.raises(ImportError, match="npbert has no TFBertForMaskedLM: npbert computes with NumPy alone"):
         from npbert import TFBertForMaskedLM  # noqa: F401
+    for name, remedy in (
+        ("TrainerCallback", "npbert.training.train"),
+        ("DataCollatorForSeq2Seq", "padding=True"),
+        ("MaxLengthCriteria", "the setting itself"),
+        ("NoBadWordsLogitsProcessor", "bad_words_ids="),
+        ("get_constant_schedule_with_warmup", "npbert.training.linear"),
+    ):
+        with pytest.raises(AttributeError, match=f"npbert has no {name}: .*{remedy}"):
+            getattr(npbert, name)
     with pytest.raises(ImportError, match="cannot import name 'BertForEverything'"):
         from npbert import BertForEverything  # noqa: F401
     assert not hasattr(npbert, "TFBertForMaskedLM")
@@ -174,3 +258,36 @@ def test_tables_can_be_set() -> None:
     assert tied.tie_weights() is None
     with pytest.raises(npbert.InputError, match="a BertModel has no such table"):
         model_of().set_output_embeddings(words)
+
+
+def test_what_a_tensor_would_answer() -> None:
+    out = model_of("BertForMaskedLM")(IDS, labels=IDS, output_hidden_states=True)
+    logits = out.logits.detach().cpu().numpy()
+    assert type(logits) is np.ndarray
+    np.testing.assert_array_equal(logits, out.logits)
+    assert (out.logits.numel(), out.hidden_states[-1].detach().clone().shape) == (logits.size, (1, 3, 12))
+    assert type(out.loss.detach().numpy()) is np.float32
+    assert round(out.loss, 1) == round(float(out.loss), 1)
+    assert out.get("logits") is out.logits
+    assert out.get("attentions") is None
+    for ask, remedy in (
+        (lambda: out.loss.backward(), r"'backward': out, grads = model\.gradients"),
+        (lambda: out.logits[:, 0].requires_grad, r"'requires_grad': model\.requires_grad_"),
+        (lambda: setattr(out.logits, "requires_grad", True), r"'requires_grad': model\.requires_grad_"),
+        (lambda: out.logits.softmax(-1), r"'softmax': npbert\.ops\.softmax"),
+        (lambda: out.to("cuda"), "MaskedLMOutput has no 'to': it holds NumPy arrays, loss, logits"),
+    ):
+        with pytest.raises(npbert.NpbertError, match=remedy):
+            ask()
+    with pytest.raises(AttributeError, match="an array has no attribute 'anything'"):
+        out.logits.anything  # noqa: B018
+
+
+def test_what_is_computed_from_an_output_is_numpy_s_own() -> None:
+    out = model_of("BertForMaskedLM")(IDS, labels=IDS)
+    for x in (out.logits * 2, out.logits @ np.ones((60, 2)), np.stack([out.logits, out.logits]), np.exp(out.logits)):
+        assert type(x) is np.ndarray
+    assert type(out.logits.sum()) is type(out.loss + 1) is np.float32
+    assert type(pickle.loads(pickle.dumps(out.logits))) is np.ndarray
+    assert repr(out.logits).startswith("array([")
+    assert f"{out.loss:.3f}" == f"{float(out.loss):.3f}"

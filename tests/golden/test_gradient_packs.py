@@ -277,9 +277,9 @@ def test_steps_that_make_no_sense(fields: dict[str, Any]) -> None:
         golden.Steps(**({"number": 2} | fields))
 
 
-def test_a_model_of_two_parts_is_compared_and_not_diagnosed(tmp_path: Path) -> None:
-    encoder = build("BertModel", tiny())
-    decoder = build("BertLMHeadModel", tiny(is_decoder=True, add_cross_attention=True))
+def test_a_model_of_two_parts_is_compared_and_diagnosed(tmp_path: Path) -> None:
+    encoder = build("BertModel", tiny(num_hidden_layers=1))
+    decoder = build("BertLMHeadModel", tiny(num_hidden_layers=1, is_decoder=True, add_cross_attention=True))
     config = npbert.EncoderDecoderConfig.from_encoder_decoder_configs(encoder.config, decoder.config)
     weights = {f"encoder.{n}": x for n, x in encoder.named_parameters()} | {
         f"decoder.{n}": x for n, x in decoder.named_parameters()
@@ -294,4 +294,7 @@ def test_a_model_of_two_parts_is_compared_and_not_diagnosed(tmp_path: Path) -> N
     assert golden.compare(pack, dump).ok
     dump["grad:weight:encoder.encoder.layer.0.output.dense.bias"] *= 0
     (suspect,) = golden.diagnose(pack, dump)
-    assert suspect.mistake == "unknown"
+    assert (suspect.mistake, suspect.where) == (
+        "bias-gradient-missing",
+        "grad:weight:encoder.encoder.layer.0.output.dense.bias",
+    )

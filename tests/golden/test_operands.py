@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from npbert import golden
+from npbert.ops import ACTIVATIONS
 
-from .subjects import SELF, Dump, Subject
+from .subjects import LAYER, SELF, Dump, Subject
 
 PARTS = ("query", "key", "value")
 
@@ -36,7 +37,9 @@ def test_scores(subjects: dict[str, Subject], one: str, other: str) -> None:
     elif (one, other) == ("key", "query"):
         assert [suspect.mistake for suspect in found] == ["query-key-swapped"]
     elif (one, other) == ("query", "value"):
-        assert [suspect.mistake for suspect in found] == ["key-value-swapped"]  # the usual one of two with these scores
+        # Both give these scores, and what follows was not dumped.
+        assert [suspect.mistake for suspect in found] == ["key-value-swapped", "scores-from-elsewhere"]
+        assert all("tell these mistakes apart" in suspect.evidence.tie for suspect in found)
     else:
         assert [suspect.mistake for suspect in found] == ["scores-from-elsewhere"]
         assert f"The scores are {one} @ {other}.T" in found[0].explanation
@@ -62,3 +65,30 @@ def test_the_bias_of_every_layernorm_twice(subjects: dict[str, Subject]) -> None
     dump = {f"output:{name}": x for name, x in wrong(**subject.inputs).items()}
     (suspect,) = golden.diagnose(subject.pack, dump)
     assert suspect.mistake == "bias-doubled"
+
+
+@pytest.mark.parametrize(("factor", "power"), [(-2, 0), (-0.5, 0), (1, 0.5), (1, -0.5), (-1, 0.5), (-1, -0.5)])
+def test_a_residual_with_a_factor(subjects: dict[str, Subject], factor: float, power: float) -> None:
+    subject = subjects["encoder"]
+    factor *= subject.model.config.hidden_size**power
+    wrong = subject.pack[f"{LAYER}output.dense"] + np.float32(factor) * subject.pack[f"{LAYER}attention"]
+    (suspect,) = golden.diagnose(subject.pack, up_to(subject, f"{LAYER}output:residual", wrong))
+    assert f"{factor:.4g} * {LAYER}attention" in suspect.explanation
+
+
+def test_the_right_sum_is_told_for_each_block(subjects: dict[str, Subject]) -> None:
+    subject = subjects["encoder"]
+    wrong = subject.pack[f"{LAYER}output.dense"] + 0.5 * subject.pack[f"{LAYER}attention"]
+    (suspect,) = golden.diagnose(subject.pack, up_to(subject, f"{LAYER}output:residual", wrong))
+    right = f"{LAYER}output:residual is {LAYER}output.dropout + what came into the block"
+    assert (suspect.mistake, suspect.explanation) == ("residual-halved", f"The residual is halved: {right}.")
+
+
+@pytest.mark.parametrize("name", ["relu", "sigmoid", "gelu"])
+def test_another_activation_of_the_pooler(subjects: dict[str, Subject], name: str) -> None:
+    subject = subjects["encoder"]
+    wrong = ACTIVATIONS[name](subject.pack["pooler.dense"])
+    dump = up_to(subject, "pooler.activation", wrong) | {"pooler": wrong}
+    suspects = golden.diagnose(subject.pack, dump)
+    assert [suspect.mistake for suspect in suspects] == ["wrong-activation"]
+    assert "the pooler's is tanh" in suspects[0].explanation

@@ -183,3 +183,37 @@ def test_a_task_without_a_prompt_begins_with_that_token_too() -> None:
     assert begun == generate(model, [[101]], max_new_tokens=4)[0].tolist()
     with pytest.raises(npbert.InputError, match="inputs: has no token to continue from"):
         ask("")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_the_score_of_each_new_token(kind: str) -> None:
+    model = writer(kind)
+    options: dict[str, Any] = {"max_new_tokens": 5, "return_dict_in_generate": True, "output_scores": True}
+    out = generate(model, PROMPTS, **options)
+    found = model.compute_transition_scores(out.sequences, out.scores)
+    np.testing.assert_array_equal(found, np.stack(out.scores, axis=1).max(axis=-1))
+    likely = model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+    np.testing.assert_allclose(likely, npbert.ops.log_softmax(np.stack(out.scores, axis=1)).max(axis=-1), rtol=1e-5)
+    beams = generate(model, PROMPTS, num_beams=3, num_return_sequences=2, length_penalty=0.0, **options)
+    found = model.compute_transition_scores(beams.sequences, beams.scores, beams.beam_indices)
+    np.testing.assert_allclose(found.sum(axis=1), beams.sequences_scores, rtol=1e-4)
+    with pytest.raises(npbert.InputError, match="scores: takes those of a generation"):
+        model.compute_transition_scores(out.sequences, ())
+    with pytest.raises(npbert.InputError, match=r"scores: 5 steps do not belong to sequences of shape \[2, 3\]"):
+        model.compute_transition_scores(PROMPTS, out.scores)
+
+
+def test_the_first_argument_by_its_other_name_and_two_lengths() -> None:
+    model = writer()
+    np.testing.assert_array_equal(model.generate(inputs=PROMPTS, max_new_tokens=2), model.generate(PROMPTS, max_new_tokens=2))
+    with pytest.raises(npbert.InputError, match="inputs: is another name for input_ids"):
+        model.generate(PROMPTS, inputs=PROMPTS)
+    with pytest.warns(UserWarning, match="generate: max_length has no effect beside max_new_tokens"):
+        assert model.generate(PROMPTS, max_new_tokens=2, max_length=30).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["streamer", "logits_processor", "stopping_criteria", "assistant_model", "num_beam_groups"])
+def test_arguments_of_the_reference_say_what_to_use(name: str) -> None:
+    with pytest.raises(npbert.InputTypeError, match=f"generate: npbert has no {name}: (npbert|give)"):
+        writer().generate(PROMPTS, max_new_tokens=2, **{name: 2})
+    assert writer().generate(PROMPTS, max_new_tokens=2, **{name: None}).shape == (2, 5)

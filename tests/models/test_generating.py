@@ -245,7 +245,8 @@ def test_lengths() -> None:
     model = decoder()
     assert generate(model, [[3, 7]]).shape == (1, 22)  # 20 new ones
     assert generate(model, [[3, 7]], max_length=5).shape == (1, 5)
-    assert generate(model, [[3, 7]], max_length=5, max_new_tokens=5).shape == (1, 7)
+    with pytest.warns(UserWarning, match="max_length has no effect beside max_new_tokens"):
+        assert generate(model, [[3, 7]], max_length=5, max_new_tokens=5).shape == (1, 7)
     assert generate(model, np.full((1, 33), 5)).shape == (1, 40)  # as far as the model has positions
     # The last token written takes no position, and padding takes none.
     assert generate(model, [[3, 7]], max_new_tokens=39).shape == (1, 41)
@@ -265,7 +266,8 @@ def test_an_end_before_its_time_is_impossible() -> None:
     assert generate(model, [[3, 7]], max_new_tokens=6, min_new_tokens=4, eos_token_id=every)[0, 2:6].tolist() == [0] * 4
     assert generate(model, [[3, 7]], max_new_tokens=6, min_length=5, eos_token_id=every)[0, 2:5].tolist() == [0] * 3
     # min_new_tokens wins over min_length.
-    assert generate(model, [[3, 7]], max_new_tokens=6, min_new_tokens=1, min_length=6, eos_token_id=every).shape[1] == 4
+    with pytest.warns(UserWarning, match="min_length has no effect beside min_new_tokens"):
+        assert generate(model, [[3, 7]], max_new_tokens=6, min_new_tokens=1, min_length=6, eos_token_id=every).shape[1] == 4
 
 
 def test_settings_come_from_the_call_then_the_file_then_the_config() -> None:

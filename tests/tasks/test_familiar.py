@@ -175,6 +175,78 @@ def test_options_of_loading(tmp_path: Path) -> None:
     assert npbert.pipeline("fill-mask", str(tmp_path), torch_dtype="float64").model.dtype == np.float64
 
 
+def test_what_a_continued_text_holds() -> None:
+    write = made("text-generation", "writer", do_sample=False, max_new_tokens=6)
+    prompt = "This is a test"
+    whole = write(prompt)[0]["generated_text"]
+    assert write(prompt, return_text=True) == write(prompt, return_full_text=True) == write(prompt, batch_size=2)
+    assert prompt + write(prompt, return_full_text=False)[0]["generated_text"] == whole
+    assert len(write(prompt, return_tensors=True)[0]["generated_token_ids"]) == 4 + 2 + 6  # [CLS] and [SEP] too
+    for options in ({"return_text": True, "return_full_text": True}, {"return_text": True, "return_tensors": False}):
+        with pytest.raises(npbert.InputError, match="an answer holds one thing; takes only one of return_"):
+            write(prompt, **options)
+
+
+def test_a_text_that_stops_at_a_word() -> None:
+    write = made("text-generation", "writer", do_sample=False, max_new_tokens=6, return_tensors=True)
+    (answer,) = write("This is a test")
+    third = answer["generated_token_ids"][6 + 2]
+    (stopped,) = write("This is a test", stop_sequence=cases.tokenizer().convert_ids_to_tokens(third))
+    assert stopped["generated_token_ids"] == answer["generated_token_ids"][: answer["generated_token_ids"].index(third, 6) + 1]
+    with pytest.raises(npbert.InputError, match="stop_sequence: takes a text with a token"):
+        write("This is a test", stop_sequence=" ")
+
+
+def test_a_prompt_that_leaves_no_room() -> None:
+    write = made("text-generation", "writer", do_sample=False, return_tensors=True, handle_long_generation="hole")
+    long = "This is a test. " * 100
+    ids = cases.tokenizer()(long, verbose=False)["input_ids"]
+    assert write(long, max_new_tokens=20)[0]["generated_token_ids"][:108] == ids[-108:]
+    assert len(write("This is", max_new_tokens=2)[0]["generated_token_ids"]) == 4 + 2
+    with pytest.raises(npbert.InputError, match="handle_long_generation: 138 new tokens leave no room"):
+        write(long, max_new_tokens=138)
+    with pytest.raises(npbert.InputError, match="handle_long_generation: takes None or 'hole'"):
+        write(long, handle_long_generation="cut")
+
+
+class Numbered:
+    """What PyTorch calls a data set: entries by their number, and how many there are."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> str:
+        return f"text {number}"
+
+
+def test_entries_by_their_number() -> None:
+    classify = made("text-classification", "four")
+    answers = classify(Numbered())
+    assert not isinstance(answers, list)
+    assert_same(list(answers), classify(["text 0", "text 1", "text 2"]))
+
+
+def test_what_a_pipeline_has(tmp_path: Path) -> None:
+    class Mine(npbert.TextClassificationPipeline):
+        pass
+
+    classify = made("text-classification", "four", pipeline_class=Mine, framework="pt", num_workers=2, use_fast=True)
+    assert isinstance(classify, Mine)
+    assert classify.predict(["a text"]) == classify.transform(["a text"]) == classify(["a text"], num_workers=0)
+    assert (classify.device, classify.dtype, classify.torch_dtype) == ("cpu", np.float32, np.float32)
+    classify.save_pretrained(tmp_path)
+    assert npbert.pipeline("text-classification", model=tmp_path)(["a text"]) == classify(["a text"])
+    with pytest.raises(npbert.InputError, match="framework: takes 'pt', 'np' or None, got 'tf'"):
+        made("fill-mask", "masked", framework="tf")
+    with pytest.raises(npbert.InputTypeError, match="pipeline_class: takes a class of npbert's pipelines"):
+        made("fill-mask", "masked", pipeline_class=dict)
+
+
+def test_labels_by_an_older_name() -> None:
+    ask = npbert.pipeline("zero-shot-classification", model=entailment(), tokenizer=cases.tokenizer())
+    assert ask("Who?", ["a", "b"], multi_class=True) == ask("Who?", ["a", "b"], multi_label=True)
+
+
 @pytest.mark.parity
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("multi_label", [False, True])

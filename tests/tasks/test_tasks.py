@@ -171,6 +171,7 @@ def test_poolings_are_checked() -> None:
     for fields in ({"modes": ("median",)}, {"modes": ()}, {"max_seq_length": 0}):
         with pytest.raises(InputError, match=r"^pooling: "):
             Pooling(**fields)  # type: ignore[arg-type]
+    assert Pooling(max_seq_length=1).max_seq_length == 1
     with pytest.raises(InputTypeError, match=r"^pooling: takes a Pooling, got str"):
         tasks.embed(cases.model("base"), cases.tokenizer(), "a", pooling="mean")  # type: ignore[arg-type]
 

@@ -57,6 +57,34 @@ def test_the_vocabulary_is_made_once() -> None:
     assert pickle.loads(pickle.dumps(tok)).vocab == tok.vocab
 
 
+def test_padding_by_its_older_name() -> None:
+    tok = cases.tokenizer()
+    assert tok("a river", max_length=9, pad_to_max_length=True) == tok("a river", max_length=9, padding="max_length")
+    long = tok("a river and a mill", max_length=5, pad_to_max_length=True)
+    assert long == tok("a river and a mill", max_length=5, padding="max_length", truncation=True)
+    assert tok(["a river", "a"], pad_to_max_length=True) == tok(["a river", "a"], padding=True)
+
+
+def test_options_that_choose_between_ways_to_the_same_ids(tmp_path: Any) -> None:
+    cases.tokenizer().save_pretrained(tmp_path, legacy_format=True)
+    tok = npbert.BertTokenizer.from_pretrained(tmp_path, use_fast=False, from_slow=True, verbose=False)
+    assert tok("a river") == cases.tokenizer()("a river")
+    assert tok.init_kwargs.keys() >= {"do_lower_case", "unk_token", "model_max_length", "padding_side", "added_tokens_decoder"}
+
+
+def test_special_tokens_with_their_flags() -> None:
+    tok = pickle.loads(pickle.dumps(cases.tokenizer()))
+    assert [str(token) for token in tok.all_special_tokens_extended] == tok.all_special_tokens
+    assert tok.added_tokens_encoder == tok.get_added_vocab()
+
+
+def test_what_the_reference_s_tokenizers_have_says_what_to_use() -> None:
+    with pytest.raises(AttributeError, match=r"BertTokenizer has no 'prepare_for_model': call the tokenizer with the texts"):
+        cases.tokenizer().prepare_for_model([5])
+    with pytest.raises(AttributeError, match="'BertTokenizer' object has no attribute 'anything'"):
+        cases.tokenizer().anything()
+
+
 def batches() -> Iterator[list[str]]:
     yield TEXTS[:10]
     yield TEXTS[10:]
@@ -76,6 +104,16 @@ def test_a_vocabulary_learned_from_texts(texts: Any) -> None:
     assert new.model_max_length == tok.model_max_length
     assert "river" in tok.vocab
     assert "[DATE]" not in tok.vocab
+
+
+def test_special_tokens_get_other_texts() -> None:
+    new = cases.tokenizer().train_new_from_iterator(TEXTS, 80, special_tokens_map={"[CLS]": "<s>", "[UNK]": "<unk>"})
+    assert (new.cls_token, new.unk_token, new.sep_token) == ("<s>", "<unk>", "[SEP]")
+    assert new.cls_token_id == new.vocab["<s>"]
+    assert new.convert_ids_to_tokens(new("river \N{SNOWMAN}")["input_ids"]) == ["<s>", "river", "<unk>", "[SEP]"]
+    assert not {"[CLS]", "[UNK]"} & new.vocab.keys()
+    with pytest.raises(npbert.InputError, match=r"special_tokens_map: takes \[UNK\], .* got 'river'"):
+        cases.tokenizer().train_new_from_iterator(TEXTS, 80, special_tokens_map={"river": "x"})
 
 
 def test_byte_pairs_learned_from_texts(tmp_path: Any) -> None:

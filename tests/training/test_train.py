@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -51,6 +52,15 @@ def test_the_log_has_a_line_for_each_step_and_each_evaluation(tmp_path: Path) ->
     assert results == {"step": best["step"], "loss": best["eval_loss"]}
     assert json.loads((tmp_path / "a" / "b" / RESULTS).read_text()) == results
     assert not (tmp_path / "a" / "b" / STATE).exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_run(steps=2)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(train_file, "open", lambda path, mode, **options: full, raising=False)
+        with pytest.raises(npbert.NpbertError, match=rf"{re.escape(str(tmp_path / LOG))}.*No space left"):
+            train(run, tmp_path, save_model=run.model.save_pretrained)
 
 
 def test_the_best_model_is_the_one_that_is_kept(tmp_path: Path) -> None:

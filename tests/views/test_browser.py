@@ -11,6 +11,7 @@ import pytest
 import npbert
 from npbert import golden, views
 
+from ..builders import build, tiny
 from .browser import Browser, Tab
 from .conftest import NASTY, changed
 from .images import read_png
@@ -76,6 +77,12 @@ def test_the_arithmetic_on_the_page_is_that_of_the_pass(
     context = text_of(tab, "[data-number=context]").removeprefix("first three:").split(",")
     assert [float(x) for x in context] == pytest.approx(kept[path][0, 3, 8:11].tolist(), rel=1e-4)
     assert f"{path}:scores [2, 3, 5]" in text_of(tab, "#panel")
+    tab.run(
+        "(() => { const choice = document.getElementById('choose-layer-and-head'); choice.focus(); choice.value = '0.1'; "
+        "choice.dispatchEvent(new Event('change')); })()"
+    )
+    assert f"{path.replace('1', '0')}:scores [1, 3, 5]" in text_of(tab, "#panel")
+    assert tab.run("document.activeElement.id") == "choose-layer-and-head"
     tab.close()
 
 
@@ -251,13 +258,97 @@ def test_one_token_is_enough(browser: Browser, tokenizer: npbert.BertTokenizer, 
     tab.close()
 
 
-def test_a_text_of_512_tokens_opens_soon(browser: Browser, tokenizer: npbert.BertTokenizer, tmp_path: Path) -> None:
-    view = views.look(large_model(max_position_embeddings=512), tokenizer, long_text(510))
-    assert len(view.html.encode()) < 15_000_000
+@pytest.mark.parametrize(("tokens", "most_bytes"), [(128, 4_000_000), (512, 15_000_000)])
+def test_a_page_of_base_size_opens_soon(
+    tokens: int, most_bytes: int, browser: Browser, tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    model = large_model(hidden_size=768, intermediate_size=64, max_position_embeddings=512)
+    view = views.look(model, tokenizer, long_text(tokens - 2))
+    assert len(view.html.encode()) < most_bytes
     tab = opened(browser, view, tmp_path, "tab=heads&layer=11&head=3")
     assert tab.seconds_worked() < 3
     tab.run("document.querySelector('#opened canvas.map').focus()")
     tab.press("ArrowDown")
     assert text_of(tab, "#opened .readout").startswith("query ")
+    is_stated = tab.run("document.querySelector('#panel .limit')?.innerText ?? ''")
+    assert bool(is_stated) == (tokens == 512)
+    if is_stated:
+        assert "larger than 15 MB. Whole are the layers 0, " in is_stated
+        assert "96 by 96 cells" in is_stated
+    tab.click("#tab-number")
+    assert f"stays below {most_bytes // 1_000_000} MB, it has the numbers of " in text_of(tab, "#panel .limit")
+    assert text_of(tab, "[data-number=probability]")
+    is_quiet(tab)
+    tab.close()
+
+
+def test_a_model_of_another_shape_is_compared_where_it_can_be(
+    browser: Browser, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    other = build("BertForMaskedLM", tiny(num_hidden_layers=1, num_attention_heads=1), dtype=np.float32)
+    view = views.look(models["masked"], tokenizer, TEXT, gradients=False, other_model=other)
+    tab = opened(browser, view, tmp_path, "tab=heads&pass=other&layer=1&head=2")
+    assert tab.run("document.querySelectorAll('.heads button').length") == 1
+    assert "Layer 0, head 0" in text_of(tab, "#opened")
+    tab.run("select({ pass: 'difference', layer: 1, head: 2 })")
+    assert "The other model has no such head" in text_of(tab, "#opened")
+    tab.click('[data-at="0.0"]')
+    assert "this pass minus the other" in text_of(tab, "#opened figcaption")
+    is_quiet(tab)
+    tab.close()
+
+
+def test_a_difference_names_both_words(
+    browser: Browser, models: dict[str, Any], tokenizer: npbert.BertTokenizer, tmp_path: Path
+) -> None:
+    view = views.look(models["masked"], tokenizer, "the cat sat", gradients=False, other_text="the mat sat")
+    tab = opened(browser, view, tmp_path, "tab=heads&pass=difference")
+    tab.run("document.querySelector('#opened canvas.map').focus()")
+    tab.press("ArrowDown")
+    tab.press("ArrowDown")
+    assert text_of(tab, "#opened .readout").startswith("query cat / mat · key [CLS] · ")
+    tab.close()
+
+
+def test_every_map_has_keys_a_readout_a_table_and_a_focus_that_is_seen(
+    browser: Browser, view: views.View, pack: golden.Pack, tmp_path: Path
+) -> None:
+    pages = [(view, name) for name in ("pieces", "heads", "number", "walk", "stream")]
+    pages.append((views.comparison(pack, changed(pack, hidden_act="relu")).view, ""))
+    for shown, name in pages:
+        tab = opened(browser, shown, tmp_path, f"tab={name}")
+        count = tab.run("document.querySelectorAll('canvas.map').length")
+        assert count > 0
+        for number in range(count):
+            tab.run(f"window.map = document.querySelectorAll('canvas.map')[{number}]; map.focus()")
+            tab.press("ArrowRight")
+            tab.run("map = document.activeElement; window.box = map.closest('figure')")  # a map may have been drawn again
+            assert tab.run("box.querySelector('output[aria-live=polite]').innerText.length") > 3
+            assert tab.run("box.querySelector('.legend canvas') !== null")
+            tab.run("box.querySelector('details.table').open = true")
+            tab.settle()
+            rows, columns = (int(part) for part in tab.run("map.ariaLabel.match(/(\\d+) rows by (\\d+) columns/).slice(1)"))
+            assert tab.run("box.querySelectorAll('details.table tbody tr').length") == min(rows, 64)
+            assert tab.run("box.querySelectorAll('details.table tbody tr:first-child td').length") == min(columns, 64)
+        tab.run("document.querySelector('canvas.map').focus()")
+        tab.press("Tab")
+        assert tab.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        is_quiet(tab)
+        tab.close()
+
+
+def test_a_comparison_says_at_a_glance_what_is_wrong_and_hatches_padding(
+    browser: Browser, pack: golden.Pack, tmp_path: Path
+) -> None:
+    tab = opened(browser, views.comparison(pack, changed(pack, hidden_act="gelu_new")).view, tmp_path)
+    assert "only intermediate.intermediate_act_fn is wrong, in 3 places" in text_of(tab, ".glance")
+    assert tab.run("document.querySelector('#detail canvas.map').ariaLabel").startswith("Where: texts by tokens: 3 rows by 7")
+    tab.run("document.querySelector('#detail canvas.map').focus()")
+    for _ in range(2):
+        tab.press("ArrowDown")
+    tab.press("End")
+    length = int(pack.inputs["attention_mask"][2].sum())
+    is_padding = length < pack.inputs["attention_mask"].shape[1]
+    assert text_of(tab, "#detail .readout").endswith("does not count") == is_padding
     is_quiet(tab)
     tab.close()

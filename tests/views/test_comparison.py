@@ -15,6 +15,8 @@ import npbert
 from npbert import golden, views
 from npbert.cli import main
 from npbert.golden.steps import Steps
+from npbert.views import error_maps
+from npbert.views.blobs import unpacked_shares
 from npbert.views.model_map import place_of
 
 from ..builders import build, tiny
@@ -138,13 +140,94 @@ def test_a_pack_without_weights_says_what_is_missing(pack: golden.Pack, tmp_path
     assert data_of(views.comparison(tmp_path / "light", dump, model=model).view)["suspects"]
 
 
-def test_the_map_is_a_drawing_too(pack: golden.Pack) -> None:
+def test_every_picture_of_a_comparison_is_a_drawing_too(pack: golden.Pack) -> None:
     view = views.comparison(pack, changed(pack, hidden_act="relu")).view
     for own_inputs in (False, True):
         drawing = view.svg("map", own_inputs=own_inputs, theme="dark")
         ElementTree.fromstring(drawing)
         assert "layer 2" in drawing
     assert view.svg("map").count("<path") > view.svg("map", own_inputs=True).count("<path") > 0
+    for picture in ("where", "histogram", "curve", "sorted"):
+        assert ACTIVATION in view.svg(picture)
+        assert view.svg(picture) == view.svg(picture, name=ACTIVATION)
+        assert view.svg(picture) != view.svg(picture, name="encoder.layer.1.intermediate.intermediate_act_fn")
+        ElementTree.fromstring(view.svg(picture, theme="dark"))
+        with pytest.raises(npbert.MissingNameError, match="no 'nothing' in the pack"):
+            view.svg(picture, name="nothing")
+    assert "url(#hatch)" in view.svg("where")  # padding
+    assert view.svg("along").count("<polyline") == 4
+    with pytest.raises(npbert.InputError, match=r"no such picture of .*intermediate\.dense: it is right"):
+        view.svg("curve", name="encoder.layer.0.intermediate.dense")
+
+
+def test_the_strip_of_tokens_has_padding_hatched(pack: golden.Pack) -> None:
+    def spoil(x: np.ndarray) -> np.ndarray:
+        x[0, 3] += 0.1
+        return x
+
+    detail = cells_of(views.comparison(pack, with_change(pack, Q, spoil)).view)[Q]["detail"]
+    strip = detail["planes"][0]
+    assert (strip["title"], strip["rows"]) == ("texts by tokens", ["0", "1", "2"])
+    values = unpacked_shares(strip["values"])
+    assert np.array_equal(np.isnan(values), pack.inputs["attention_mask"] == 0)
+    assert np.argwhere(values > 0).tolist() == [[0, 3]]
+
+
+def test_a_block_that_holds_padding_and_what_counts_shows_what_counts() -> None:
+    plane = error_maps.Plane("", "", "", ["0", "1"], ["0", "1"], np.array([[0.5, np.nan], [np.nan, np.nan]]))
+    values = unpacked_shares(error_maps._packed(plane, (2, 1))["values"])
+    assert values[0, 0] == pytest.approx(np.log10(0.5), abs=0.04)
+    assert np.isnan(values[1, 0])
+
+
+def glance_at(pack: golden.Pack, dump: Any) -> str:
+    return " ".join(data_of(views.comparison(pack, dump).view)["glance"])
+
+
+def test_a_glance_tells_mistakes_apart(pack: golden.Pack) -> None:
+    size, hidden = pack.config.head_size, {name: ~pack.counted(name) for name in pack}
+
+    def in_flight(name: str, change: Any) -> dict[str, np.ndarray]:
+        def observer(other: str, x: np.ndarray) -> np.ndarray:
+            return change(np.array(x)) if other == name else x
+
+        with npbert.trace() as kept, npbert.tracing.observe(observer):
+            npbert.BertModel(pack.config, pack.weights)(**pack.inputs)
+        return dict(kept)
+
+    def of_one_head(x: np.ndarray) -> np.ndarray:
+        x[..., size : 2 * size] *= 1.5
+        return x
+
+    def not_a_number(x: np.ndarray) -> np.ndarray:
+        x[0, 1, 2] = np.nan
+        return x
+
+    said = glance_at(pack, in_flight("encoder.layer.1.attention.self.value", of_one_head))
+    assert said.startswith(
+        "From encoder.layer.1.attention.self.value on nearly everything is wrong. Inside it all that is wrong "
+    )
+    assert "lies in head 1 of 3." in said
+    assert said.endswith("On the port's own inputs only attention.self.value is wrong, once.")
+
+    layer = {name: x * 1.01 if name.startswith("encoder.layer.1.") else x for name, x in pack.items()}
+    assert glance_at(pack, layer).startswith("Only layer 1 is wrong, in ")
+    assert "only intermediate.intermediate_act_fn is wrong, in 3 places" in glance_at(
+        pack, changed(pack, hidden_act="gelu_new")
+    )
+    said = glance_at(pack, in_flight("encoder.layer.1.output.LayerNorm", lambda x: x * 1.01))
+    assert said.startswith("From encoder.layer.1.output.LayerNorm on everything is wrong.")
+    order = np.random.default_rng(0).permutation(pack[Q].shape[-1])
+    said = glance_at(pack, with_change(pack, Q, lambda x: x[..., order]))
+    assert said.startswith(
+        f"One tensor is wrong: {Q}. Inside it the numbers are right, and the features stand in another order."
+    )
+    assert "is NaN or infinite" in glance_at(pack, in_flight("encoder.layer.1.intermediate.dense", not_a_number))
+    padding = {name: np.where(hidden[name], x + 1, x) for name, x in pack.items()}
+    assert glance_at(pack, padding).startswith("Only what does not count differs")
+    half = {name: x.astype(np.float16).astype(np.float32) for name, x in pack.items()}
+    assert glance_at(pack, half).startswith("Everything is off by no more than rounding to float16")
+    assert glance_at(pack, dict(pack)) == "All that was dumped is right."
 
 
 def test_the_command_writes_the_page(pack: golden.Pack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -20,7 +21,7 @@ from npbert import views
 from npbert.cli import main
 from npbert.views import attribution, heads, lens, one_number
 from npbert.views.one_pass import run
-from npbert.views.pictures import Budget
+from npbert.views.page import as_json
 
 from ..builders import build, tiny
 
@@ -91,7 +92,7 @@ def test_the_numbers_behind_a_weight_give_that_weight(
     kind: str, models: dict[str, Any], tokenizer: npbert.BertTokenizer
 ) -> None:
     done = run(models[kind], tokenizer, TEXT)
-    (found,) = one_number.data(done, None, Budget(10**7))
+    (found,) = one_number.data(done, None, 10**7)
     for key, parts in found["heads"].items():
         layer, head = key.split(".")
         query, answers = unpacked(parts["query"]).astype(np.float64), unpacked(parts["key"])
@@ -190,6 +191,90 @@ def test_a_second_pass_is_kept_beside_the_first(models: dict[str, Any], tokenize
     assert data["passes"][0]["digest"] != data["passes"][1]["digest"]
 
 
+def test_the_drawing_of_a_number_has_the_whole_chain(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    for kind, path in (("relative", "bert.encoder.layer.1.attention.self"), ("gpt2", "transformer.h.1.attn")):
+        done = run(models[kind], tokenizer, TEXT)
+        drawing = views.look(models[kind], tokenizer, TEXT, gradients=False).svg("number", layer=1, head=2, query=3, key=1)
+        score, masked, weight = (
+            float(done.values[f"{path}:{part}"][0, 2, 3, 1]) for part in ("scores", "masked_scores", "probs")
+        )
+        assert f"their sum, the score: {score:.6g}<" in drawing
+        assert (f"what the distance adds: {score:.6g} + " in drawing) == (kind == "relative")
+        assert f" = {masked:.6g} (nothing is hidden here)" in drawing
+        assert f"is {weight:.6g}<" in drawing
+        lines = ("query of", "key of", "products", "value of", "times the weight", "the context of")
+        assert all(line in drawing for line in lines)
+        assert drawing.count("<image") == 2 * 7
+        size = done.values[f"{path}:query"].shape[-1]
+        assert one_number.divisor_of(done, path) == pytest.approx(size**0.5 * (2 if kind == "gpt2" else 1))
+
+
+def test_the_drawing_of_the_lens_is_at_the_position_that_matters(
+    models: dict[str, Any], tokenizer: npbert.BertTokenizer
+) -> None:
+    view = views.look(models["masked"], tokenizer, TEXT, gradients=False)
+    assert view.svg("lens") == view.svg("lens", position=3)
+    assert "at token 3 ([MASK])" in view.svg("lens")
+    assert view.svg("lens", position=0) != view.svg("lens")
+    assert " at token" not in views.look(models["classifier"], tokenizer, TEXT, gradients=False).svg("lens")
+
+
+def test_a_difference_is_a_drawing_too(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    view = views.look(models["masked"], tokenizer, TEXT, gradients=False, other_text="the mat [MASK] on cats")
+    same = views.look(models["masked"], tokenizer, TEXT, gradients=False, other_text=TEXT)
+    for picture in ("heads", "head"):
+        ElementTree.fromstring(view.svg(picture, difference=True))
+        assert view.svg(picture, difference=True) not in (view.svg(picture), same.svg(picture, difference=True))
+        with pytest.raises(npbert.InputError, match="there is one pass alone"):
+            views.look(models["masked"], tokenizer, TEXT, gradients=False).svg(picture, difference=True)
+    longer = views.look(models["masked"], tokenizer, TEXT, gradients=False, other_text="the mat")
+    with pytest.raises(npbert.InputError, match="of the same shape"):
+        longer.svg("head", difference=True)
+
+
+def test_terms_of_the_embeddings_share_a_scale(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    *summed, last = data_of(views.look(models["masked"], tokenizer, TEXT, gradients=False))["pieces"][0]["strips"]
+    assert len({strip["picture"]["largest"] for strip in summed}) == 1
+    assert last["picture"]["largest"] != summed[0]["picture"]["largest"]
+
+
+def test_every_layer_can_be_drawn_when_layers_are_chosen(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    view = views.look(models["masked"], tokenizer, TEXT, gradients=False, layers=[1])
+    assert all("whole" in layer for layer in data_of(view)["attention"][0]["layers"])
+    view = views.look(models["masked"], tokenizer, long_text(36), gradients=False, layers=[1])
+    first, second = data_of(view)["attention"][0]["layers"]
+    assert first["small"]["shape"] == [3, 32, 32]
+    assert "whole" not in first
+    assert second["whole"]["shape"] == [3, 38, 38]
+    assert {key.partition(".")[0] for key in data_of(view)["number"][0]["heads"]} == {"1"}
+
+
+def test_another_model_may_be_of_another_shape(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    other = build("BertForMaskedLM", tiny(num_hidden_layers=1, num_attention_heads=1), dtype=np.float32)
+    data = data_of(views.look(models["masked"], tokenizer, TEXT, gradients=False, other_model=other))
+    assert [layer["heads"] for layer in data["other"]["attention"][0]["layers"]] == [1]
+    other = build("BertForMaskedLM", tiny(vocab_size=50), dtype=np.float32)
+    with pytest.raises(npbert.InputError, match="other_model: has a vocabulary of 50 words, not"):
+        views.look(models["masked"], tokenizer, TEXT, other_model=other)
+    data = data_of(views.look(models["masked"], tokenizer, TEXT, gradients=False, other_model=other, other_tokenizer=tokenizer))
+    assert len(data["passes"]) == 2
+
+
+def test_two_passes_share_the_room_of_a_page(tokenizer: npbert.BertTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["npbert.views.look"], "SHORT_PAGE", 1_300_000)
+    model = build("BertModel", tiny(num_hidden_layers=6, max_position_embeddings=128), dtype=np.float32, scale=0.3)
+    for other in ({"other_text": long_text(125) + " mat"}, {"other_model": model}):
+        view = views.look(model, tokenizer, long_text(126), **other)
+        assert 900_000 < len(view.html.encode()) < 1_300_000
+        data = data_of(view)
+        here, there = (found["attention"][0]["layers"] for found in (data, data["other"]))
+        whole = [number for number, layer in enumerate(here) if "whole" in layer]
+        assert whole == [number for number, layer in enumerate(there) if "whole" in layer]
+        assert 0 < len(whole) < 6
+        assert all(layer["small"]["shape"] == [3, 64, 64] for layer in (*here, *there))
+        assert 0 < len(data["number"][0]["heads"]) < data["number"][0]["of"] == 18
+
+
 def test_twelve_layers_of_twelve_heads_fit_on_a_small_page(tokenizer: npbert.BertTokenizer) -> None:
     view = views.look(large_model(), tokenizer, long_text(126))
     assert len(view.html.encode()) < 4_000_000
@@ -201,12 +286,10 @@ def test_of_a_long_text_some_layers_are_whole(tokenizer: npbert.BertTokenizer) -
     model = build("BertModel", tiny(num_hidden_layers=6, max_position_embeddings=200), dtype=np.float32)
     done = run(model, tokenizer, long_text(198))
 
-    everything = Budget(10**8)
-    heads.data(done, None, everything)
-    taken = 10**8 - everything.left
+    taken = len(as_json(heads.data([done], None, 10**8)))
 
     def whole_of(size: int, layers: list[int] | None = None) -> list[int]:
-        (attention,) = heads.data(done, layers, Budget(size))
+        ((attention,),) = heads.data([done], layers, size)
         assert all("small" in layer for layer in attention["layers"])
         return [number for number, layer in enumerate(attention["layers"]) if "whole" in layer]
 

@@ -16,7 +16,7 @@ import pytest
 
 import npbert
 from npbert import views
-from npbert.views import blobs, colours, page
+from npbert.views import blobs, colours, page, pictures
 
 
 def parts(text: str) -> dict[str, str]:
@@ -119,6 +119,18 @@ def test_the_square_root_keeps_small_weights() -> None:
     back = (np.frombuffer(zlib.decompress(base64.b64decode(packed["blob"])), np.uint8) / 255.0) ** 2
     assert (back[1:] > 0).all()
     assert np.abs(np.sqrt(back) - np.sqrt(p)).max() <= 0.5 / 255 + 1e-9
+
+
+def test_one_large_number_hides_no_others() -> None:
+    x = np.random.default_rng(0).standard_normal((100, 64)).astype(np.float32)
+    x[3, 3], x[5] = 1000, np.finfo(np.float32).min
+    packed = pictures.picture(x, (100, 64))
+    assert 2 < packed["largest"] < 4
+    assert packed["numbers"][1] == 1000
+    seen = blobs.unpacked_shares(packed["shares"])
+    shown = np.abs(x) < packed["largest"]
+    assert np.abs(seen - x)[shown].max() < 0.02
+    assert seen[3, 3] == packed["largest"]
 
 
 def test_pooling_keeps_what_is_largest() -> None:

@@ -51,7 +51,7 @@ const heading = (text) => el("h3", {}, text);
 const code = (text) => el("code", {}, text);
 
 function choose(label, options, chosen, onChange) {
-  const select = el("select", { change: () => onChange(select.value) },
+  const select = el("select", { id: `choose-${label.replaceAll(" ", "-")}`, change: () => onChange(select.value) },
     options.map(([value, text]) => el("option", { value, selected: String(value) === String(chosen) }, text)));
   return el("label", {}, label + " ", select);
 }
@@ -65,6 +65,7 @@ function visible(token) {
     .replace(/[\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 const isolated = (text) => `\u2068${text}\u2069`; // a right-to-left word does not turn its neighbours around
+const quoted = (text) => `“${isolated(text)}”`; // a token in a sentence
 const token = (text) => el("bdi", { class: "token" }, visible(text));
 
 // ------------------------------------------------------------------------------------------------------------- numbers
@@ -75,7 +76,7 @@ function num(x, digits = 4) {
   if (!Number.isFinite(x)) return x > 0 ? "infinite" : "-infinite";
   if (x === 0) return "0";
   const size = Math.abs(x);
-  return size >= 1e5 || size < 1e-3 ? x.toExponential(digits - 1).replace("e+", "e") : String(Number(x.toPrecision(digits)));
+  return size >= 1e5 || size < 1e-3 ? x.toExponential(digits - 1).replace(/\.?0*e\+?/, "e") : String(Number(x.toPrecision(digits)));
 }
 const toNumber = (x) => (typeof x === "string" ? { nan: NaN, inf: Infinity, "-inf": -Infinity }[x] : x);
 const range = (n) => Array.from({ length: n }, (_, i) => i);
@@ -158,6 +159,24 @@ function select(changes, { quietly = false } = {}) {
 function chosen(key, count, otherwise = 0) {
   const value = Number(selection[key] ?? otherwise);
   return Number.isInteger(value) && value >= 0 && value < count ? value : otherwise;
+}
+
+// A part of the page that is drawn again when one of these choices changes. The focus stays where it was.
+function redrawnOn(keys, draw) {
+  const panel = el("div", {});
+  let last = null;
+  const show = () => {
+    if (!panel.isConnected && last !== null) return listeners.delete(show);
+    const now = keys.map((key) => selection[key]).join();
+    if (now === last) return;
+    last = now;
+    const focused = panel.contains(document.activeElement) ? document.activeElement.id : "";
+    panel.replaceChildren(...draw().flat(Infinity).filter((part) => part != null));
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  };
+  listeners.add(show);
+  show();
+  return panel;
 }
 
 // ---------------------------------------------------------------------------------------------------------------- tabs

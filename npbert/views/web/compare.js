@@ -21,6 +21,7 @@ function drawPage() {
   return [
     el("h1", {}, DATA.file),
     el("p", { class: `verdict ${DATA.ok ? "ok" : "bad"}` }, DATA.ok ? "✓ right" : "✕ differs", ` as ${DATA.precision}`),
+    el("ul", { class: "glance" }, DATA.glance.map((sentence) => el("li", {}, sentence))),
     say(DATA.text.trim().split("\n").find((line) => /^(ok:|first divergence|not ok)/.test(line)) ?? ""),
     DATA.hidden ? say("Not compared, since the mask hides it: ", DATA.hidden, ". Only what counts decides.") : null,
     ...diagnosis(),
@@ -36,11 +37,15 @@ function drawPage() {
 
 // ------------------------------------------------------------------------------------------------------------ diagnosis
 
+const SUSPECTS_MOST = 3;
+
 function diagnosis() {
   if (DATA.remark) return [el("p", { class: "careful" }, "No diagnosis: ", DATA.remark)];
   if (!DATA.suspects.length) return [];
-  return [el("h2", {}, "What is the mistake?"), DATA.suspects.map((suspect) => el("div", { class: "sum" },
-    el("b", {}, suspect.mistake), " at ", cellLink(suspect.where), el("p", {}, suspect.explanation), el("p", { class: "quiet" }, "evidence: ", suspect.text)))];
+  const boxes = DATA.suspects.map((suspect) => el("div", { class: "sum" },
+    el("b", {}, suspect.mistake), " at ", cellLink(suspect.where), el("p", {}, suspect.explanation), el("p", { class: "quiet" }, "evidence: ", suspect.text)));
+  const [first, more] = [boxes.slice(0, SUSPECTS_MOST), boxes.slice(SUSPECTS_MOST)];
+  return [el("h2", {}, "What is the mistake?"), first, more.length ? el("details", {}, el("summary", {}, `and ${more.length} more`), more) : null];
 }
 
 function cellLink(name) {
@@ -184,8 +189,8 @@ function planeOf(plane) {
   const wrong = plane.values.data.filter((share) => share > 0).length;
   return numberMap({
     label: `Where: ${plane.title}`, rows: plane.rows, cols: plane.cols, rowAxis: plane.row_axis, colAxis: plane.col_axis, value: at,
-    scale: "diverging", largest: 3, clipped: true, legend: "logarithm (base 10) of error over allowed; 0 is the bound", hatchedMeans: "does not count",
-    format: (x) => (Number.isNaN(x) ? "does not count" : x >= 3.999 ? "10,000 times what is allowed or more, or NaN" : `${num(10 ** x, 3)} times what is allowed`), note: pooledNote, cellMost: 22,
+    scale: "diverging", largest: 3, clipped: true, legend: "times what is allowed, on a scale of logarithms; the page's own colour is the bound", ends: ["1/1000 and less", "1000 and more"], hatchedMeans: "does not count",
+    format: (x) => (Number.isNaN(x) ? "does not count" : x >= 3.999 ? "10,000 times what is allowed or more, or NaN" : x <= -3.999 ? "0.0001 times what is allowed or less" : `${num(10 ** x, 3)} times what is allowed`), note: pooledNote, cellMost: 22,
     tall: 12,
     outlined: wrong <= 50 ? (i, j) => at(i, j) > 0 : null,
   });

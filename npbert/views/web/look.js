@@ -56,12 +56,13 @@ function pictureOf(picture, options) {
     return to > from ? `${from}–${to}` : String(from);
   };
   const [low, high, mean, rms] = picture.numbers;
+  const isCut = (x) => Math.max(high, -low) > picture.shares.largest && Math.abs(x) >= picture.shares.largest;
   const isWhole = rows === allRows && cols === allCols;
   return numberMap({
     rows: options.rowLabels?.length === rows ? options.rowLabels : range(rows).map((i) => block(i, rows, allRows)),
     cols: range(cols).map((j) => block(j, cols, allCols)),
-    rowAxis: "row", colAxis: "feature", scale: "diverging", largest: picture.largest, clipped: high > picture.largest || -low > picture.largest,
-    value, tall: 12, cellMost: 18, format: (x) => (picture.exact ? num(x, 6) : `about ${num(x, 2)}`),
+    rowAxis: "row", colAxis: "feature", scale: "diverging", largest: picture.largest, clipped: Math.max(high, -low) > picture.largest,
+    value, tall: 14, cellMost: 18, format: (x) => (picture.exact ? num(x, 6) : isCut(x) ? `${num(x, 3)} or ${x > 0 ? "more" : "less"}` : `about ${num(x, 2)}`),
     note: `smallest ${num(low)}, largest ${num(high)}, mean ${num(mean)}, rms ${num(rms)}` +
       (isWhole ? "" : `; ${allRows} by ${allCols} numbers, made smaller: each cell is the one of largest magnitude in its block`) +
       (picture.exact ? "" : "; a byte for each number, so they are about right"),

@@ -1,20 +1,5 @@
 // Step through, the stream, and what the model would say after each layer.
 
-function redrawnOn(keys, draw) {
-  const panel = el("div", {});
-  let last = null;
-  const show = () => {
-    if (!panel.isConnected && last !== null) return listeners.delete(show);
-    const now = keys.map((key) => selection[key]).join();
-    if (now === last) return;
-    last = now;
-    panel.replaceChildren(...draw().flat(Infinity).filter((part) => part != null));
-  };
-  listeners.add(show);
-  show();
-  return panel;
-}
-
 // ------------------------------------------------------------------------------------------------------------ step through
 
 const drawWalk = () => redrawnOn(["step"], walkNow);
@@ -26,9 +11,9 @@ function walkNow() {
   const move = (by) => select({ step: clamp(at + by, 0, DATA.walk.length - 1) });
   return [
     el("div", { class: "controls" },
-      el("button", { id: "back", click: () => { move(-1); document.getElementById("back").focus(); } }, "← before"),
-      choose("value", DATA.walk.map(({ names }, i) => [i, `${i + 1}. ${names[0]}`]), at, (value) => select({ step: value })),
-      el("button", { id: "next", click: () => { move(1); document.getElementById("next").focus(); } }, "next →")),
+      el("button", { id: "back", click: () => move(-1) }, "← before"),
+      el("button", { id: "next", click: () => move(1) }, "next →"),
+      choose("value", DATA.walk.map(({ names }, i) => [i, `${i + 1}. ${names[0]}`]), at, (value) => select({ step: value }))),
     heading(step.names[0]),
     step.names.length > 1 ? say("The same array is called ", step.names.slice(1).flatMap((name, i) => [i ? ", " : "", code(name)]), ".") : null,
     say(step.meaning ? `${step.meaning}. ` : "", `Shape [${step.shape.join(", ")}]`, step.axes ? ` = [${step.axes.replaceAll(" ", ", ")}]` : "", step.function ? [", computed by ", code(step.function)] : null),
@@ -82,12 +67,12 @@ function lensNow() {
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "after"), range(most).map((k) => el("th", { scope: "col" }, String(k + 1))))),
       el("tbody", {}, rows.map((layer) => el("tr", {}, el("th", { scope: "row" }, layer ? `layer ${layer - 1}` : "embeddings"), range(most).map((k) => {
         const at = (layer * places + position) * most + k, p = lens.probs.data[at];
-        const cell = el("td", { class: "text" }, el("bdi", {}, visible(lens.words[lens.ids.data[at]])), ` ${num(p, 2)} `, el("small", {}, `(${num(lens.logits.data[at], 4)})`));
-        const paint = () => { cell.style.background = colour("sequential", p, 1); cell.style.color = ink("sequential", p, 1); };
+        const cell = el("td", { class: "text" }, el("bdi", {}, visible(lens.words[lens.ids.data[at]])), " ", el("small", {}, `${num(p, 2)} (${num(lens.logits.data[at], 3)})`));
+        const paint = () => { cell.style.background = colour("sequential", Math.sqrt(p), 1); cell.style.color = ink("sequential", Math.sqrt(p), 1); };
         paint();
         keepDrawn(cell, paint);
         return cell;
       })))))),
-    legend("sequential", 1, "probability"),
+    legend("sequential", 1, "probability (colour by its square root)"),
   ];
 }

@@ -4,7 +4,7 @@ const HATCH = 6;
 const TABLE_MOST = 64;
 
 /* options: label, rows, cols (texts), rowAxis, colAxis, value(i, j), scale, largest, legend, and where they are wanted:
-   clipped, hatched(i, j) with hatchedMeans, outlined(i, j), at ([row, column] in focus), onFocus(i, j), note, cellMost,
+   clipped, ends (what the legend's ends are called), hatched(i, j) with hatchedMeans, outlined(i, j), id, at ([row, column] in focus), onFocus(i, j), note, cellMost,
    format(value), shade(value), tall (the least height of a row) */
 function numberMap(options) {
   const { rows, cols, scale = "sequential" } = options;
@@ -14,7 +14,7 @@ function numberMap(options) {
   const isHatched = (i, j) => hatched(i, j) || !Number.isFinite(options.value(i, j));
   let [row, col] = options.at ?? [0, 0];
   const canvas = el("canvas", {
-    tabindex: "0", role: "img", class: "map",
+    id: options.id, tabindex: "0", role: "img", class: "map",
     "aria-label": `${options.label}: ${rows.length} rows by ${cols.length} columns; arrow keys move, the text below tells the value`,
   });
   const readout = el("output", { "aria-live": "polite", class: "readout" });
@@ -45,11 +45,13 @@ function numberMap(options) {
     const longest = (texts) => Math.min(Math.max(0, ...texts.map((text) => context.measureText(text).width)), 110);
     const room = Math.max(box.clientWidth, 120);
     left = Math.ceil(longest(rows)) + 8;
-    size = clamp(Math.floor((room - left - 2) / Math.max(cols.length, 1)), cols.length > 200 ? 1 : 3, options.cellMost ?? 30);
+    const fitting = (room - left - 2) / Math.max(cols.length, 1);
+    size = cols.length > 200 && fitting < 1 ? Math.max(fitting, 0.25) : clamp(Math.floor(fitting), cols.length > 200 ? 1 : 3, options.cellMost ?? 30);
     tall = Math.max(size, rows.length <= 64 ? options.tall ?? 0 : 0);
     const named = size >= 11;
     if (rows.length > 1 && tall < 9) left = 8;
-    top = named ? Math.ceil(longest(cols)) + 8 : 4;
+    const isUpright = named && longest(cols) <= size - 2;
+    top = isUpright ? 18 : named ? Math.ceil(longest(cols)) + 8 : 4;
     const width = left + cols.length * size + 1, height = top + rows.length * tall + 1;
     const sharp = Math.min(devicePixelRatio || 1, 4096 / Math.max(width, height, 1));
     canvas.width = width * sharp;
@@ -57,7 +59,7 @@ function numberMap(options) {
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     context.setTransform(sharp, 0, 0, sharp, 0, 0);
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingEnabled = size < 1;
     if (!image) paintCells();
     context.drawImage(image, left, top, cols.length * size, rows.length * tall);
     context.font = `${clamp(Math.max(size, tall), 9, 12)}px system-ui, sans-serif`;
@@ -68,10 +70,10 @@ function numberMap(options) {
     if (left > 8) rows.forEach((text, i) => { context.textAlign = "right"; context.fillText(isolated(text), left - 5, top + (i + 0.5) * tall, left - 6); });
     if (named) cols.forEach((text, j) => {
       context.save();
-      context.translate(left + (j + 0.5) * size, top - 5);
-      context.rotate(-Math.PI / 2);
-      context.textAlign = "left";
-      context.fillText(isolated(text), 0, 0, top - 6);
+      context.translate(left + (j + 0.5) * size, isUpright ? top - 9 : top - 5);
+      context.textAlign = isUpright ? "center" : "left";
+      if (!isUpright) context.rotate(-Math.PI / 2);
+      context.fillText(isolated(text), 0, 0, isUpright ? size : top - 6);
       context.restore();
     });
     if (options.outlined) eachCell((i, j) => options.outlined(i, j) && outline(context, i, j, "--wrong"));
@@ -164,7 +166,7 @@ function numberMap(options) {
     el("figcaption", {}, options.label, options.rowAxis && options.colAxis && rows.length > 1
       ? el("span", { class: "quiet" }, ` — ${options.rowAxis} down, ${options.colAxis} across`) : null),
     box, readout,
-    legend(scale, options.largest, (options.legend ?? "") + (options.hatchedMeans ? `; hatched: ${options.hatchedMeans}` : ""), options.clipped),
+    legend(scale, options.largest, (options.legend ?? "") + (options.hatchedMeans ? `; hatched: ${options.hatchedMeans}` : ""), options.clipped, options.ends),
     options.note ? el("p", { class: "quiet" }, options.note) : null, table);
   let width = -1;
   new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; draw(); } }).observe(box);
@@ -174,4 +176,4 @@ function numberMap(options) {
 }
 
 // One row of numbers.
-const strip = (options) => numberMap({ rows: [""], rowAxis: "", cellMost: 14, ...options, value: (i, j) => options.value(j) });
+const strip = (options) => numberMap({ rows: [""], rowAxis: "", cellMost: 14, tall: 16, ...options, value: (i, j) => options.value(j) });

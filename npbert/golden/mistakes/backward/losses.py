@@ -20,7 +20,7 @@ from npbert.models.kinds import CausalLanguageModel
 from npbert.types import Array
 
 LOSS = "output:loss"
-BY_LOGITS = r"grad:(?:cls|cls\.seq_relationship|classifier|qa_outputs|lm_head|score)"
+BY_LOGITS = r"grad:(?:decoder|(?:decoder\.)?cls|cls\.seq_relationship|classifier|qa_outputs|lm_head|score)"
 
 Logits: TypeAlias = tuple[Array, ...]
 Compute: TypeAlias = Callable[[Any, Any], "tuple[Array, Logits] | None"]
