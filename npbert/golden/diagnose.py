@@ -61,12 +61,13 @@ def diagnose(
     suspect, after what is wrong with it in that precision.
     """
     dump = match(open_pack(pack), port, names, allow_unused=allow_unused)
-    if model is not None:
-        dump = dump._replace(weights=models.weights_of(model_of(dump.pack, model)))
+    given = None if model is None else model_of(dump.pack, model)
+    if given is not None:
+        dump = dump._replace(weights=models.weights_of(given))
     report = compare_matched(dump, full_name(precision))
     if report.first_divergence is None:
         return [_coarser(report)] if report.coarser else _not_compared(report)
-    return _with_headline(_suspects(dump, model_of(dump.pack, model), report), report.precision)
+    return _with_headline(_suspects(dump, model_of(dump.pack) if given is None else given, report), report.precision)
 
 
 def _with_headline(suspects: list[Suspect], precision: str) -> list[Suspect]:
