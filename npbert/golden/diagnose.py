@@ -61,12 +61,13 @@ def diagnose(
     suspect, after what is wrong with it in that precision.
     """
     dump = match(open_pack(pack), port, names, allow_unused=allow_unused)
-    if model is not None:
-        dump = dump._replace(weights=models.weights_of(model_of(dump.pack, model)))
+    given = None if model is None else model_of(dump.pack, model)
+    if given is not None:
+        dump = dump._replace(weights=models.weights_of(given))
     report = compare_matched(dump, full_name(precision))
     if report.first_divergence is None:
-        return [_coarser(report)] if report.coarser else []
-    return _with_headline(_suspects(dump, model_of(dump.pack, model), report), report.precision)
+        return [_coarser(report)] if report.coarser else _not_compared(report)
+    return _with_headline(_suspects(dump, model_of(dump.pack) if given is None else given, report), report.precision)
 
 
 def _with_headline(suspects: list[Suspect], precision: str) -> list[Suspect]:
@@ -136,6 +137,15 @@ def _backward_suspects(divergence: Divergence) -> list[Suspect]:
     )
 
 
+def _not_compared(report: Report) -> list[Suspect]:
+    """What is said of the first tensor that could not be compared, where all others are right; nothing where there is none."""
+    row = next((row for row in report.rows if row.problem), None)
+    if row is None:
+        return []
+    explanation = f"It {row.problem}, so nobody can tell whether it is right. All that can be compared is."
+    return [Suspect("unknown", row.name, explanation, Evidence(row.name, math.nan, math.inf, row.rms_tolerance))]
+
+
 def _coarser(report: Report) -> Suspect:
     """What is said of a port whose tensors are all within their bounds, and which is coarser than its precision."""
     row = next((row for row in report.rows if layer_of(row.name, -1) >= 0), report.rows[0])
@@ -172,6 +182,8 @@ def _what_is_known(divergence: Divergence, right: Replay) -> str:
         )
     assert right.first is not None
     told = described(divergence, right.first) or "Dump what lies between to narrow it down."
+    if divergence.row.right_as:  # what the report asks comes from such rows
+        told = " ".join(f"{question[0].upper()}{question[1:]}." for question in divergence.report.questions)
     other, coarser = divergence.report.other_precision, divergence.report.coarser
     if other is not None and coarser:
         told = f"It may be a precision: {fits_but_is_coarser(other, coarser)}."

@@ -30,7 +30,10 @@ def dump_fault(divergence: Divergence, ok: Collection[str]) -> Suspect | None:
     if not moved:
         return None
     name, last = divergence.first, moved[-1]
+    seen = divergence.value(name)
     told = what_it_is(divergence, name)
+    if seen is not None and not np.isfinite(seen[divergence.counts(name)]).all():
+        told = "It holds NaN or infinity, which nothing was computed from."
     if not told and divergence.pack[name].ndim > 1:
         told = _order(divergence, name)
     explanation = (

@@ -110,7 +110,7 @@ class Pack(Mapping[str, Array]):
         try:
             return self._values[name]
         except KeyError:
-            close = [known for known in self if known.endswith(name)] or list(self)
+            close = sorted((known for known in self if known.endswith(name)), key=len) or list(self)
             raise MissingNameError(f"{self.path}: no {shown(name)} in the pack; there are {', '.join(close[:3])}") from None
 
     def __iter__(self) -> Iterator[str]:

@@ -23,8 +23,12 @@ class Evidence(NamedTuple):
     later: str = ""  # the first tensor further on that this mistake does not explain
 
     def __str__(self) -> str:
+        if math.isnan(self.error_of_truth):
+            return f"{self.tensor} could not be compared"
         if math.isinf(self.error_of_mistake):
-            told = f"{self.tensor} is off by {self.error_of_truth:.2e} (rms), {self.tolerance:.2e} is allowed"
+            is_finite = math.isfinite(self.error_of_truth)
+            off = f"is off by {self.error_of_truth:.2e} (rms)" if is_finite else "holds NaN or infinity"
+            told = f"{self.tensor} {off}, {self.tolerance:.2e} is allowed"
             return f"{told}. {self.tie}" if self.tie else told
         if math.isinf(self.error_of_truth):
             closeness = "the mistake has NaN or infinity where the port has it"

@@ -140,6 +140,36 @@ def test_one_misshapen_tensor_is_a_row(pack: str, tmp_path: Path, capsys: pytest
     assert main(["golden", "compare", pack, port]) == 2
 
 
+def test_a_diagnosis_goes_on_where_a_tensor_is_misshapen(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = golden.read_pack(pack)
+    dump = {name: whole[name] for name in ("embeddings", "encoder.layer.0", "encoder.layer.1")}
+    dump["embeddings"] = dump["embeddings"][..., :5]
+    dump["encoder.layer.1"] = np.cos(dump["encoder.layer.1"])
+    np.savez(tmp_path / "port.npz", **dump)
+    capsys.readouterr()
+    assert main(["golden", "diagnose", pack, str(tmp_path / "port.npz")]) == 0
+    assert capsys.readouterr().out.startswith("unknown at encoder.layer.1\n")
+    del dump["encoder.layer.1"]
+    np.savez(tmp_path / "port.npz", **dump)
+    assert main(["golden", "diagnose", pack, str(tmp_path / "port.npz")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("unknown at embeddings\n    It takes shape [2, 3, 12], got [2, 3, 5], so nobody can tell")
+    assert "evidence: embeddings could not be compared" in out
+
+
+def test_a_diagnosis_asks_for_the_layout_too(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many texts as tokens."""
+    assert export(checkpoint, tmp_path, "[[2, 5], [9, 7]]", "--weights") == 0
+    whole = golden.read_pack(tmp_path / "pack")
+    np.savez(tmp_path / "port.npz", **{name: whole[name].swapaxes(0, 1) for name in ("encoder.layer.0", "encoder.layer.1")})
+    capsys.readouterr()
+    assert main(["golden", "diagnose", str(tmp_path / "pack"), str(tmp_path / "port.npz")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("unknown at encoder.layer.0 ")
+    assert "Is it [S, B, D]? The shape does not tell, and read so, encoder.layer.0, encoder.layer.1 would be right" in out
+    assert 'say it in the map: {"*": {"layout": "S B D"}}' in out
+
+
 def test_advice_is_the_commands(pack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     port = str(tmp_path / "port.npz")
     packs = Path(__file__).parent / "packs"
