@@ -238,6 +238,9 @@ class Module:
             return self._parts.setdefault(name, self.at(full))
         if full in self.weights:
             return self.weights[full]
+        if name.startswith("register_") and name.endswith("_hook"):
+            remedy = "see every value with npbert.trace(), or change it with npbert.tracing.observe(...)"
+            raise MissingAttributeError(f"{self.path or 'the model'} has no {name!r}: {remedy}")
         raise MissingAttributeError(f"{self.path or 'the model'} has no {name!r}; it has {listed(self.children(), most=20)}")
 
     def __setattr__(self, name: str, value: Any) -> None:

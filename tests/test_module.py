@@ -224,3 +224,9 @@ def test_modules_give_the_reference_s_results(kind: str) -> None:
         ]
     for ours, expected in pairs:
         assert_close(ours, expected.numpy(), 1e-12)
+
+
+def test_a_hook_on_a_module_says_what_to_use() -> None:
+    model = build("BertModel", tiny())
+    with pytest.raises(AttributeError, match=r"^encoder.layer.0 has no 'register_forward_hook': see every value with npbert.trace"):
+        _ = model.encoder.layer[0].register_forward_hook

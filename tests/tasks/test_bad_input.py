@@ -306,7 +306,7 @@ def test_what_a_pipeline_is_made_from_is_checked() -> None:
         tasks.pipeline("fill-mask", model=model, tokenizer=tokenizer)("a [MASK]", "b [MASK]")
     with pytest.raises(npbert.MissingFileError):
         tasks.pipeline("fill-mask", model="./no/such/directory")
-    for unknown in ("framework", "attention_mask", "return_dict_in_generate"):  # the last two are decided by the task
+    for unknown in ("attention_mask", "return_dict_in_generate"):  # the last two are decided by the task
         with pytest.raises(InputTypeError, match=rf"^text-generation: unknown argument '{unknown}'; it takes return_full_text"):
             tasks.pipeline("text-generation", model=cases.model("writer"), tokenizer=tokenizer, **{unknown: 0})
         with pytest.raises(InputTypeError, match=rf"^text-generation: unknown argument '{unknown}'"):
