@@ -228,5 +228,6 @@ def test_modules_give_the_reference_s_results(kind: str) -> None:
 
 def test_a_hook_on_a_module_says_what_to_use() -> None:
     model = build("BertModel", tiny())
-    with pytest.raises(AttributeError, match=r"^encoder.layer.0 has no 'register_forward_hook': see every value with npbert.trace"):
+    message = r"^encoder\.layer\.0 has no 'register_forward_hook': see every value with npbert\.trace"
+    with pytest.raises(AttributeError, match=message):
         _ = model.encoder.layer[0].register_forward_hook
