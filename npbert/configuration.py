@@ -258,7 +258,7 @@ class ModelConfiguration(Configuration):
             return
         numbered: dict[int, Any] = {}
         for layer, heads in self.pruned_heads.items():
-            own = layer + self.num_hidden_layers if layer < 0 else layer
+            own = layer + self.num_hidden_layers if -self.num_hidden_layers <= layer < 0 else layer
             numbered[own] = sorted({*numbered.get(own, ()), *heads}) if is_list_of(heads, int) else heads
         self.pruned_heads = numbered
 

@@ -162,7 +162,7 @@ def test_a_callable_activation() -> None:
         ({"classifier_dropout": 2}, ValueError, r"classifier_dropout"),
         ({"pad_token_id": 31}, ValueError, r"pad_token_id takes 0 to 30, got 31"),
         ({"pruned_heads": {2: [0]}}, ValueError, r"pruned_heads names layer 2"),
-        ({"pruned_heads": {-1: [0]}}, ValueError, r"pruned_heads names layer -1"),
+        ({"pruned_heads": {-3: [0]}}, ValueError, r"pruned_heads names layer -3"),
         ({"pruned_heads": {0: [3]}}, ValueError, r"pruned_heads takes .*heads.* 0 to 2"),
         ({"pruned_heads": {0: [1.5]}}, ValueError, r"pruned_heads takes .*heads.* 0 to 2"),
         ({"pruned_heads": {0: 3}}, ValueError, r"pruned_heads"),

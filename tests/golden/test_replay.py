@@ -48,7 +48,8 @@ def test_a_suspect_that_later_tensors_refute_is_dropped(subjects: dict[str, Subj
     name = LAYER + "attention.output:residual"
     dump = {name: subject.dump("residual-missing")[name]}
     both = golden.diagnose(subject.pack, dump)
-    assert [suspect.mistake for suspect in both] == ["residual-missing"]  # the simplest of what is the same here
+    assert [suspect.mistake for suspect in both] == ["residual-missing", "residual-after-layernorm", "dump-not-computation"]
+    assert "tell these mistakes apart" in both[0].evidence.tie
     padding = subject.inputs["attention_mask"] == 0
     for mistake in ("residual-missing", "residual-after-layernorm"):
         dump = subject.dump(mistake)

@@ -139,7 +139,7 @@ def test_modules_can_be_called_alone() -> None:
     assert_close(first.mlp(kept["transformer.h.0.ln_2"]), kept["transformer.h.0.mlp"], 1e-15)
     assert_close(base.ln_f(kept["transformer.h.1"]), kept["transformer"], 1e-15)
     assert_close(model.lm_head(kept["transformer"]), out.logits, 1e-15)
-    assert_close(base(input_ids=tokens).hidden, kept["transformer"], 1e-15)
+    assert_close(base(input_ids=tokens).last_hidden_state, kept["transformer"], 1e-15)
 
 
 def test_the_trace_has_the_same_words_as_berts() -> None:
