@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
+TOKENS_PER_BATCH = 1024  # logits over the vocabulary: 30522 numbers for every token
+
 
 class Guesses(NamedTuple):
     """The likeliest tokens for each mask of a row."""
@@ -84,6 +86,7 @@ def fill_mask(
         read=read,
         finish=finish,
         batch_size=batch_size,
+        tokens_per_batch=TOKENS_PER_BATCH,
         hint="tokenizer_kwargs={'truncation': True} reads the beginning",
     )
     return answer[0] if isinstance(answer, list) and isinstance(inputs, list) and len(inputs) == 1 else answer

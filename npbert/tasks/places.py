@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import mmap
 import os
 import warnings
 from collections.abc import Mapping
@@ -110,23 +109,9 @@ def digest_of(thing: Any) -> str:
         for name, array in thing.named_parameters():
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
-            _let_go(array)
         digest.update(repr((sorted(thing.frozen), sorted(thing.generation_config.items()))).encode())
     else:
         settings = {name: value for name, value in vars(thing).items() if name not in _NOT_COMPARED}
         digest.update(repr(sorted(settings.items())).encode())
         digest.update(thing.backend_tokenizer.to_str().encode())
     return digest.hexdigest()
-
-
-def _let_go(array: Any) -> None:
-    """Let the system have back the memory of a mapped file that was just read through.
-
-    A pass reads the layers again, but of the word table, which is half of a small model, only the rows of its words.
-    """
-    owner = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    mapping = owner.obj if isinstance(owner, memoryview) else owner
-    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has no such call
-        mapping.madvise(mmap.MADV_DONTNEED)

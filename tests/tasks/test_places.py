@@ -49,27 +49,6 @@ def test_a_pickle_holds_where_the_checkpoint_is(folder: Path, monkeypatch: pytes
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(third))(TEXTS), task(TEXTS))
 
 
-def resident_bytes(path: Path) -> int:
-    """How much of a mapped file the process has in memory."""
-    lines = iter(Path("/proc/self/smaps").read_text("utf-8").splitlines())
-    found = 0
-    for line in lines:
-        if line.endswith(str(path)):
-            found += int(next(entry for entry in lines if entry.startswith("Rss:")).split()[1]) * 1024
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what is in memory")
-def test_a_worker_holds_only_what_it_reads(folder: Path) -> None:
-    pickled = pickle.dumps(npbert.Embedder(str(folder)))
-    without_cache()
-    task = pickle.loads(pickled)
-    path = folder / "model.safetensors"
-    assert resident_bytes(path) < path.stat().st_size / 4
-    task("a text")
-    assert 0 < resident_bytes(path) < path.stat().st_size / 2  # the word table is most of it
-
-
 @pytest.mark.parametrize("change", ["weights", "file", "gone", "heads", "settings"])
 def test_what_is_no_longer_its_checkpoint_travels_itself(folder: Path, change: str) -> None:
     task = npbert.Embedder(str(folder))
