@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -92,3 +93,21 @@ def test_another_activation_of_the_pooler(subjects: dict[str, Subject], name: st
     suspects = golden.diagnose(subject.pack, dump)
     assert [suspect.mistake for suspect in suspects] == ["wrong-activation"]
     assert "the pooler's is tanh" in suspects[0].explanation
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda ids: np.roll(ids, 1, axis=1), "shifted by one to the right"),
+        (lambda ids: np.roll(ids, -1, axis=1), "shifted by one to the left"),
+        (lambda ids: ids[:, ::-1], "in reverse order"),
+        (lambda ids: np.maximum(ids - 1, 0), "one too small"),
+    ],
+)
+def test_other_ids(subjects: dict[str, Subject], change: Callable[[np.ndarray], np.ndarray], told: str) -> None:
+    subject = subjects["encoder"]
+    table = subject.model.state_dict()["embeddings.word_embeddings.weight"]
+    name = "embeddings.word_embeddings"
+    (suspect,) = golden.diagnose(subject.pack, {name: table[change(subject.inputs["input_ids"])]})
+    assert suspect.mistake == "ids-differ"
+    assert told in suspect.explanation
