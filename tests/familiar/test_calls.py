@@ -129,7 +129,7 @@ def test_pruned_layers_may_be_counted_from_the_end() -> None:
     model = npbert.BertModel(config, rng=np.random.default_rng(0))
     assert [x.shape[1] for x in model(IDS, output_attentions=True).attentions] == [1, 3, 1]
     assert model.config.pruned_heads == {2: [0, 2], 0: [1, 2]}
-    with pytest.raises(npbert.InputError, match="pruned_heads names layer -1, the model has 3"):
+    with pytest.raises(npbert.InputError, match="pruned_heads names layer -4, the model has 3"):
         npbert.BertModel(config_of(num_hidden_layers=3, pruned_heads={-4: [0]}))
 
 
