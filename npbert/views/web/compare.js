@@ -65,7 +65,7 @@ function signs() {
   return el("div", { class: "signs" },
     legend("diverging", 1, "times what is allowed: blue is right, orange is wrong", false, ["less", "1000 or more"]),
     el("p", {}, [["·", "right"], ["=", "exactly equal"], ["7", "wrong: so many times what is allowed"], ["k", "thousands"],
-      ["∞", "NaN or infinite (hatched)"], ["!", "cannot be compared"], ["dashed", "not dumped"], ["red frame", "the first divergence"]].flatMap(([sign, means]) => [el("b", {}, sign), ` ${means}; `])));
+      ["∞", "NaN or infinite (hatched)"], ["!", "cannot be compared"], ["dashed", "not dumped"], ["red frame", "the first divergence"]].flatMap(([sign, means], place) => [place ? "; " : "", el("b", {}, sign), ` ${means}`])));
 }
 
 function modelMap(key, title) {
