@@ -133,8 +133,8 @@ def in_blocks_of_rows(function: Callable[..., Array]) -> Callable[..., Array]:
 def _in_blocks(function: Callable[..., Array], *, uncut: int) -> Callable[..., Array]:
     @functools.wraps(function)
     def evaluate(x: Array, *others: Array, out: Array | None = None, **options: Any) -> Array:
-        # Arrays of a class of their own, as a golden pack's that bring their arithmetic along, are computed at once.
-        if (x.size <= BLOCK and out is None) or type(x) is not np.ndarray:
+        # Arrays that bring their own arithmetic along, as a golden pack's do, are computed at once.
+        if (x.size <= BLOCK and out is None) or type(x).__array_ufunc__ is not np.ndarray.__array_ufunc__:
             return function(x, *others, **options)
         is_cut = [y.shape == x.shape for y in others]
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import npbert
+from npbert import ops
+from npbert.models.arrays import OutputArray
 from npbert.ops import blocks
 from npbert.ops.blocks import BLOCK, in_blocks, in_blocks_of_rows
 
@@ -143,3 +145,10 @@ def test_the_number_of_threads_can_be_set() -> None:
     finally:
         npbert.set_num_threads(None)
     assert blocks.cores() == blocks._available()
+
+
+def test_what_a_model_puts_out_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(blocks, "for_each_block", lambda function, *arrays, **options: seen.append(len(arrays)))
+    ops.softmax(np.zeros((2, blocks.BLOCK), np.float32).view(OutputArray))
+    assert seen == [2]
