@@ -6,10 +6,10 @@
     python tools/mutants.py --minutes 30            begin no mutant after half an hour
 
 A mutant changes one comparison, operator, constant, flag or condition, in a copy of the working tree. First all tests run once,
-to see which of them reach which lines (this needs the coverage package). Then the tests that reach the line of a mutant run, the
+to see which of them reach which lines (this needs the coverage package). Then those that reach the line of a mutant run, the
 quickest first, up to the first failure; for a line that runs on import, those that reach its file. What fails is run again
-without the mutant: where it fails still, nothing can be said, and the sampling ends. A mutant that no test notices is printed as
-a survivor: write a test that says what matters there, or see that the change changes nothing.
+without the mutant: where it fails still, nothing can be said, and the sampling ends. A mutant that no test notices is printed
+as a survivor: write a test that says what matters there, or see that the change changes nothing.
 """
 
 from __future__ import annotations
