@@ -11,7 +11,7 @@ import pytest
 
 import npbert
 from npbert import golden, ops
-from npbert.golden.whole_numbers import LinearMap, _bits_of
+from npbert.golden.whole_numbers import LinearMap, _bits_of, _chance, _fitted
 
 from ..builders import build, ids
 
@@ -149,3 +149,15 @@ def test_the_bits_of_one_map(bits: int) -> None:
     assert np.isnan(read(20, 8, 4).of_weights)  # such inputs hide what the weights do
     broken = LinearMap(x, np.full((20, 200), np.nan), weight, bias, x_step, w_step)
     assert _bits_of(broken) is None
+
+
+@pytest.mark.parametrize("of_inputs", [0.5, 1.0, 3.0])
+def test_chance_moves_the_factor_of_the_weights_as_far_as_is_said(of_inputs: float) -> None:
+    rng = np.random.default_rng(0)
+    terms, outputs = rng.uniform(0.5, 4, (2, 15)), 40
+    found = []
+    for _ in range(300):
+        wrong = (terms[0] + of_inputs * terms[1]) * rng.chisquare(outputs, 15) / outputs
+        found.append(_fitted(terms, wrong)[0][0])
+    assert np.mean(found) == pytest.approx(1, abs=0.05)
+    assert np.std(found) == pytest.approx(_chance(terms, of_inputs, outputs), rel=0.15)
