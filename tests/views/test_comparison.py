@@ -191,6 +191,9 @@ def test_each_kind_of_tensor_has_its_maps(pack: golden.Pack) -> None:
         assert [plane.title for plane in made][-len(expected[axes]) :] == expected[axes]
         for plane in made:
             assert plane.values.shape == (len(plane.rows), len(plane.cols))
+    tokens = error_maps.planes(np.zeros(maps["B S D"]), ["B", "S", "D"], dump)[-1].rows
+    ids = pack.inputs["input_ids"]
+    assert tokens == [f"{text}:{token} id {ids[text, token]}" for text in range(batch) for token in range(length)]
 
 
 def test_a_block_that_holds_padding_and_what_counts_shows_what_counts() -> None:
