@@ -81,13 +81,15 @@ class Configuration:
     # ------------------------------------------------------------------------------------------------------------ files
 
     @classmethod
-    def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
+    def from_pretrained(
+        cls: type[SomeConfiguration], pretrained_model_name_or_path: StrPath, **options: Any
+    ) -> SomeConfiguration:
         """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only`, `token`, `subfolder` and `proxies`
         as for models, everything else overrides a field that the configuration has."""
         from npbert import checkpoints
 
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
-        checkpoint = checkpoints.find(path_or_id, **location)
+        checkpoint = checkpoints.find(pretrained_model_name_or_path, **location)
         config = cls.from_file_fields(checkpoint.fields, checkpoint.fields_path)
         return config.overridden(f"{cls.__name__}.from_pretrained", options)
 

@@ -138,10 +138,11 @@ class PreTrainedModel(Trainable, FamiliarMethods):
     # ------------------------------------------------------------------------------------------------------- checkpoints
 
     @classmethod
-    def from_pretrained(cls: type[SomeModel], path_or_id: Any, **options: Any) -> Any:
+    def from_pretrained(cls: type[SomeModel], pretrained_model_name_or_path: Any, **options: Any) -> Any:
         """The model with a checkpoint's weights.
 
-        `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
+        It is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub; None with
+        `config` and `state_dict`, which are a configuration and a mapping of weights at hand, read as if from a file.
         Options: `dtype` (float32 or float64; "auto" is the checkpoint's own, and `torch_dtype` another name for it), `config`
         (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`, `local_files_only`, `token`, `proxies`,
         `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of missing, unexpected and
@@ -152,7 +153,7 @@ class PreTrainedModel(Trainable, FamiliarMethods):
         """
         from npbert.models import loading  # here and below, so that a program which reads no file imports no reader
 
-        return loading.from_pretrained(cls, path_or_id, **options)
+        return loading.from_pretrained(cls, pretrained_model_name_or_path, **options)
 
     def save_pretrained(
         self,

@@ -44,10 +44,6 @@ class FamiliarMethods:
     dtype: Any
     weights: Any
 
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        """The same as calling the model."""
-        return self(*arguments, **options)  # type: ignore[operator]
-
     def eval(self) -> Any:
         """The model as it is: dropout happens exactly when a call is handed a generator, `rng=`."""
         return self

@@ -147,6 +147,52 @@ def test_the_type_of_numbers_by_its_older_name(load: Any, tmp_path: Any) -> None
         load(tmp_path, torch_dtype="torch.float16")
 
 
+def test_a_checkpoint_by_the_reference_s_keyword(tmp_path: Any) -> None:
+    model = model_of()
+    model.save_pretrained(tmp_path)
+    for cls in (npbert.BertModel, npbert.AutoModel):
+        np.testing.assert_array_equal(cls.from_pretrained(pretrained_model_name_or_path=tmp_path)(IDS)[0], model(IDS)[0])
+    for cls in (npbert.BertConfig, npbert.AutoConfig):
+        assert cls.from_pretrained(pretrained_model_name_or_path=tmp_path).vocab_size == 60
+
+
+def test_weights_at_hand_in_the_place_of_a_checkpoint() -> None:
+    model = model_of("BertForMaskedLM")
+    weights = model.state_dict()
+    del weights["cls.predictions.transform.dense.bias"]
+    weights["other"] = np.zeros(1)
+    with pytest.warns(UserWarning, match="state_dict") as said:
+        again, info = npbert.BertForMaskedLM.from_pretrained(
+            None, config=model.config, state_dict=weights, output_loading_info=True
+        )
+    assert (info["missing_keys"], info["unexpected_keys"]) == (["cls.predictions.transform.dense.bias"], ["other"])
+    assert [str(one.message).partition(": ")[2] for one in said] == [
+        "newly initialized, because state_dict does not have them: cls.predictions.transform.dense.bias",
+        "left out, because BertForMaskedLM has none of them: other",
+    ]
+    np.testing.assert_array_equal(again(IDS).logits, model(IDS).logits)
+    assert not np.shares_memory(again.get_input_embeddings(), model.get_input_embeddings())
+    assert again.name_or_path == ""
+    for name, options in (("a/name", {"config": model.config}), (None, {})):
+        with pytest.raises(npbert.InputError, match="state_dict: takes None in the place of a checkpoint's name"):
+            npbert.BertForMaskedLM.from_pretrained(name, state_dict=weights, **options)
+    with pytest.raises(npbert.InputTypeError, match="state_dict: takes a mapping from names to arrays, got 5"):
+        npbert.BertForMaskedLM.from_pretrained(None, config=model.config, state_dict=5)
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "GPT2Model", "EncoderDecoderModel"])
+def test_forward_says_what_it_takes(name: str) -> None:
+    named = list(inspect.signature(getattr(npbert, name).forward).parameters)
+    assert named[:2] == ["self", "input_ids"]
+    assert {"attention_mask", "inputs_embeds", "output_attentions"} <= set(named)
+
+
+def test_a_value_of_a_wrong_kind_is_an_error_of_both_kinds() -> None:
+    for kind in (TypeError, ValueError):
+        with pytest.raises(kind, match=r"pad_to_multiple_of: takes a whole number, got 1\.3"):
+            model_of().resize_token_embeddings(60, pad_to_multiple_of=1.3)
+
+
 def test_a_checkpoint_in_a_folder_of_another(tmp_path: Any) -> None:
     model = model_of()
     model.save_pretrained(tmp_path / "step" / "last")

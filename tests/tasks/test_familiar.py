@@ -264,3 +264,10 @@ def test_parity_of_zero_shot_classification(multi_label: bool) -> None:
     for one, wanted in zip(found, ask(texts, **options), strict=True):
         assert (one["sequence"], one["labels"]) == (wanted["sequence"], wanted["labels"])
         np.testing.assert_allclose(one["scores"], wanted["scores"], rtol=1e-4)
+
+
+def test_a_question_without_a_context_is_a_missing_key() -> None:
+    for inputs in ({"question": "a"}, [{"context": "a"}]):
+        with pytest.raises(KeyError, match=r'takes \{"question"') as caught:
+            made("question-answering", "span")(inputs)
+        assert isinstance(caught.value, npbert.MissingNameError)

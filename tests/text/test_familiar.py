@@ -72,6 +72,21 @@ def test_options_that_choose_between_ways_to_the_same_ids(tmp_path: Any) -> None
     assert tok.init_kwargs.keys() >= {"do_lower_case", "unk_token", "model_max_length", "padding_side", "added_tokens_decoder"}
 
 
+def test_another_file_in_the_place_of_tokenizer_json(tmp_path: Any) -> None:
+    tok = cases.tokenizer()
+    tok.save_pretrained(tmp_path / "one")
+    other = tok.train_new_from_iterator(TEXTS, 80)
+    other.backend_tokenizer.save(str(tmp_path / "other.json"))
+    made = npbert.BertTokenizer.from_pretrained(tmp_path / "one", tokenizer_file=tmp_path / "other.json")
+    assert made.get_vocab() == other.get_vocab()
+    assert made.model_max_length == tok.model_max_length
+    assert npbert.AutoTokenizer.from_pretrained(pretrained_model_name_or_path=tmp_path / "one").get_vocab() == tok.get_vocab()
+    with pytest.raises(npbert.InputTypeError, match="tokenizer_file: takes a path, got 5"):
+        npbert.BertTokenizer.from_pretrained(tmp_path / "one", tokenizer_file=5)
+    with pytest.raises(FileNotFoundError, match=r"no\.json"):
+        npbert.BertTokenizer.from_pretrained(tmp_path / "one", tokenizer_file=tmp_path / "no.json")
+
+
 def test_special_tokens_with_their_flags() -> None:
     tok = pickle.loads(pickle.dumps(cases.tokenizer()))
     assert [str(token) for token in tok.all_special_tokens_extended] == tok.all_special_tokens
