@@ -49,6 +49,7 @@ class PreTrainedModel(Trainable, FamiliarMethods):
     base_model_prefix: str = ""
     main_input_name: ClassVar[str] = "input_ids"
     word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
+    position_table: ClassVar[str] = "embeddings.position_embeddings.weight"
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
     _plain: Module | None = None  # the tree of modules that plain passes share

@@ -9,9 +9,9 @@ import numpy as np
 
 from npbert import checks
 from npbert.errors import InputError, InputTypeError, MissingAttributeError
-from npbert.models import fitting
+from npbert.models import fitting, surgery
 from npbert.ops import masks
-from npbert.types import Array
+from npbert.types import Array, Rng
 
 INSTEAD = {
     "cuda": "npbert computes on the processor, with NumPy",
@@ -25,8 +25,6 @@ INSTEAD = {
     "zero_grad": "model.gradients(...) returns new gradients every time",
     "apply": "model.weights.replace({name: array}) sets weights",
     "enable_input_require_grads": "model.gradients(..., inputs_gradients=True) gives the gradient by the looked up words",
-    "resize_position_embeddings": "positions past those of the checkpoint have to be learned; build a model with more of them",
-    "get_position_embeddings": "model.base_model.weights['embeddings.position_embeddings.weight']",
     "init_weights": "a model that is made of a configuration alone has random weights",
     "post_init": "a model that is made of a configuration alone has random weights",
     "modules": "model.named_modules() walks through all of them",
@@ -77,6 +75,17 @@ class FamiliarMethods:
     def double(self) -> Any:
         """The model in float64."""
         return self.astype(np.float64)  # type: ignore[attr-defined]
+
+    def get_position_embeddings(self) -> Array:
+        """The table of positions, `[max_position_embeddings, D]`."""
+        return surgery.position_table(self)
+
+    def resize_position_embeddings(self, new_num_position_embeddings: int, *, rng: Rng = None) -> None:
+        """Take positions away at the end, or add some, which start at random (drawn from `rng`) and have to be learned.
+
+        Where a DistilBERT's positions are sines and cosines (`sinusoidal_pos_embds`), the new ones go on as these do.
+        """
+        surgery.resize_position_embeddings(self, new_num_position_embeddings, rng)
 
     def tie_weights(self) -> None:
         """Nothing to do: a table that two names share is one array, and stays one."""

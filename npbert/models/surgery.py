@@ -10,6 +10,7 @@ import numpy as np
 
 from npbert import checks
 from npbert.errors import InputError, InputTypeError
+from npbert.types import Array, Rng
 from npbert.weights import join
 
 DECODER = "cls.predictions.decoder.weight"
@@ -66,6 +67,39 @@ def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of:
             resized[name] = np.concatenate([rows, added])
     model.weights.replace(resized)
     model.config.vocab_size = changed.vocab_size
+
+
+def position_table(model: Any) -> Array:
+    """The table of positions."""
+    table: Array = model.weights[join(model.base_model_prefix, model.position_table)]
+    return table
+
+
+def resize_position_embeddings(model: Any, number: Any, rng: Rng) -> None:
+    """The work behind `model.resize_position_embeddings`; see there."""
+    number = checks.whole_number("new_num_position_embeddings", number, least=1)
+    checks.generator("rng", rng)
+    if model.config.position_embedding_type != "absolute":
+        raise InputError(
+            "resize_position_embeddings: relative positions have a table of distances in every layer, of one length"
+        )
+    rows = position_table(model)[:number]  # [max_position_embeddings, D]
+    new = np.arange(len(rows), number)
+    if getattr(model.config, "sinusoidal_pos_embds", False):
+        added = _sines_and_cosines(new, rows.shape[1])
+    else:
+        rng = np.random.default_rng() if rng is None else rng
+        added = rng.normal(0, model.config.initializer_range, (len(new), rows.shape[1]))
+    table = np.concatenate([rows, added.astype(rows.dtype)])
+    model.weights.replace({join(model.base_model_prefix, model.position_table): table})
+    model.config.max_position_embeddings = number
+
+
+def _sines_and_cosines(positions: Array, size: int) -> Array:
+    """Vaswani et al. 2017, section 3.5: `[positions, D]`, sines in the even columns and cosines in the odd ones."""
+    column = np.arange(size)
+    angles = positions[:, None] / 10000 ** (2 * (column // 2) / size)
+    return np.where(column % 2 == 0, np.sin(angles), np.cos(angles))
 
 
 def prune_heads(model: Any, heads_to_prune: Mapping[int, Iterable[int]]) -> None:

@@ -306,6 +306,37 @@ def test_tables_can_be_set() -> None:
         model_of().set_output_embeddings(words)
 
 
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "DistilBertModel", "GPT2LMHeadModel"])
+def test_fewer_and_more_positions(name: str, tmp_path: Any) -> None:
+    model = blank(name)
+    model = type(model)(model.config, rng=np.random.default_rng(0))
+    before, positions = model(IDS)[0], model.config.max_position_embeddings
+    model.resize_position_embeddings(positions + 2, rng=np.random.default_rng(0))
+    assert len(model.get_position_embeddings()) == model.config.max_position_embeddings == positions + 2
+    assert 0 < np.abs(model.get_position_embeddings()[-2:]).max() < 0.2
+    model.resize_position_embeddings(3)
+    np.testing.assert_array_equal(model(IDS)[0], before)
+    with pytest.raises(npbert.InputError, match="3"):
+        model(np.ones((1, 4), int))
+    model.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(type(model).from_pretrained(tmp_path)(IDS)[0], before)
+    for number in (0, 2.5):
+        with pytest.raises(ValueError, match="new_num_position_embeddings: takes"):
+            model.resize_position_embeddings(number)
+
+
+def test_positions_that_are_sines_go_on_as_sines() -> None:
+    config = npbert.DistilBertConfig(
+        vocab_size=60, dim=12, n_layers=1, n_heads=3, hidden_dim=20, max_position_embeddings=1, sinusoidal_pos_embds=True
+    )
+    model = npbert.DistilBertModel(config, rng=np.random.default_rng(0))
+    model.resize_position_embeddings(3)
+    wanted = [[np.sin(x / 10000 ** (i / 12)), np.cos(x / 10000 ** (i / 12))] for x in (1, 2) for i in range(0, 12, 2)]
+    np.testing.assert_allclose(model.get_position_embeddings()[1:], np.reshape(wanted, (2, 12)), rtol=1e-6)
+    with pytest.raises(npbert.InputError, match="relative positions have a table of distances"):
+        model_of(position_embedding_type="relative_key").resize_position_embeddings(3)
+
+
 def test_what_a_tensor_would_answer() -> None:
     out = model_of("BertForMaskedLM")(IDS, labels=IDS, output_hidden_states=True)
     logits = out.logits.detach().cpu().numpy()
