@@ -10,8 +10,8 @@ from npbert import checkpoints
 from npbert.checks import flag, known, path
 from npbert.text import familiar
 from npbert.text.decoding import Detokenizer
-from npbert.text.encoding import TextEncoder
 from npbert.text.files import Source, read_source, write_files
+from npbert.text.framing import IdEncoder
 from npbert.text.settings import NO_MAX_LENGTH, TOKEN_SETTINGS, TokenizerKind
 from npbert.types import StrPath
 
@@ -24,7 +24,7 @@ WITHOUT_EFFECT = ("use_fast", "from_slow", "verbose", "trust_remote_code")
 """Options of the reference that choose between ways to the same ids."""
 
 
-class FileTokenizer(TextEncoder, Detokenizer):
+class FileTokenizer(IdEncoder, Detokenizer):
     """A tokenizer that is made from files. Its class says which, and sets up the library."""
 
     kind: ClassVar[TokenizerKind]
