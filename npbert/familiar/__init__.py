@@ -49,6 +49,7 @@ HOMES: dict[str, str] = (
     | _at("npbert.tasks.objects", "FillMaskPipeline FeatureExtractionPipeline TextClassificationPipeline NerPipeline")
     | _at("npbert.tasks.objects", "TokenClassificationPipeline QuestionAnsweringPipeline TextGenerationPipeline")
     | _at("npbert.tasks.objects", "ZeroShotClassificationPipeline")
+    | _at("npbert.tasks.entities", "AggregationStrategy")
 )
 """Where each name is found, as `module:name`."""
 
@@ -92,7 +93,6 @@ INSTEAD: dict[str, str] = {
     "GPT2MLP": "walk to it in a model: model.transformer.h[0].mlp",
     "GPT2Block": "walk to it in a model: model.transformer.h[0]",
     "GenerationMixin": "every model that writes has generate",
-    "AggregationStrategy": "give aggregation_strategy= a word: 'none', 'simple', 'first', 'average' or 'max'",
     "BeamSearchScorer": "call generate with num_beams=",
     "SummarizationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
     "Text2TextGenerationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",

@@ -7,6 +7,7 @@ Labels follow the inside-outside-beginning scheme of Ramshaw & Marcus 1995: "B-P
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
-STRATEGIES = ("none", "simple", "first", "average", "max")
+
+class AggregationStrategy(str, Enum):
+    """How labelled tokens become entities, by name: `token_classification` says what each does, and takes the word as well."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+    FIRST = "first"
+    AVERAGE = "average"
+    MAX = "max"
+
+
+STRATEGIES = tuple(strategy.value for strategy in AggregationStrategy)
 
 
 class Piece(NamedTuple):
