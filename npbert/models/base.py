@@ -16,6 +16,7 @@ from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
 from npbert.generation.settings import StoredSettings, as_fields
 from npbert.models import familiar, fitting, surgery
+from npbert.models.arrays import OutputArray
 from npbert.models.familiar import FamiliarMethods
 from npbert.models.trainable import Trainable
 from npbert.module import Functions, Module, tree_lines
@@ -194,8 +195,8 @@ class PreTrainedModel(Trainable, FamiliarMethods):
         return self.weights[next(name for name in self.weights if name.endswith(("LayerNorm.weight", "ln_f.weight")))].dtype
 
     def parameters(self) -> Iterator[Array]:
-        """Every parameter once."""
-        return (array for _, array in self.named_parameters())
+        """Every parameter once, as a view that answers what a tensor would, or says what to use."""
+        return (array.view(OutputArray) for _, array in self.named_parameters())
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Every parameter once, with its name."""

@@ -360,6 +360,19 @@ def test_what_a_tensor_would_answer() -> None:
         out.logits.anything  # noqa: B018
 
 
+def test_a_weight_answers_too() -> None:
+    model = model_of("BertForMaskedLM")
+    assert sum(x.numel() for x in model.parameters()) == model.num_parameters()
+    first = next(model.parameters())
+    assert np.shares_memory(first, model.get_input_embeddings())
+    assert type(first.detach().cpu().numpy()) is type(first * 2) is np.ndarray
+    for ask in (lambda: first.requires_grad, lambda: setattr(first, "requires_grad", False)):
+        with pytest.raises(
+            AttributeError, match=r"'requires_grad': model\.requires_grad_\(False, only=\.\.\.\) freezes weights"
+        ):
+            ask()
+
+
 def test_what_is_computed_from_an_output_is_numpy_s_own() -> None:
     out = model_of("BertForMaskedLM")(IDS, labels=IDS)
     for x in (out.logits * 2, out.logits @ np.ones((60, 2)), np.stack([out.logits, out.logits]), np.exp(out.logits)):
