@@ -24,8 +24,9 @@ HOMES: dict[str, str] = (
     | _at("npbert.familiar.auto", "TokenClassification QuestionAnswering MultipleChoice", prefix="AutoModelFor")
     | _at("npbert.familiar.auto", "NextSentencePrediction", prefix="AutoModelFor")
     | _at("npbert.familiar.modules", "Embeddings SelfAttention SelfOutput Attention Intermediate Output Layer", prefix="Bert")
-    | _at("npbert.familiar.modules", "Encoder Pooler PredictionHeadTransform LMPredictionHead OnlyMLMHead", prefix="Bert")
-    | _at("npbert.familiar.modules", "OnlyNSPHead PreTrainingHeads", prefix="Bert")
+    | _at("npbert.familiar.modules", "Encoder Pooler", prefix="Bert")
+    | _at("npbert.familiar.heads", "PredictionHeadTransform LMPredictionHead OnlyMLMHead OnlyNSPHead", prefix="Bert")
+    | _at("npbert.familiar.heads", "PreTrainingHeads", prefix="Bert")
     | _at("npbert.familiar.functions", "ACT2FN apply_chunking_to_forward find_pruneable_heads_and_indices prune_linear_layer")
     | _at("npbert.familiar.functions", "load_tf_weights_in_bert")
     # DistilBERT is a BERT with other numbers in its configuration: the same classes compute it.

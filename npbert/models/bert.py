@@ -115,8 +115,6 @@ class BertPreTrainedModel(CallableModel):
             **others,
         )
 
-    forward = __call__
-
     def further_positions(self) -> tuple[str, ...]:
         """What a call takes by position after `attention_mask`, in the reference's order; DistilBERT has its own."""
         if self.config.model_type == "distilbert":

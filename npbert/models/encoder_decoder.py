@@ -265,8 +265,6 @@ class EncoderDecoderModel(PreTrainedModel):
         done = begin_pass(self, given | others)
         return done.output if checks.flag("return_dict", return_dict, self.config.return_dict) else done.plain_tuple()
 
-    forward = __call__
-
     # --------------------------------------------------------------------------------------------------------- gradients
 
     def gradients(

@@ -3,6 +3,7 @@ line what to use here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,14 @@ class FamiliarMethods:
     config: Any
     dtype: Any
     weights: Any
+
+    forward: Callable[..., Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """`forward` is the reference's name for a call, and takes the same arguments."""
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls):
+            cls.forward = vars(cls)["__call__"]
 
     def eval(self) -> Any:
         """The model as it is: dropout happens exactly when a call is handed a generator, `rng=`."""

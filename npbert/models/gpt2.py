@@ -75,8 +75,6 @@ class GPT2PreTrainedModel(CallableModel):
             **others,
         )
 
-    forward = __call__
-
     def further_positions(self) -> tuple[str, ...]:
         """What a call takes by position after `past_key_values`, in the reference's order."""
         head = () if self.decoder_inputs == CACHE_INPUTS else ("cache_position",)  # the classifier has none

@@ -185,6 +185,9 @@ def test_forward_says_what_it_takes(name: str) -> None:
     named = list(inspect.signature(getattr(npbert, name).forward).parameters)
     assert named[:2] == ["self", "input_ids"]
     assert {"attention_mask", "inputs_embeds", "output_attentions"} <= set(named)
+    pooler = npbert.BertPooler(config_of())
+    assert list(inspect.signature(pooler.forward).parameters) == ["hidden_states"]
+    np.testing.assert_array_equal(pooler.forward(np.ones((1, 2, 12))), pooler(np.ones((1, 2, 12))))
 
 
 def test_a_value_of_a_wrong_kind_is_an_error_of_both_kinds() -> None:
