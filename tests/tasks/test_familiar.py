@@ -318,6 +318,32 @@ def test_a_conversation_is_refused() -> None:
             made("text-generation", "writer")(inputs)
 
 
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strategy", ["none", "simple", "max"])
+def test_parity_of_characters_that_are_given(strategy: str) -> None:
+    from . import live
+
+    text = "A stone in the river"
+    offsets = [
+        (start // 2, end // 2 + 1) for start, end in cases.tokenizer()(text, return_offsets_mapping=True)["offset_mapping"]
+    ]
+    options: dict[str, Any] = {"aggregation_strategy": strategy, "ignore_labels": []}
+    ours, theirs = made("ner", "names", **options), live.pipeline("ner", "names", **options)
+    assert_same(ours(text, offset_mapping=offsets), theirs(text, offset_mapping=offsets))
+    assert ours(text, offset_mapping=offsets) != ours(text)
+
+
+def test_characters_that_cannot_be_given() -> None:
+    ask = made("ner", "names")
+    for inputs, options in ((["a", "b"], {}), ("a", {"stride": 2, "aggregation_strategy": "simple"})):
+        with pytest.raises(npbert.InputError, match="offset_mapping: takes one text alone"):
+            ask(inputs, offset_mapping=[(0, 1)], **options)
+    for wrong in ([(0, 1)], [(0, 0), (0, -1), (0, 0)]):
+        with pytest.raises(npbert.InputError, match=r"offset_mapping: takes \(start, end\) for each of the 3 tokens"):
+            ask("a", offset_mapping=wrong)
+
+
 def test_what_a_pipeline_computes_with() -> None:
     task = made("fill-mask", "masked")
     assert (task.framework, task.device) == ("np", "cpu")
