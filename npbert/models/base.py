@@ -263,14 +263,22 @@ class PreTrainedModel(Trainable, FamiliarMethods):
         """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""
         surgery.set_input_embeddings(self, table)
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None) -> Array:
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+        *,
+        rng: Rng = None,
+    ) -> Array:
         """Cut the vocabulary or make it longer, everywhere it occurs: word table, decoder and the decoder's bias.
 
-        New rows begin as the mean of the old ones, so that new tokens start out neither likely nor unlikely. Returns the
-        new table. With `pad_to_multiple_of` its length is the next multiple of that.
+        New rows begin as the mean of the old ones, so that new tokens start out neither likely nor unlikely, or with
+        `mean_resizing=False` as those of a new model, drawn from `rng`. Returns the new table. With `pad_to_multiple_of` its
+        length is the next multiple of that.
         """
         if new_num_tokens is not None or pad_to_multiple_of is not None:
-            surgery.resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of)
+            surgery.resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of, mean_resizing, rng)
         return self.get_input_embeddings()
 
     def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:

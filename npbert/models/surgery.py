@@ -11,7 +11,7 @@ import numpy as np
 from npbert import checks
 from npbert.errors import InputError, InputTypeError
 from npbert.types import Array, Rng
-from npbert.weights import join
+from npbert.weights import Parameter, initialize, join
 
 DECODER = "cls.predictions.decoder.weight"
 DECODER_BIAS = "cls.predictions.bias"
@@ -46,7 +46,7 @@ def _replace_table(model: Any, name: str, table: Any) -> None:
     model.weights.replace({name: checks.with_shape("table", checks.numbers("table", table, old.dtype), old.shape)})
 
 
-def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of: Any) -> None:
+def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of: Any, mean_resizing: Any, rng: Rng) -> None:
     """The work behind `model.resize_token_embeddings`; see there."""
     if new_num_tokens is None:
         new_num_tokens = model.config.vocab_size
@@ -55,15 +55,25 @@ def resize_token_embeddings(model: Any, new_num_tokens: Any, pad_to_multiple_of:
     if pad_to_multiple_of is not None:
         multiple = checks.whole_number("pad_to_multiple_of", pad_to_multiple_of, least=1)
         new_num_tokens = -(-new_num_tokens // multiple) * multiple
+    takes_mean = checks.boolean("mean_resizing", mean_resizing)
+    checks.generator("rng", rng)
+    if takes_mean and rng is not None:
+        raise InputError("rng: draws new rows, which takes mean_resizing=False")
+    rng = np.random.default_rng() if rng is None else rng
     changed = copy.deepcopy(model.config)
     changed.vocab_size = int(new_num_tokens)
     changed.validate()
-    parameters = dict(model.named_parameters())
+    expected, parameters = model.expected_parameters(), dict(model.named_parameters())
     resized = {}
     for name in (word_table(model), DECODER, DECODER_BIAS, LM_HEAD):
         if name in parameters:
             rows = parameters[name][:new_num_tokens]  # [V, D] or [V]
-            added = np.broadcast_to(rows.mean(axis=0), (new_num_tokens - len(rows), *rows.shape[1:]))
+            shape = (new_num_tokens - len(rows), *rows.shape[1:])
+            if takes_mean:
+                added = np.broadcast_to(rows.mean(axis=0), shape)
+            else:
+                like = Parameter(shape, expected[name].starts_as, expected[name].scale)
+                added = initialize({name: like}, rng, rows.dtype, std=model.config.initializer_range)[name]
             resized[name] = np.concatenate([rows, added])
     model.weights.replace(resized)
     model.config.vocab_size = changed.vocab_size
