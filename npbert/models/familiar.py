@@ -10,9 +10,9 @@ import numpy as np
 
 from npbert import checks
 from npbert.errors import InputError, InputTypeError, MissingAttributeError
-from npbert.models import fitting, surgery
+from npbert.models import fitting
 from npbert.ops import masks
-from npbert.types import Array, Rng
+from npbert.types import Array
 
 INSTEAD = {
     "cuda": "npbert computes on the processor, with NumPy",
@@ -84,17 +84,6 @@ class FamiliarMethods:
     def double(self) -> Any:
         """The model in float64."""
         return self.astype(np.float64)  # type: ignore[attr-defined]
-
-    def get_position_embeddings(self) -> Array:
-        """The table of positions, `[max_position_embeddings, D]`."""
-        return surgery.position_table(self)
-
-    def resize_position_embeddings(self, new_num_position_embeddings: int, *, rng: Rng = None) -> None:
-        """Take positions away at the end, or add some, which start at random (drawn from `rng`) and have to be learned.
-
-        Where a DistilBERT's positions are sines and cosines (`sinusoidal_pos_embds`), the new ones go on as these do.
-        """
-        surgery.resize_position_embeddings(self, new_num_position_embeddings, rng)
 
     def tie_weights(self) -> None:
         """Nothing to do: a table that two names share is one array, and stays one."""
