@@ -144,8 +144,8 @@ class PreTrainedModel(Trainable, Changeable, FamiliarMethods):
     def from_pretrained(cls: type[SomeModel], pretrained_model_name_or_path: Any, **options: Any) -> Any:
         """The model with a checkpoint's weights.
 
-        It is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub; None with
-        `config` and `state_dict`, which are a configuration and a mapping of weights at hand, read as if from a file.
+        The checkpoint is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub; or
+        None, with `config` and `state_dict`: a configuration and weights by their names, which are read as if from a file.
         Options: `dtype` (float32 or float64; "auto" is the checkpoint's own, and `torch_dtype` another name for it), `config`
         (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`, `local_files_only`, `token`, `proxies`,
         `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of missing, unexpected and
