@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple, TypeVar
 
 from npbert.checks import unicode_text
-from npbert.errors import InputError, InputTypeError, MissingNameError, listed, shown
+from npbert.errors import InputError, InputTypeError, listed, shown
 
 Answer = TypeVar("Answer")
 
@@ -72,10 +72,9 @@ def text_or_pair(name: str, value: object) -> str | tuple[str, str]:
 
 
 def entries(name: str, value: object, *keys: str) -> list[Any]:
-    """The values of a dictionary that has these keys and no others. A missing key is a KeyError, as in the reference."""
+    """The values of a dictionary that has these keys and no others."""
     if not isinstance(value, Mapping) or value.keys() != set(keys):
         takes = ", ".join(f'"{key}": ...' for key in keys)
         got = f"a dictionary with {listed(value)}" if isinstance(value, Mapping) else shown(value)
-        lacks_one = isinstance(value, Mapping) and not value.keys() >= set(keys)
-        raise (MissingNameError if lacks_one else InputTypeError)(f"{name}: takes {{{takes}}}, got {got}")
+        raise InputTypeError(f"{name}: takes {{{takes}}}, got {got}")
     return [value[key] for key in keys]
