@@ -61,11 +61,11 @@ def in_shares(function: Callable[..., Any], inputs: dict[str, Array], *, apart: 
         if apart:
             blocks.side_by_side([functools.partial(one_share, number) for number in range(len(parts))])
             return _joined(found)
-        _here.parts = parts
+        before, _here.parts = _parts(), parts
         try:
             return function(**inputs)
         finally:
-            _here.parts = []
+            _here.parts = before
 
 
 def _joined(found: list[Any]) -> Any:
@@ -86,8 +86,8 @@ def product(x: Array, y: Array) -> Array:
 
 def by_share(function: Callable[..., Array], x: Array, y: Array) -> Array:
     """`function(x, y)` for x `[B, ...]`, and y too where it is `[B, ...]`, each core for its sequences, within `in_shares`."""
-    parts = getattr(_here, "parts", [])
-    if not parts:
+    parts = _parts()
+    if not parts or len(x) != parts[-1].stop:  # whoever looks at a value may compute something else meanwhile
         return function(x, y)
     found: list[Any] = [None] * len(parts)
 
@@ -105,7 +105,12 @@ def _matrix_product(x: Array, y: Array) -> Array:
     return result.reshape(*x.shape[:-1], y.shape[1])
 
 
-_here = threading.local()  # .parts: the shares of a function whose values somebody looks at, for this thread alone
+_here = threading.local()
+
+
+def _parts() -> list[slice]:
+    """The shares of each product, within a function whose values somebody looks at."""
+    return getattr(_here, "parts", [])
 
 
 # --- the threads of BLAS, the library in which NumPy multiplies ---------------------------------------------------------

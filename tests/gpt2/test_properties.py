@@ -252,3 +252,20 @@ def test_surgery(model_class: str) -> None:
     model.prune_heads({1: [2]})
     assert_close(model(ids(tiny(), 2, 5))[0], masked, 1e-12)
     assert model.config.pruned_heads == {1: [2]}
+
+
+@pytest.mark.parametrize("past_length", [1, 2, 5])
+def test_gradients_after_a_cache_are_slopes(past_length: int) -> None:
+    """Nothing flows into keys and values that were computed before."""
+    model, tokens = build("GPT2LMHeadModel", tiny()), ids(tiny(), 2, 9)
+    cache = model(tokens[:, :past_length], use_cache=True).past_key_values
+    inputs = {"input_ids": tokens[:, past_length:], "past_key_values": cache, "labels": tokens[:, past_length:]}
+    _, gradients = model.gradients(**inputs)
+    name = "transformer.h.1.attn.c_attn.weight"
+    weight = dict(model.named_parameters())[name]
+    direction = np.random.default_rng(0).normal(size=weight.shape)
+    losses = []
+    for step in (1e-5, -1e-5):
+        model.load_state_dict({**model.state_dict(), name: weight + step * direction})
+        losses.append(model(**inputs).loss)
+    assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(np.vdot(gradients[name], direction), rel=1e-6)

@@ -64,6 +64,27 @@ def test_everything_of_beam_search() -> None:
     np.testing.assert_allclose(found, out.sequences_scores, rtol=1e-6)
 
 
+def test_each_of_several_sequences_has_rows_of_its_own() -> None:
+    model = writer()
+    options: dict[str, Any] = {
+        "do_sample": True,
+        "num_return_sequences": 3,
+        "max_new_tokens": 4,
+        "rng": np.random.default_rng(0),
+    }
+    out = generate(model, PROMPTS, **options, **EVERYTHING)
+    read = out.sequences[:, :-1]
+    whole = model(read, attention_mask=np.ones_like(read), output_attentions=True, output_hidden_states=True)
+    for name, expected in (("attentions", whole.attentions[0][:, :, 2:]), ("hidden_states", whole.hidden_states[1][:, 2:])):
+        first, *others = (layers[0 if name == "attentions" else 1] for layers in out[name])
+        assert {len(x) for x in (first, *others)} == {6}
+        axis = expected.ndim - 2  # that of the queries
+        for step, x in enumerate((first, *others)):
+            found = np.take(x, -1, axis=axis)
+            np.testing.assert_allclose(found, np.take(expected, step, axis=axis)[..., : found.shape[-1]], atol=1e-5)
+    np.testing.assert_allclose(np.stack(out.logits, axis=1), whole.logits[:, 2:], rtol=1e-4, atol=1e-4)
+
+
 def test_words_that_are_never_written() -> None:
     model = writer()
     plain = generate(model, PROMPTS[:1], max_new_tokens=6)[0, 3:].tolist()

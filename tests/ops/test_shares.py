@@ -162,7 +162,24 @@ def test_a_mistake_in_a_share_is_raised_and_the_threads_come_back() -> None:
     with pytest.raises(npbert.InputError, match="here"):
         in_shares(lambda input_ids: fails(input_ids[2:]), {"input_ids": np.arange(24).reshape(6, 4)}, apart=False)
     assert threads() == before
-    assert shares._here.parts == []
+    assert shares._parts() == []
+
+
+@needs_openblas
+def test_an_observer_may_run_another_model_meanwhile() -> None:
+    rng = np.random.default_rng(0)
+    model, ids, others = MODELS["bert"](rng), rng.integers(1, 50, (6, 20)), rng.integers(1, 50, (14, 9))
+    expected, other = model(input_ids=ids).logits, model(input_ids=others).logits
+    found: list[np.ndarray] = []
+
+    def look(name: str, x: np.ndarray) -> np.ndarray:
+        if name.endswith("layer.0") and x.shape[1] == 20:
+            found.append(model(input_ids=others).logits)
+        return x
+
+    with npbert.tracing.observe(look):
+        np.testing.assert_array_equal(model(input_ids=ids).logits, expected)
+    np.testing.assert_array_equal(found, [other])
 
 
 @needs_openblas

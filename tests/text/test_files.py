@@ -91,6 +91,13 @@ def test_a_tokenizer_of_no_class_is_what_its_file_says(tmp_path: Path, lower: bo
     assert own.special_tokens_map == {"pad_token": "[PAD]"}
 
 
+def test_a_special_token_that_two_files_name_is_one(tmp_path: Path) -> None:
+    token = {"content": "<x>", "special": True, "lstrip": True}
+    own, earlier = ({"additional_special_tokens": [{**token, "special": special}]} for special in (True, False))
+    write(tmp_path, tokenizer_config=own, special_tokens_map=earlier)
+    assert BertTokenizer.from_pretrained(tmp_path).additional_special_tokens == ["<x>"]
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("lower", [True, False])
 @pytest.mark.parametrize(

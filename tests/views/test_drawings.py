@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
-from npbert.views import drawings
+from npbert.views import blobs, drawings, error_maps
 from npbert.views.charts import ticks
 
 
@@ -40,3 +41,19 @@ def test_bars_of_nothing_but_zeros() -> None:
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_what_lies_past_the_scale_is_at_its_end() -> None:
+    packed = blobs.shares(np.array([5.0, -5.0, 0.5, np.nan, 0.0]), 1.0)
+    np.testing.assert_allclose(blobs.unpacked_shares(packed), [1, -1, 0.5, np.nan, 0], atol=0.005)
+    np.testing.assert_array_equal(blobs.unpacked_shares(blobs.shares(np.zeros(3), 0.0)), [0, 0, 0])
+
+
+def test_a_curve_lies_over_what_went_in() -> None:
+    x = np.linspace(-3, 3, 20_001)
+    curve = error_maps._curve(x, x**2, np.ones(x.shape, bool))
+    assert len(curve["x"]) == error_maps.BINS
+    inside = np.abs(curve["x"]) < 2.9  # at the ends bins also hold what lies past them
+    np.testing.assert_allclose(curve["mean"][inside], curve["x"][inside] ** 2, atol=0.01)
+    np.testing.assert_array_equal(curve["dots"][:, 1], curve["dots"][:, 0] ** 2)
+    assert error_maps._curve(np.ones(4), np.arange(4.0), np.ones(4, bool))["mean"].tolist() == [1.5]

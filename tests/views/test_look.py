@@ -303,7 +303,7 @@ def test_twelve_layers_of_twelve_heads_fit_on_a_small_page(tokenizer: npbert.Ber
     view = views.look(large_model(), tokenizer, long_text(126))
     assert len(view.html.encode()) < 4_000_000
     (attention,) = data_of(view)["attention"]
-    assert all("whole" in layer for layer in attention["layers"])
+    assert all("whole" in layer and "small" not in layer for layer in attention["layers"])
 
 
 def test_of_a_long_text_some_layers_are_whole(tokenizer: npbert.BertTokenizer) -> None:
