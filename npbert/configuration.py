@@ -7,14 +7,11 @@ an attribute, and saved again.
 from __future__ import annotations
 
 import copy
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
 from npbert.errors import FileError, InputError, InputTypeError, listed, shown, warn
+from npbert.fields import KINDS, check_number_of_labels, integer_keys, is_list_of, label, plain
 from npbert.types import StrPath
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -37,7 +34,7 @@ class Configuration:
     def validate(self) -> None:
         """Refuse what no model can be built from. Models call this too, since fields may be set at any time."""
         for name, kind in type(self).__annotations__.items():
-            accepts = _KINDS.get(kind)
+            accepts = KINDS.get(kind)
             if accepts is not None and not accepts(getattr(self, name)):
                 raise InputTypeError(f"config: {name} takes {kind}, got {shown(getattr(self, name))}")
 
@@ -81,13 +78,15 @@ class Configuration:
     # ------------------------------------------------------------------------------------------------------------ files
 
     @classmethod
-    def from_pretrained(cls: type[SomeConfiguration], path_or_id: StrPath, **options: Any) -> SomeConfiguration:
+    def from_pretrained(
+        cls: type[SomeConfiguration], pretrained_model_name_or_path: StrPath, **options: Any
+    ) -> SomeConfiguration:
         """The configuration of a checkpoint; `revision`, `cache_dir`, `local_files_only`, `token`, `subfolder` and `proxies`
         as for models, everything else overrides a field that the configuration has."""
         from npbert import checkpoints
 
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
-        checkpoint = checkpoints.find(path_or_id, **location)
+        checkpoint = checkpoints.find(pretrained_model_name_or_path, **location)
         config = cls.from_file_fields(checkpoint.fields, checkpoint.fields_path)
         return config.overridden(f"{cls.__name__}.from_pretrained", options)
 
@@ -162,14 +161,14 @@ class ModelConfiguration(Configuration):
 
     def __init__(self, **fields: Any) -> None:
         fields = plain(fields)
-        names = _integer_keys("id2label", fields.pop("id2label", None))
+        names = integer_keys("id2label", fields.pop("id2label", None))
         number = fields.pop("num_labels", None)
         if number is not None:
-            _check_number_of_labels(number)
+            check_number_of_labels(number)
         if names:  # they count, as in the reference
             if number is not None and number != len(names):
                 warn(f"config: num_labels is {shown(number)}, but id2label names {len(names)} labels, which count")
-            self.id2label = {index: _label(index, name) for index, name in names.items()}
+            self.id2label = {index: label(index, name) for index, name in names.items()}
             self.label2id = {label: index for index, label in self.id2label.items()}
             if unnamed := [index for index in range(len(names)) if index not in names]:
                 missing = listed([str(index) for index in unnamed])
@@ -180,7 +179,7 @@ class ModelConfiguration(Configuration):
             del fields["label2id"]
         self.pruned_heads = {
             layer: sorted(set(heads)) if is_list_of(heads, int) or isinstance(heads, set) else heads
-            for layer, heads in _integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
+            for layer, heads in integer_keys("pruned_heads", fields.pop("pruned_heads", None)).items()
         }
         super().__init__(**fields)
 
@@ -200,7 +199,7 @@ class ModelConfiguration(Configuration):
 
     @num_labels.setter
     def num_labels(self, number: int) -> None:
-        _check_number_of_labels(number)
+        check_number_of_labels(number)
         self.id2label = {index: f"LABEL_{index}" for index in range(number)}
         self.label2id = {label: index for index, label in self.id2label.items()}
 
@@ -267,17 +266,6 @@ class ModelConfiguration(Configuration):
             raise InputError(f"config: pad_token_id takes 0 to {self.vocab_size - 1}, got {self.pad_token_id}")
 
 
-def plain(value: Any) -> Any:
-    """A copy made of what JSON knows: NumPy's numbers and arrays compute just as well, and could not be saved."""
-    if type(value) in (str, int, float, bool):  # most values are: configurations may name 100,000 labels
-        return value
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def same_field(field: str) -> Any:
     """An attribute that is another name of a field."""
 
@@ -288,59 +276,3 @@ def same_field(field: str) -> Any:
         setattr(self, field, value)
 
     return property(get, set_, doc=f"The same as `{field}`.")
-
-
-def is_whole_number(value: object) -> bool:
-    """Whether a value is a whole number; True is none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_list_of(value: object, kind: type) -> bool:
-    """Whether a value is a list whose items all are of a kind."""
-    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-_KINDS: dict[str, Callable[[object], bool]] = {
-    "int": is_whole_number,
-    "int | None": lambda value: value is None or is_whole_number(value),
-    "float": _is_number,
-    "float | None": lambda value: value is None or _is_number(value),
-    "bool": lambda value: isinstance(value, bool),
-    "str": lambda value: isinstance(value, str),
-    "str | None": lambda value: value is None or isinstance(value, str),
-    "list[str] | None": lambda value: value is None or is_list_of(value, str),
-    "int | list[int] | None": lambda value: value is None or is_whole_number(value) or is_list_of(value, int),
-    "dict[int, str]": lambda value: isinstance(value, dict),
-    "dict[str, int]": lambda value: isinstance(value, dict),
-}
-"""What a field of each annotated type accepts; fields of other types are checked by their own class."""
-
-
-def _check_number_of_labels(number: Any) -> None:
-    if not is_whole_number(number) or number < 0:
-        raise InputTypeError(f"num_labels: takes a number of labels, got {shown(number)}")
-
-
-def _label(index: int, label: Any) -> str:
-    """The name of a label as a text; files have numbers and null too."""
-    if isinstance(label, Mapping | list):
-        raise InputTypeError(f"config: id2label takes texts, got {shown(label)} for {index}")
-    return f"LABEL_{index}" if label is None else str(label)
-
-
-def _integer_keys(name: str, mapping: Any) -> dict[int, Any]:
-    """JSON has no integer keys; give them back."""
-    if mapping is not None and not isinstance(mapping, Mapping):
-        raise InputTypeError(f"config: {name} takes a mapping from numbers, got {shown(mapping)}")
-    result: dict[int, Any] = {}
-    for key, value in (mapping or {}).items():
-        if not is_whole_number(key) and not (isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key, re.ASCII)):
-            raise InputTypeError(f"config: {name} takes a mapping from numbers, got the key {shown(key)}")
-        if int(key) in result:
-            raise InputError(f"config: {name} has the key {int(key)} twice")
-        result[int(key)] = value
-    return result

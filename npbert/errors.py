@@ -19,8 +19,8 @@ class InputError(NpbertError, ValueError):
     """An argument, a configuration or a file holds a value that npbert does not take."""
 
 
-class InputTypeError(NpbertError, TypeError):
-    """An argument is of a kind that npbert does not take."""
+class InputTypeError(NpbertError, TypeError, ValueError):
+    """An argument is of a kind that npbert does not take. It is a ValueError too, as some of them are in the reference."""
 
 
 class FileError(NpbertError, ValueError):

@@ -24,8 +24,9 @@ HOMES: dict[str, str] = (
     | _at("npbert.familiar.auto", "TokenClassification QuestionAnswering MultipleChoice", prefix="AutoModelFor")
     | _at("npbert.familiar.auto", "NextSentencePrediction", prefix="AutoModelFor")
     | _at("npbert.familiar.modules", "Embeddings SelfAttention SelfOutput Attention Intermediate Output Layer", prefix="Bert")
-    | _at("npbert.familiar.modules", "Encoder Pooler PredictionHeadTransform LMPredictionHead OnlyMLMHead", prefix="Bert")
-    | _at("npbert.familiar.modules", "OnlyNSPHead PreTrainingHeads", prefix="Bert")
+    | _at("npbert.familiar.modules", "Encoder Pooler", prefix="Bert")
+    | _at("npbert.familiar.heads", "PredictionHeadTransform LMPredictionHead OnlyMLMHead OnlyNSPHead", prefix="Bert")
+    | _at("npbert.familiar.heads", "PreTrainingHeads", prefix="Bert")
     | _at("npbert.familiar.functions", "ACT2FN apply_chunking_to_forward find_pruneable_heads_and_indices prune_linear_layer")
     | _at("npbert.familiar.functions", "load_tf_weights_in_bert")
     # DistilBERT is a BERT with other numbers in its configuration: the same classes compute it.
@@ -49,6 +50,7 @@ HOMES: dict[str, str] = (
     | _at("npbert.tasks.objects", "FillMaskPipeline FeatureExtractionPipeline TextClassificationPipeline NerPipeline")
     | _at("npbert.tasks.objects", "TokenClassificationPipeline QuestionAnsweringPipeline TextGenerationPipeline")
     | _at("npbert.tasks.objects", "ZeroShotClassificationPipeline")
+    | _at("npbert.tasks.entities", "AggregationStrategy")
 )
 """Where each name is found, as `module:name`."""
 
@@ -92,7 +94,6 @@ INSTEAD: dict[str, str] = {
     "GPT2MLP": "walk to it in a model: model.transformer.h[0].mlp",
     "GPT2Block": "walk to it in a model: model.transformer.h[0]",
     "GenerationMixin": "every model that writes has generate",
-    "AggregationStrategy": "give aggregation_strategy= a word: 'none', 'simple', 'first', 'average' or 'max'",
     "BeamSearchScorer": "call generate with num_beams=",
     "SummarizationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",
     "Text2TextGenerationPipeline": "use TextGenerationPipeline with an EncoderDecoderModel",

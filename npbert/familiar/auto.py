@@ -16,10 +16,10 @@ class AutoConfig:
     """Whatever configuration a checkpoint has."""
 
     @classmethod
-    def from_pretrained(cls, path_or_id: StrPath, **options: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: StrPath, **options: Any) -> Any:
         """The configuration, of the class that its `model_type` says; options that are fields override them."""
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
-        config = read_config(checkpoints.find(path_or_id, **location))
+        config = read_config(checkpoints.find(pretrained_model_name_or_path, **location))
         return type(config).from_dict(config.to_dict(), **options)
 
 
@@ -27,11 +27,11 @@ class AutoTokenizer:
     """Whatever tokenizer a checkpoint has."""
 
     @classmethod
-    def from_pretrained(cls, path_or_id: StrPath, **options: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: StrPath, **options: Any) -> Any:
         """The tokenizer, a `BertTokenizer` or a `GPT2Tokenizer`. `use_fast` may be given: there is one kind, the fast one."""
         from npbert.text.auto import load_tokenizer
 
-        return load_tokenizer(path_or_id, **options)
+        return load_tokenizer(pretrained_model_name_or_path, **options)
 
 
 class _AutoModel:
@@ -40,13 +40,13 @@ class _AutoModel:
     classes: ClassVar[dict[str, str]]  # by model_type
 
     @classmethod
-    def from_pretrained(cls, path_or_id: StrPath, **options: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: StrPath, **options: Any) -> Any:
         """The model with a checkpoint's weights; options are those of the class's own `from_pretrained`."""
         config = options.get("config")
         if config is None:
             location = {name: options[name] for name in checkpoints.LOCATION_OPTIONS if name in options}
-            config = read_config(checkpoints.find(path_or_id, **location))
-        return cls._class_for(config).from_pretrained(path_or_id, **options)
+            config = read_config(checkpoints.find(pretrained_model_name_or_path, **location))
+        return cls._class_for(config).from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
     def from_config(cls, config: Any, *, rng: Rng = None) -> Any:

@@ -16,6 +16,6 @@ class DistilBertConfig:
         return BertConfig(**names.fields_from_distilbert({"model_type": "distilbert", **fields}))
 
     @classmethod
-    def from_pretrained(cls, path_or_id: Any, **options: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Any:
         """The configuration of a checkpoint."""
-        return BertConfig.from_pretrained(path_or_id, **options)
+        return BertConfig.from_pretrained(pretrained_model_name_or_path, **options)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npbert import checks, ops
-from npbert.errors import InputError
+from npbert import checkpoints, checks, ops
+from npbert.errors import FileError, InputError, InputTypeError, listed, shown, warn
+from npbert.models.base import PreTrainedModel
 from npbert.types import Array, StrPath
 
 ACT2FN: Mapping[str, Callable[[Array], Array]] = ops.ACTIVATIONS
@@ -71,7 +72,18 @@ def prune_linear_layer(layer: Any, index: Any, dim: int = 0) -> LinearLayer:
 
 
 def load_tf_weights_in_bert(model: Any, config: Any, tf_checkpoint_path: StrPath) -> Any:
-    """Give a model the weights of one of Google's TensorFlow checkpoints, and return it. `from_pretrained` reads them too."""
-    loaded = type(model).from_pretrained(tf_checkpoint_path, config=config, dtype=model.dtype)
-    model.load_state_dict(dict(loaded.named_parameters()))
+    """Give a model the weights of one of Google's TensorFlow checkpoints, and return it. `from_pretrained` reads them too.
+
+    As in the reference, weights that the checkpoint lacks stay as they are, here with a warning that lists them, and `config`
+    is not read: the model has its own.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise InputTypeError(f"model: takes a model of npbert, got {shown(model)}")
+    arrays = checkpoints.find(tf_checkpoint_path).arrays
+    every = [*model.expected_parameters(), *model.tied()]
+    fitting = checkpoints.names.fit_to(every, arrays, tied=model.head_config.tie_word_embeddings).weights
+    if not fitting:
+        raise FileError(f"{tf_checkpoint_path}: holds no weight of {type(model).__name__}; it has {listed(sorted(arrays))}")
+    if missing := model.load_state_dict(fitting, strict=False).missing_keys:
+        warn(f"{tf_checkpoint_path}: does not have {listed(missing)}, which stay as they are")
     return model

@@ -2,7 +2,8 @@
 
 Each is a piece of the architecture (`npbert.bert`) standing on its own: made from a configuration with random weights, called
 with the reference's arguments on arrays, with `state_dict` and `load_state_dict` under the names that the reference gives.
-Whoever has a whole model finds the same modules in it, with the model's weights: `model.encoder.layer[0].attention`.
+Whoever has a whole model finds the same modules in it, with the model's weights: `model.encoder.layer[0].attention`. The heads
+are in `heads.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from npbert.types import Array, Rng
 from npbert.weights import Parameters
 
 
-class _Part(PreTrainedModel):
+class Part(PreTrainedModel):
     """A part of the architecture on its own. Dropout happens exactly when a call is handed a generator, `rng=`."""
 
     config_class = BertConfig
@@ -72,7 +73,7 @@ class _Part(PreTrainedModel):
         return {name: None if x is None else self.states(name, x) for name, x in given.items()}
 
 
-class BertEmbeddings(_Part):
+class BertEmbeddings(Part):
     """Words, types and positions, summed and normalized."""
 
     path = "embeddings"
@@ -98,7 +99,7 @@ class BertEmbeddings(_Part):
         return embeddings(self.module(rng), words, types, places, given, past_key_values_length)
 
 
-class BertSelfAttention(_Part):
+class BertSelfAttention(Part):
     """Queries, keys and values: `attention_mask` is added to the scores, `[B, 1, S or 1, T]`."""
 
     path = "encoder.layer.0.attention.self"
@@ -130,7 +131,7 @@ class BertSelfAttention(_Part):
         return split_heads(self.states("x", x), self.config.head_size)
 
 
-class BertSelfOutput(_Part):
+class BertSelfOutput(Part):
     """Attention's output block: a linear map, the residual, LayerNorm."""
 
     path = "encoder.layer.0.attention.output"
@@ -148,7 +149,7 @@ class BertOutput(BertSelfOutput):
     path = "encoder.layer.0.output"
 
 
-class BertAttention(_Part):
+class BertAttention(Part):
     """Self-attention with its output block."""
 
     path = "encoder.layer.0.attention"
@@ -174,7 +175,7 @@ class BertAttention(_Part):
         return hidden, probs
 
 
-class BertIntermediate(_Part):
+class BertIntermediate(Part):
     """The wide half of the feed-forward."""
 
     path = "encoder.layer.0.intermediate"
@@ -184,7 +185,7 @@ class BertIntermediate(_Part):
         return intermediate(self.module(), self.states("hidden_states", hidden_states))
 
 
-class BertLayer(_Part):
+class BertLayer(Part):
     """Attention and feed-forward; between them, in a decoder that reads an encoder, cross-attention."""
 
     path = "encoder.layer.0"
@@ -216,7 +217,7 @@ class BertLayer(_Part):
         return (result.hidden, result.probs, *(() if result.cross_probs is None else (result.cross_probs,)))
 
 
-class BertEncoder(_Part):
+class BertEncoder(Part):
     """All layers."""
 
     path = "encoder"
@@ -255,7 +256,7 @@ class BertEncoder(_Part):
         return named if return_dict else named.to_tuple()
 
 
-class BertPooler(_Part):
+class BertPooler(Part):
     """One vector for a whole sequence."""
 
     path = "pooler"
@@ -263,70 +264,6 @@ class BertPooler(_Part):
     def __call__(self, hidden_states: Any) -> Array:
         """`[B, S, D]` -> `[B, D]`."""
         return pooler(self.module(), self.states("hidden_states", hidden_states))
-
-
-class BertPredictionHeadTransform(_Part):
-    """A hidden state, made ready to be compared with words."""
-
-    path = "cls.predictions.transform"
-
-    def __call__(self, hidden_states: Any) -> Array:
-        """`LayerNorm(activation(dense(hidden_states)))`."""
-        return heads.transform(self.module(), self.states("hidden_states", hidden_states))
-
-
-class BertLMPredictionHead(_Part):
-    """Logits over the vocabulary. On its own it has a decoder of its own: there is no word table to share."""
-
-    path = "cls.predictions"
-
-    def tied(self) -> dict[str, str]:
-        return {"decoder.bias": "bias"}
-
-    def __call__(self, hidden_states: Any) -> Array:
-        """`[B, S, D]` -> `[B, S, V]`."""
-        return heads.predictions(self.module(), self.states("hidden_states", hidden_states))
-
-
-class BertOnlyMLMHead(_Part):
-    """The head of a masked language model."""
-
-    path = "cls"
-
-    def tied(self) -> dict[str, str]:
-        return {"predictions.decoder.bias": "predictions.bias"}
-
-    def expected_parameters(self) -> Parameters:
-        return {name: one for name, one in super().expected_parameters().items() if name.startswith("predictions")}
-
-    def __call__(self, sequence_output: Any) -> Array:
-        """`[B, S, D]` -> `[B, S, V]`."""
-        return heads.language_model_head(self.module(), self.states("sequence_output", sequence_output))
-
-
-class BertOnlyNSPHead(_Part):
-    """The head for next sentences."""
-
-    path = "cls"
-
-    def expected_parameters(self) -> Parameters:
-        return {name: one for name, one in super().expected_parameters().items() if name.startswith("seq_relationship")}
-
-    def __call__(self, pooled_output: Any) -> Array:
-        """`[B, D]` -> `[B, 2]`."""
-        return heads.next_sentence_head(self.module(), self.states("pooled_output", pooled_output))
-
-
-class BertPreTrainingHeads(BertOnlyMLMHead):
-    """Both heads of the paper."""
-
-    def expected_parameters(self) -> Parameters:
-        return _Part.expected_parameters(self)
-
-    def __call__(self, sequence_output: Any, pooled_output: Any = None) -> Any:
-        """The words' logits `[B, S, V]` and the next sentence's `[B, 2]`."""
-        sequence_output = self.states("sequence_output", sequence_output)
-        return heads.pretraining_heads(self.module(), sequence_output, self.states("pooled_output", pooled_output))
 
 
 def _of_each_layer(config: BertConfig, head_mask: Array | None) -> Array | None:

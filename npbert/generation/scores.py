@@ -30,6 +30,8 @@ def apply_settings(scores: Array, tokens: Array, settings: GenerationConfig) -> 
         scores = forbid_words(scores, tokens, settings.bad_words_ids, settings.eos_token_ids)
     if tokens.shape[1] < (settings.min_length or 0):
         scores = forbid_tokens(scores, settings.eos_token_ids)
+    if settings.remove_invalid_values:
+        scores = np.nan_to_num(scores)
     return _narrow_the_draw(scores, settings) if settings.do_sample else scores
 
 

@@ -51,6 +51,7 @@ class GenerationConfig:
     repetition_penalty: float | None = 1.0
     no_repeat_ngram_size: int | None = 0
     bad_words_ids: list[list[int]] | None = None  # runs of tokens that are never written
+    remove_invalid_values: bool = False  # True: a score that is not a number is 0, an infinite one the largest or smallest
 
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None  # None: the first eos_token_id
@@ -87,8 +88,8 @@ class GenerationConfig:
         if self.eos_token_id is not None:
             checks.integers("eos_token_id", self.eos_token_id, (0, 1))
         self._check_bad_words()
-        if not isinstance(self.do_sample, bool):
-            raise InputTypeError(f"do_sample: takes True or False, got {shown(self.do_sample)}")
+        for name in ("do_sample", "remove_invalid_values"):
+            checks.boolean(name, getattr(self, name))
         if not isinstance(self.early_stopping, bool) and (
             not isinstance(self.early_stopping, str) or self.early_stopping != "never"
         ):

@@ -10,11 +10,12 @@ import numpy as np
 from npbert.errors import MissingAttributeError
 
 _GRADIENTS = "out, grads = model.gradients(**inputs, labels=labels)"
+_FREEZING = "model.requires_grad_(False, only=...) freezes weights, model.num_parameters(only_trainable=True) counts the others"
 _PLACE = "npbert computes on the processor, with NumPy; array.astype(...) makes another type of it"
 
 INSTEAD = {
     **dict.fromkeys(("backward", "grad", "grad_fn", "retain_grad"), _GRADIENTS),
-    **dict.fromkeys(("requires_grad", "requires_grad_"), "model.requires_grad_(False, only=...) freezes weights"),
+    **dict.fromkeys(("requires_grad", "requires_grad_"), _FREEZING),
     **dict.fromkeys(("to", "cuda", "device", "half", "float", "double", "long"), _PLACE),
     "unsqueeze": "array[:, None] has one more axis",
     "permute": "array.transpose(...)",
@@ -29,7 +30,7 @@ INSTEAD = {
 
 
 class OutputArray(np.ndarray):
-    """An array of a model's output; a loss is one without axes. What is computed from it is NumPy's own."""
+    """An array that a model hands out; a loss is one without axes. What is computed from it is NumPy's own."""
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         plain = np.asarray(array)

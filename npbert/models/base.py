@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,8 +15,10 @@ from npbert.backward import Gradients, Record
 from npbert.configuration import Configuration
 from npbert.errors import InputError, InputTypeError, MissingNameError, listed
 from npbert.generation.settings import StoredSettings, as_fields
-from npbert.models import familiar, fitting, surgery
+from npbert.models import familiar, fitting
+from npbert.models.arrays import OutputArray
 from npbert.models.familiar import FamiliarMethods
+from npbert.models.surgery import Changeable
 from npbert.models.trainable import Trainable
 from npbert.module import Functions, Module, tree_lines
 from npbert.types import Array, Rng
@@ -34,7 +36,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class PreTrainedModel(Trainable, FamiliarMethods):
+class PreTrainedModel(Trainable, Changeable, FamiliarMethods):
     """A configuration and a flat mapping of weights.
 
     `weights` are your own arrays under the checkpoint's names; they are used as they are, not copied. Without them the model
@@ -49,6 +51,7 @@ class PreTrainedModel(Trainable, FamiliarMethods):
     base_model_prefix: str = ""
     main_input_name: ClassVar[str] = "input_ids"
     word_table: ClassVar[str] = "embeddings.word_embeddings.weight"  # in the base model
+    position_table: ClassVar[str] = "embeddings.position_embeddings.weight"
     construction_options: ClassVar[tuple[str, ...]] = ()  # what construction takes beside the configuration and the weights
     has_pooler: bool = False
     _plain: Module | None = None  # the tree of modules that plain passes share
@@ -138,10 +141,11 @@ class PreTrainedModel(Trainable, FamiliarMethods):
     # ------------------------------------------------------------------------------------------------------- checkpoints
 
     @classmethod
-    def from_pretrained(cls: type[SomeModel], path_or_id: Any, **options: Any) -> Any:
+    def from_pretrained(cls: type[SomeModel], pretrained_model_name_or_path: Any, **options: Any) -> Any:
         """The model with a checkpoint's weights.
 
-        `path_or_id` is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub.
+        The checkpoint is a directory, a file of weights with its configuration beside it, or an id on the Hugging Face hub; or
+        None, with `config` and `state_dict`: a configuration and weights by their names, which are read as if from a file.
         Options: `dtype` (float32 or float64; "auto" is the checkpoint's own, and `torch_dtype` another name for it), `config`
         (instead of the checkpoint's), `subfolder`, `revision`, `cache_dir`, `local_files_only`, `token`, `proxies`,
         `ignore_mismatched_sizes`, `output_loading_info` (returns the model and a dictionary of missing, unexpected and
@@ -152,7 +156,7 @@ class PreTrainedModel(Trainable, FamiliarMethods):
         """
         from npbert.models import loading  # here and below, so that a program which reads no file imports no reader
 
-        return loading.from_pretrained(cls, path_or_id, **options)
+        return loading.from_pretrained(cls, pretrained_model_name_or_path, **options)
 
     def save_pretrained(
         self,
@@ -192,8 +196,8 @@ class PreTrainedModel(Trainable, FamiliarMethods):
         return self.weights[next(name for name in self.weights if name.endswith(("LayerNorm.weight", "ln_f.weight")))].dtype
 
     def parameters(self) -> Iterator[Array]:
-        """Every parameter once."""
-        return (array for _, array in self.named_parameters())
+        """Every parameter once, as a view that answers what a tensor would, or says what to use."""
+        return (array.view(OutputArray) for _, array in self.named_parameters())
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Every parameter once, with its name."""
@@ -240,46 +244,6 @@ class PreTrainedModel(Trainable, FamiliarMethods):
         """The same model computing in float32 or float64; weights that have that type already are shared."""
         kind = fitting.float_type(dtype)
         return self.with_weights({name: array.astype(kind, copy=False) for name, array in self.named_parameters()})
-
-    # ------------------------------------------------------------------------------------------------ changing the model
-
-    def get_input_embeddings(self) -> Array:
-        """The word table `[V, D]`."""
-        return self.weights[surgery.word_table(self)]
-
-    def get_output_embeddings(self) -> Array | None:
-        """The table `[V, D]` that a language model compares its hidden states with; None in other models."""
-        name = surgery.output_table(self)
-        return None if name is None else self.weights[name]
-
-    def set_output_embeddings(self, table: Any) -> None:
-        """Replace the table that hidden states are compared with by another of the same shape, and a word table tied to it."""
-        surgery.set_output_embeddings(self, table)
-
-    def set_input_embeddings(self, table: Any) -> None:
-        """Replace the word table by another of the same shape, and with it a decoder that is tied to it."""
-        surgery.set_input_embeddings(self, table)
-
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None) -> Array:
-        """Cut the vocabulary or make it longer, everywhere it occurs: word table, decoder and the decoder's bias.
-
-        New rows begin as the mean of the old ones, so that new tokens start out neither likely nor unlikely. Returns the
-        new table. With `pad_to_multiple_of` its length is the next multiple of that.
-        """
-        if new_num_tokens is not None or pad_to_multiple_of is not None:
-            surgery.resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of)
-        return self.get_input_embeddings()
-
-    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
-        """Cut heads out of the self-attention of some layers: `{layer: [heads]}`, numbered as in the unpruned model.
-
-        The model then computes with the smaller matrices. Heads that are gone already may be named again.
-        """
-        surgery.prune_heads(self, heads_to_prune)
-
-    def without_heads(self, layer: int, stays: Array) -> dict[str, Array]:
-        """The weights of a layer's self-attention without some heads; `stays` says which of its N*H numbers stay."""
-        raise NotImplementedError
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the model. Each class says what it takes and what it puts out."""

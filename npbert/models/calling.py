@@ -41,6 +41,7 @@ class Call(NamedTuple):
     return_dict: bool
     rng: Rng
     sparse_prediction: bool
+    logits_to_keep: int
 
 
 class Pass(NamedTuple):
@@ -50,8 +51,8 @@ class Pass(NamedTuple):
     checked: dict[str, Any]  # the arguments of the base model's function
     result: EncoderResult
     pooled: Any  # [B, D], or None
-    read: Any  # the hidden states that the head reads, [B, S, D], or some positions of them, [n, D]
-    positions: Any  # which ones these are, [B, S]; None for all
+    read: Any  # the hidden states that the head reads, [B, S, D], or some positions of them
+    positions: Any  # which ones these are, an index of the hidden states; None for all
     logits: Logits
     labels: Any  # checked; None where none were given
     output: outputs.ModelOutput
@@ -64,7 +65,7 @@ class CallableModel(PreTrainedModel):
     logit_names: ClassVar[tuple[str, ...]] = ("logits",)
     base_outputs: ClassVar[tuple[str, ...]] = ("last_hidden_state",)  # what gradients may begin at in a model without a head
     decoder_inputs: ClassVar[tuple[str, ...]] = ()  # what the class takes when a token sees only those before it
-    switches: ClassVar[tuple[str, ...]] = ()  # what else a call may turn on
+    switches: ClassVar[tuple[str, ...]] = ()  # sparse_prediction or logits_to_keep, where the class has it
     embeds_name: ClassVar[str] = "inputs_embeds"  # what the base model calls the gradient by the looked up words
 
     # -------------------------------------------------------------------------------------------------------- parameters
@@ -139,7 +140,8 @@ class CallableModel(PreTrainedModel):
         checks.known(type(self).__name__, given, taken)
         labels = {name: given.pop(name, None) for name in self.label_names}
         sparse_prediction = checks.flag("sparse_prediction", given.pop("sparse_prediction", None), False)
-        return Call(given, labels, options, return_dict, rng, sparse_prediction)
+        logits_to_keep = checks.whole_number("logits_to_keep", given.pop("logits_to_keep", 0))
+        return Call(given, labels, options, return_dict, rng, sparse_prediction, logits_to_keep)
 
     def forward_pass(self, m: Module, call: Call) -> Pass:
         """Check the arguments, run the base model and the head."""
@@ -151,7 +153,7 @@ class CallableModel(PreTrainedModel):
         checked = inputs.check_inputs(self.config, self.dtype, **arrays)
         result, pooled = self.run_base(m.part(self.base_model_prefix), use_cache=use_cache, **checked, **call.options)
         positions = self.predicted_positions(result.hidden, call)
-        read = result.hidden if positions is None else result.hidden[positions]  # [n, D]
+        read = result.hidden if positions is None else result.hidden[positions]  # [n, D] or [B, n, D]
         logits = self.arrange(self.head(m, read, pooled), call)
         labels = self.check_labels(call.labels, logits) if _are_given(call.labels) else None
         loss = None if labels is None else self.loss(logits, labels)
@@ -162,8 +164,8 @@ class CallableModel(PreTrainedModel):
         """The arguments as the base model takes them: one row a sequence."""
         return dict(arrays)
 
-    def predicted_positions(self, hidden: Array, call: Call) -> Array | None:
-        """Which positions the head is to read, `[B, S]`; None for all."""
+    def predicted_positions(self, hidden: Array, call: Call) -> Any:
+        """Which positions of the hidden states the head is to read, as an index of them; None for all."""
         return None
 
     # ------------------------------------------------------------------------------------- what a task model is made of

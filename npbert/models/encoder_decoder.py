@@ -207,7 +207,7 @@ class EncoderDecoderModel(PreTrainedModel):
         """Replace the encoder's word table by another of the same shape."""
         self.encoder.set_input_embeddings(table)
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None) -> Array:
+    def resize_token_embeddings(self, *arguments: Any, **options: Any) -> Array:
         """Of which part? Call `model.encoder.resize_token_embeddings(...)` or the decoder's."""
         raise InputError(
             "resize_token_embeddings: the encoder and the decoder have a vocabulary each; call model.encoder's or .decoder's"

@@ -3,6 +3,7 @@ line what to use here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,6 @@ INSTEAD = {
     "zero_grad": "model.gradients(...) returns new gradients every time",
     "apply": "model.weights.replace({name: array}) sets weights",
     "enable_input_require_grads": "model.gradients(..., inputs_gradients=True) gives the gradient by the looked up words",
-    "resize_position_embeddings": "positions past those of the checkpoint have to be learned; build a model with more of them",
-    "get_position_embeddings": "model.base_model.weights['embeddings.position_embeddings.weight']",
     "init_weights": "a model that is made of a configuration alone has random weights",
     "post_init": "a model that is made of a configuration alone has random weights",
     "modules": "model.named_modules() walks through all of them",
@@ -44,9 +43,13 @@ class FamiliarMethods:
     dtype: Any
     weights: Any
 
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        """The same as calling the model."""
-        return self(*arguments, **options)  # type: ignore[operator]
+    forward: Callable[..., Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """`forward` is the reference's name for a call, and takes the same arguments."""
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls):
+            cls.forward = vars(cls)["__call__"]
 
     def eval(self) -> Any:
         """The model as it is: dropout happens exactly when a call is handed a generator, `rng=`."""

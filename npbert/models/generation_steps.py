@@ -67,6 +67,7 @@ def with_cache(
     becomes `copies` rows after the first call; of tokens that a `cache` from before holds, none is read again.
     """
     is_first = True
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in getattr(model, "switches", ()) else {}
 
     def next_logits(tokens: Array, rows: Array) -> Array:
         nonlocal cache, is_first
@@ -77,6 +78,7 @@ def with_cache(
             past_key_values=cache,
             use_cache=True,
             return_dict=True,
+            **last_only,
             **steps.asked,
         )
         steps.note_call(out, copies if is_first else 1)

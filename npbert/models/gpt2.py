@@ -36,6 +36,7 @@ class GPT2PreTrainedModel(CallableModel):
     functions = FUNCTIONS | {"transformer": call_base}
     base_model_prefix = "transformer"
     word_table = "wte.weight"
+    position_table = "wpe.weight"
     decoder_inputs: ClassVar[tuple[str, ...]] = CACHE_INPUTS
 
     def __call__(
@@ -130,10 +131,12 @@ class GPT2Model(GPT2PreTrainedModel):
 class GPT2LMHeadModel(CausalLanguageModel, GPT2PreTrainedModel):
     """A causal language model: each position predicts the next token. `labels` `[B, S]` are shifted by one inside.
 
-    Takes what `GPT2Model` takes. The head is the word table itself unless the configuration unties them, and has no bias.
+    Takes what `GPT2Model` takes. The head is the word table itself unless the configuration unties them, and has no bias. It
+    is the largest map of the model: `logits_to_keep=n` computes it for the last n positions alone, `logits` `[B, n, V]`.
     """
 
     decoder_inputs = ENCODER_INPUTS + CACHE_INPUTS
+    switches = ("logits_to_keep",)
 
     def head_parameters(self) -> Parameters:
         return {LM_HEAD: Parameter((self.config.vocab_size, self.config.n_embd), "normal")}
@@ -141,6 +144,9 @@ class GPT2LMHeadModel(CausalLanguageModel, GPT2PreTrainedModel):
     def tied(self) -> dict[str, str]:
         """The names that share another parameter's array: `{name: name of the parameter}`."""
         return {LM_HEAD: word_table(self)} if self.config.tie_word_embeddings else {}
+
+    def predicted_positions(self, hidden: Array, call: Call) -> Any:
+        return (slice(None), slice(-call.logits_to_keep, None)) if call.logits_to_keep else None
 
     def head(self, m: Module, hidden: Array, pooled: Any) -> Logits:
         return (m.linear("lm_head", hidden),)  # [B, S, V]

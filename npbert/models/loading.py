@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from npbert import checkpoints
+from npbert import checkpoints, checks
 from npbert.checkpoints import Checkpoint, names
 from npbert.checkpoints.limits import MAX_FRESH_ELEMENTS, MAX_FRESH_SHARE
 from npbert.errors import FileError, InputError, InputTypeError, listed, shown, warn
@@ -25,15 +26,31 @@ LoadingInfo: TypeAlias = dict[str, list[Any]]
 """Under `missing_keys`, `unexpected_keys` and `mismatched_keys`, what did not match when a checkpoint was loaded."""
 
 
-def from_pretrained(cls: Any, path_or_id: StrPath, **options: Any) -> Any:
+class InMemory(NamedTuple):
+    """Weights that are at hand, in the place of a checkpoint."""
+
+    arrays: Mapping[str, Any]
+    arrays_path: str = "state_dict"  # for messages
+    name: str = ""
+    generation_settings: Mapping[str, Any] = MappingProxyType({})
+
+
+def from_pretrained(cls: Any, path_or_id: Any, *, state_dict: Any = None, **options: Any) -> Any:
     """The work behind `BertModel.from_pretrained` and its like; see there."""
-    location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
-    return from_checkpoint(cls, checkpoints.find(path_or_id, **location), **options)
+    if state_dict is None:
+        location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
+        return from_checkpoint(cls, checkpoints.find(path_or_id, **location), **options)
+    if path_or_id is not None or options.get("config") is None:
+        raise InputError("state_dict: takes None in the place of a checkpoint's name, and the configuration as config=")
+    if not isinstance(state_dict, Mapping):
+        raise InputTypeError(f"state_dict: takes a mapping from names to arrays, got {shown(state_dict)}")
+    arrays = {name: checks.as_array(f"state_dict: {name}", array).copy() for name, array in state_dict.items()}
+    return from_checkpoint(cls, InMemory(arrays), **options)
 
 
 def from_checkpoint(
     cls: Any,
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | InMemory,
     *,
     config: Any = None,
     dtype: DTypeLike | None = np.float32,
@@ -50,6 +67,7 @@ def from_checkpoint(
     dtype = None if isinstance(dtype, str) and dtype == "auto" else dtype
     overrides = _without_effect(f"{cls.__name__}.from_pretrained", overrides)
     if config is None:
+        assert isinstance(checkpoint, Checkpoint)
         config = cls.config_class.from_file_fields(checkpoint.fields, checkpoint.fields_path)
     elif not isinstance(config, cls.config_class):
         raise InputTypeError(f"config: takes {cls.config_class.described()}, got {type(config).__name__}")
@@ -91,13 +109,19 @@ def _without_effect(function: str, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def fill(
-    model: Any, checkpoint: Checkpoint, *, dtype: DTypeLike | None, ignore_mismatched_sizes: bool, architectures: Any = None
+    model: Any,
+    checkpoint: Checkpoint | InMemory,
+    *,
+    dtype: DTypeLike | None,
+    ignore_mismatched_sizes: bool,
+    architectures: Any = None,
 ) -> LoadingInfo:
     """Give a model its weights from those of a checkpoint: renamed, checked, and completed where the checkpoint lacks some.
 
     `architectures` are the classes that the checkpoint's configuration names.
     """
     expected, tied, path = model.expected_parameters(), model.tied(), checkpoint.arrays_path
+    source = checkpoint.name or path
     renamed = names.fit_to([*expected, *tied], checkpoint.arrays, tied=model.head_config.tie_word_embeddings)
     try:
         fit = fitting.fit(expected, tied, renamed.weights, where=str(path))
@@ -113,9 +137,9 @@ def fill(
     fresh = {name: parameter for name, parameter in expected.items() if name not in found}
     if fresh:
         _refuse_invention(path, fresh, found)
-        warn(f"{type(model).__name__}: newly initialized, because {model.name_or_path} does not have them: {', '.join(fresh)}")
+        warn(f"{type(model).__name__}: newly initialized, because {source} does not have them: {', '.join(fresh)}")
     if unused := _unused(model, renamed.unexpected, architectures):
-        warn(f"{model.name_or_path}: left out, because {type(model).__name__} has none of them: {listed(unused, 20)}")
+        warn(f"{source}: left out, because {type(model).__name__} has none of them: {listed(unused, 20)}")
     arrays = initialize(fresh, np.random.default_rng(), kind, std=model.head_config.initializer_range)
     arrays |= {name: array.astype(kind, copy=False) for name, array in found.items()}
     model.weights.replace({name: arrays[name] for name in expected})

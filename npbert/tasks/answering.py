@@ -13,7 +13,7 @@ import numpy as np
 
 from npbert import ops
 from npbert.checks import flag, unicode_text, whole_number
-from npbert.errors import InputError, InputTypeError, shown
+from npbert.errors import InputError, InputTypeError, MissingNameError, shown
 from npbert.tasks.batches import Batch, answer_all
 from npbert.tasks.inputs import Item, check_model, check_tokenizer, entries
 from npbert.tasks.rows import TokenRow, longest_row, token_rows
@@ -129,7 +129,12 @@ def _examples(inputs: Any, question: Any, context: Any) -> Any:
 
 
 def _question_and_context(name: str, value: object) -> tuple[str, str]:
-    question, context = entries(name, value, "question", "context")
+    try:
+        question, context = entries(name, value, "question", "context")
+    except InputTypeError as error:
+        if isinstance(value, Mapping) and not value.keys() >= {"question", "context"}:
+            raise MissingNameError(str(error)) from None  # the reference raises a KeyError
+        raise
     for key, text in (("question", question), ("context", context)):
         if not unicode_text(f"{name}[{key!r}]", text):
             raise InputError(f"{name}[{key!r}]: takes a text, this one is empty")

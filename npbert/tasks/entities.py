@@ -7,12 +7,13 @@ Labels follow the inside-outside-beginning scheme of Ramshaw & Marcus 1995: "B-P
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from npbert import ops
-from npbert.checks import choice, flag, text_list, unicode_text, whole_number
+from npbert.checks import choice, flag, integers, text_list, unicode_text, whole_number
 from npbert.errors import InputError, warn
 from npbert.tasks.batches import Batch, answer_all
 from npbert.tasks.inputs import Item, check_model, check_tokenizer
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from npbert.models.base import PreTrainedModel
     from npbert.text.tokenizer import BertTokenizer
 
-STRATEGIES = ("none", "simple", "first", "average", "max")
+
+class AggregationStrategy(str, Enum):
+    """How labelled tokens become entities, by name: `token_classification` says what each does, and takes the word as well."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+    FIRST = "first"
+    AVERAGE = "average"
+    MAX = "max"
+
+
+STRATEGIES = tuple(strategy.value for strategy in AggregationStrategy)
 
 
 class Piece(NamedTuple):
@@ -57,6 +69,7 @@ def token_classification(
     ignore_subwords: bool | None = None,
     ignore_labels: Sequence[str] = ("O",),
     stride: int | None = None,
+    offset_mapping: Sequence[tuple[int, int]] | None = None,
     is_split_into_words: bool = False,
     delimiter: str = " ",
     batch_size: int | None = None,
@@ -75,7 +88,8 @@ def token_classification(
     Labels in `ignore_labels` are left out. A text too long for the model is cut, with a warning; with `stride` it is read in
     pieces that overlap by `stride` tokens. Of entities that overlap the longest stays, and of equally long ones the one with
     the best score. With `is_split_into_words` a text is a list of words, and characters are counted in these words joined by
-    `delimiter`.
+    `delimiter`. The tokenizer knows which characters each token stands for; for one text `offset_mapping` may say otherwise,
+    with a `(start, end)` for every token of the row.
     """
     check_model("token-classification", model, "BertForTokenClassification")
     if grouped_entities is not None or ignore_subwords is not None:
@@ -94,6 +108,11 @@ def token_classification(
             raise InputError(f"stride: takes 0 to {room - 1}, less than the {room} tokens that the model reads at once")
         if strategy == "none":
             raise InputError('stride: pieces of a text are joined by their entities, so aggregation_strategy cannot be "none"')
+
+    type_of_one = list if is_split_into_words and not _is_batch_of_words(inputs) else str
+    is_one = isinstance(inputs, type_of_one)
+    if offset_mapping is not None and (not is_one or is_split_into_words or stride is not None):
+        raise InputError("offset_mapping: takes one text alone, without is_split_into_words and stride")
 
     def encode(items: Sequence[Item]) -> list[list[TokenRow]]:
         texts = [_words(*item) if is_split_into_words else unicode_text(*item) for item in items]
@@ -122,14 +141,13 @@ def token_classification(
         text, shifts = _join(item.value, delimiter) if is_split_into_words else (item.value, None)
         found: list[dict[str, Any]] = []
         for row, row_scores in zip(rows, scores, strict=True):
-            pieces = _pieces(tokenizer, row, row_scores, text, shifts)
+            offsets = row.encoding.offsets if offset_mapping is None else _offsets(offset_mapping, len(row_scores))
+            pieces = _pieces(tokenizer, row, row_scores, text, offsets, shifts)
             labels = model.config.label_names
             found += _tokens(pieces, labels) if strategy == "none" else _entities(tokenizer, pieces, labels, strategy)
         found = [one for one in found if one.get("entity", one.get("entity_group")) not in ignored]
         return _without_overlaps(found) if len(rows) > 1 else found
 
-    type_of_one = list if is_split_into_words and not _is_batch_of_words(inputs) else str
-    is_one = isinstance(inputs, type_of_one)
     return answer_all(model, tokenizer, inputs, is_one=is_one, encode=encode, read=read, finish=finish, batch_size=batch_size)
 
 
@@ -149,10 +167,20 @@ def _join(words: Sequence[str], delimiter: str) -> tuple[str, list[int]]:
     return delimiter.join(words), starts[:-1]
 
 
-def _pieces(tokenizer: BertTokenizer, row: TokenRow, scores: Array, text: str, shifts: list[int] | None) -> list[Piece]:
+def _offsets(given: object, length: int) -> list[tuple[int, int]]:
+    """The first and past-the-last character of each token of a row, as somebody gives them."""
+    pairs = integers("offset_mapping", given, 2)
+    if pairs.shape != (length, 2) or (pairs < 0).any():
+        raise InputError(f"offset_mapping: takes (start, end) for each of the {length} tokens, got shape {list(pairs.shape)}")
+    return [(int(start), int(end)) for start, end in pairs]
+
+
+def _pieces(
+    tokenizer: BertTokenizer, row: TokenRow, scores: Array, text: str, offsets: Sequence[Any], shifts: list[int] | None
+) -> list[Piece]:
     encoding = row.encoding
     pieces = []
-    for index, (token, (start, end)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
+    for index, (token, (start, end)) in enumerate(zip(encoding.tokens, offsets, strict=True)):
         if encoding.special_tokens_mask[index]:
             continue
         word_number = encoding.word_ids[index]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npbert.checks import choice, flag, known, unicode_text, whole_number
-from npbert.errors import InputError
-from npbert.generation import SETTING_NAMES
+from npbert.errors import InputError, InputTypeError, shown
+from npbert.generation import SETTING_NAMES, GenerationConfig
 from npbert.tasks.inputs import Item, answer_in_kind, check_model, check_tokenizer
 from npbert.tasks.progress import progress_bar
 from npbert.types import Array
@@ -43,6 +43,7 @@ def text_generation(
     return_tensors: bool | None = None,
     stop_sequence: str | None = None,
     handle_long_generation: str | None = None,
+    prefix: str | None = None,
     add_special_tokens: bool = True,
     clean_up_tokenization_spaces: bool = True,
     skip_special_tokens: bool = True,
@@ -61,6 +62,8 @@ def text_generation(
       their ids, `{"generated_token_ids": [...]}`. `return_text` is there for the reference's sake. Only one may be given
     - `stop_sequence`: a text ends where one of the tokens of this text was written
     - `handle_long_generation="hole"`: of a prompt that leaves no room for the new tokens the end is read, as much as fits
+    - `prefix`: a text that is put before every prompt and stands in no answer (None: the configuration's `prefix`, if it has
+      one). `max_length` and `min_length` do not count it
     - `batch_size` changes nothing: prompts are continued one after the other
 
     `generate_kwargs` are the other arguments of `npbert.generate`. Where neither they nor the checkpoint say otherwise, up to
@@ -90,13 +93,16 @@ def text_generation(
     longest = (config.encoder if reads_first else config).max_position_embeddings
     positions = (config.decoder if reads_first else config).max_position_embeddings  # of what writes
     options, length_is_said = _with_defaults(model, generate_kwargs, reads_first)
+    before = unicode_text("prefix", (getattr(config, "prefix", None) if prefix is None else prefix) or "")
+    if before and not reads_first:
+        _lengthen(options, settings_of(model, {}), len(tokenizer(before, add_special_tokens=frames)["input_ids"]))
 
     def decode(tokens: Any) -> str:
         return tokenizer.decode(tokens, skips, cleans)
 
     def continue_prompt(item: Item) -> list[dict[str, Any]]:
-        prompt = unicode_text(*item)
-        ids = tokenizer([prompt], add_special_tokens=frames, return_tensors="np", verbose=False)["input_ids"]
+        prompt = _prompt(*item)
+        ids = tokenizer([before + prompt], add_special_tokens=frames, return_tensors="np", verbose=False)["input_ids"]
         if not ids.size:
             first = options.get("bos_token_id", settings_of(model, {}).bos_token_id)
             if first is None or reads_first:
@@ -128,6 +134,24 @@ def text_generation(
     return answer_in_kind(answer, inputs, is_one=isinstance(inputs, str))
 
 
+def _prompt(name: str, value: object) -> str:
+    """One text. The reference also takes a conversation, in words that the model's chat template arranges."""
+    if isinstance(value, Mapping | list | tuple):
+        raise InputTypeError(
+            f"{name}: takes a text, got {shown(value)}; there are no chat templates: write out a conversation as one text"
+        )
+    return unicode_text(name, value)
+
+
+def _lengthen(options: dict[str, Any], stored: GenerationConfig, number: int) -> None:
+    """Let `max_length` and `min_length` count as many tokens more, those of a prefix."""
+    longest = options.get("max_length", stored.max_length)
+    if longest is not None and options.get("max_new_tokens", stored.max_new_tokens) is None:
+        options["max_length"] = longest + number
+    if options.get("min_length") is not None and options.get("min_new_tokens") is None:
+        options["min_length"] += number
+
+
 def _what_is_returned(full_text: Any, text: Any, tensors: Any) -> tuple[bool, bool]:
     """Whether an answer holds the prompt, and whether it holds ids instead of a text."""
     given = {"return_full_text": full_text, "return_text": text, "return_tensors": tensors}
@@ -152,7 +176,6 @@ def _without_beginning(ids: Array, options: Mapping[str, Any], longest: int) -> 
 
 def _with_defaults(model: Any, given: dict[str, Any], reads_first: bool) -> tuple[dict[str, Any], bool]:
     """The options of a call, completed with how to search; and whether the call or the checkpoint says how long texts get."""
-    from npbert.generation import GenerationConfig
     from npbert.models.generating import settings_of
 
     stored, unset, options = settings_of(model, {}), GenerationConfig(), dict(given)

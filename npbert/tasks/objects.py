@@ -101,6 +101,11 @@ class Pipeline:
         return "cpu"
 
     @property
+    def framework(self) -> str:
+        """Always "np"."""
+        return "np"
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """What the model computes in; `torch_dtype` is the reference's older name."""
         return self.model.dtype

@@ -107,7 +107,7 @@ class TextEncoder(Vocabulary):
             )
         rows, text_of_row = with_overflow(encodings) if return_overflowing_tokens else (encodings, [])
         if verbose and lengths.max_length is None:
-            self._warn_of_long(rows)
+            self._warn_of_long(max(len(row.ids) for row in rows))
 
         asked = {
             "input_ids": True,
@@ -158,8 +158,7 @@ class TextEncoder(Vocabulary):
         if max_length < special:
             raise InputError(f"max_length={max_length} leaves no room for the {special} special tokens")
 
-    def _warn_of_long(self, rows: Sequence[Encoding]) -> None:
-        longest = max(len(row.ids) for row in rows)
+    def _warn_of_long(self, longest: int) -> None:
         if 0 < self.model_max_length < longest:
             warn(f"a text has {longest} tokens, the model takes {self.model_max_length}; truncation=True cuts it")
 

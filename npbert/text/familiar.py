@@ -8,9 +8,7 @@ _STEPS = "tokenizer.backend_tokenizer has the steps, and `npbert tokenize` shows
 _TARGETS = "call the tokenizer with the target texts too, and give the model their input_ids as labels"
 
 INSTEAD = {
-    "prepare_for_model": "call the tokenizer with the texts; for ids there are build_inputs_with_special_tokens and pad",
-    "truncate_sequences": "call the tokenizer with truncation=True and max_length=",
-    "apply_chat_template": "there are no templates: write out the conversation as one text",
+    **dict.fromkeys(("apply_chat_template", "chat_template"), "there are no templates: write out the conversation as one text"),
     "basic_tokenizer": _STEPS,
     "wordpiece_tokenizer": _STEPS,
     "do_basic_tokenize": _STEPS,

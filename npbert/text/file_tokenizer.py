@@ -10,8 +10,8 @@ from npbert import checkpoints
 from npbert.checks import flag, known, path
 from npbert.text import familiar
 from npbert.text.decoding import Detokenizer
-from npbert.text.encoding import TextEncoder
 from npbert.text.files import Source, read_source, write_files
+from npbert.text.framing import IdEncoder
 from npbert.text.settings import NO_MAX_LENGTH, TOKEN_SETTINGS, TokenizerKind
 from npbert.types import StrPath
 
@@ -24,7 +24,7 @@ WITHOUT_EFFECT = ("use_fast", "from_slow", "verbose", "trust_remote_code")
 """Options of the reference that choose between ways to the same ids."""
 
 
-class FileTokenizer(TextEncoder, Detokenizer):
+class FileTokenizer(IdEncoder, Detokenizer):
     """A tokenizer that is made from files. Its class says which, and sets up the library."""
 
     kind: ClassVar[TokenizerKind]
@@ -105,23 +105,27 @@ class FileTokenizer(TextEncoder, Detokenizer):
         return learn(self, text_iterator, vocab_size, new_special_tokens, special_tokens_map)
 
     @classmethod
-    def from_pretrained(cls: type[SomeTokenizer], path_or_id: StrPath, **options: Any) -> SomeTokenizer:
+    def from_pretrained(cls: type[SomeTokenizer], pretrained_model_name_or_path: StrPath, **options: Any) -> SomeTokenizer:
         """Read a checkpoint's tokenizer, from a directory or the hub: `tokenizer.json`, or else the vocabulary, which is
         `vocab.txt`, or for GPT-2 `vocab.json` and `merges.txt`.
 
         The path of a `tokenizer.json` or `vocab.txt` works too; the files beside it are read as in a directory.
         `tokenizer_config.json` adds the settings, and where they differ from `tokenizer.json` they win. The exception is a
         checkpoint that names the class PreTrainedTokenizerFast: `tokenizer.json` alone says how its texts are normalized, and a
-        special token that no file names is None. `options` that are the constructor's keywords win over all files. `revision`,
-        `cache_dir`, `local_files_only` and `token` are as for models. Special and added tokens come from
+        special token that no file names is None. `options` that are the constructor's keywords win over all files, and
+        `tokenizer_file` is read in the place of `tokenizer.json`. `revision`, `cache_dir`, `local_files_only` and `token` are
+        as for models. Special and added tokens come from
         `tokenizer_config.json`; where it does not list them (`added_tokens_decoder`), from `special_tokens_map.json`,
         `added_tokens.json` and `tokenizer.json`.
         """
         location = {name: options.pop(name) for name in checkpoints.LOCATION_OPTIONS if name in options}
+        tokenizer_file = options.pop("tokenizer_file", None)
         options = {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
-        known("from_pretrained", options, tuple(cls.kind.settings))
+        known("from_pretrained", options, (*cls.kind.settings, "tokenizer_file"))
+        name = pretrained_model_name_or_path
+        find = checkpoints.find(name, **location).file
         self = cls.__new__(cls)
-        self._configure(read_source(path_or_id, checkpoints.find(path_or_id, **location).file, options, cls.kind))
+        self._configure(read_source(name, find, options, cls.kind, tokenizer_file=tokenizer_file))
         return self
 
     def save_pretrained(self, save_directory: StrPath, *, legacy_format: bool | None = None) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from npbert.checkpoints.config_files import json_text
 from npbert.checkpoints.reading import UNFINISHED, read_json_object
 from npbert.checkpoints.writing import FilesTogether, make_directory, text_at, write_text
-from npbert.checks import boolean, known, unicode_text
+from npbert.checks import boolean, known, path, unicode_text
 from npbert.errors import FileError, InputError, InputTypeError, MissingFileError, shown
 from npbert.text import classes
 from npbert.text.settings import (
@@ -62,13 +62,21 @@ class Source(NamedTuple):
 
 
 def read_source(
-    path_or_id: StrPath, find: Callable[[str], Path | None], overrides: Mapping[str, Any], kind: TokenizerKind = BERT
+    path_or_id: StrPath,
+    find: Callable[[str], Path | None],
+    overrides: Mapping[str, Any],
+    kind: TokenizerKind = BERT,
+    *,
+    tokenizer_file: StrPath | None = None,
 ) -> Source:
-    """Read a checkpoint's files. `find` says where a file of the checkpoint is; `overrides` win over the settings."""
+    """Read a checkpoint's files. `find` says where a file of the checkpoint is; `overrides` win over the settings, and
+    `tokenizer_file` takes the place of the checkpoint's `tokenizer.json`."""
     config_file = find("tokenizer_config.json")
     named = Path(path_or_id) if os.path.isfile(path_or_id) else None
-    tokenizer_file = vocab_file = merges_file = None
-    if named is not None and named.suffix == ".txt":
+    vocab_file = merges_file = None
+    if tokenizer_file is not None:
+        path("tokenizer_file", tokenizer_file)
+    elif named is not None and named.suffix == ".txt":
         vocab_file = named
     elif named is not None and named.suffix == ".json" and not named.name.endswith(".index.json"):
         tokenizer_file = named

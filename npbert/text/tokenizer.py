@@ -16,6 +16,7 @@ have files of their own:
 - files.py, backend.py: reading and writing files, setting up the library
 - special_tokens.py, vocabulary.py: tokens and ids
 - lengths.py, encoding.py, padding.py: text to ids
+- framing.py: ids without special tokens to what a call returns
 - decoding.py: ids to text
 - batch_encoding.py: what a call returns
 - file_tokenizer.py: what GPT-2's tokenizer (byte_pairs.py) has in common with this one

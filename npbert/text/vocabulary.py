@@ -186,6 +186,8 @@ class Vocabulary(SpecialTokens):
 
         Tokens that the vocabulary lacks get the ids from `len(tok)` on: the model then needs `resize_token_embeddings`.
         """
+        if not new_tokens:  # an empty text too, as in the reference
+            return 0
         tokens = new_tokens if isinstance(new_tokens, list | tuple) else [new_tokens]
         return self._add(token_list("new_tokens", tokens), special_tokens=special_tokens)
 

@@ -147,6 +147,55 @@ def test_the_type_of_numbers_by_its_older_name(load: Any, tmp_path: Any) -> None
         load(tmp_path, torch_dtype="torch.float16")
 
 
+def test_a_checkpoint_by_the_reference_s_keyword(tmp_path: Any) -> None:
+    model = model_of()
+    model.save_pretrained(tmp_path)
+    for cls in (npbert.BertModel, npbert.AutoModel):
+        np.testing.assert_array_equal(cls.from_pretrained(pretrained_model_name_or_path=tmp_path)(IDS)[0], model(IDS)[0])
+    for cls in (npbert.BertConfig, npbert.AutoConfig):
+        assert cls.from_pretrained(pretrained_model_name_or_path=tmp_path).vocab_size == 60
+
+
+def test_weights_at_hand_in_the_place_of_a_checkpoint() -> None:
+    model = model_of("BertForMaskedLM")
+    weights = model.state_dict()
+    del weights["cls.predictions.transform.dense.bias"]
+    weights["other"] = np.zeros(1)
+    with pytest.warns(UserWarning, match="state_dict") as said:
+        again, info = npbert.BertForMaskedLM.from_pretrained(
+            None, config=model.config, state_dict=weights, output_loading_info=True
+        )
+    assert (info["missing_keys"], info["unexpected_keys"]) == (["cls.predictions.transform.dense.bias"], ["other"])
+    assert [str(one.message).partition(": ")[2] for one in said] == [
+        "newly initialized, because state_dict does not have them: cls.predictions.transform.dense.bias",
+        "left out, because BertForMaskedLM has none of them: other",
+    ]
+    np.testing.assert_array_equal(again(IDS).logits, model(IDS).logits)
+    assert not np.shares_memory(again.get_input_embeddings(), model.get_input_embeddings())
+    assert again.name_or_path == ""
+    for name, options in (("a/name", {"config": model.config}), (None, {})):
+        with pytest.raises(npbert.InputError, match="state_dict: takes None in the place of a checkpoint's name"):
+            npbert.BertForMaskedLM.from_pretrained(name, state_dict=weights, **options)
+    with pytest.raises(npbert.InputTypeError, match="state_dict: takes a mapping from names to arrays, got 5"):
+        npbert.BertForMaskedLM.from_pretrained(None, config=model.config, state_dict=5)
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "GPT2Model", "EncoderDecoderModel"])
+def test_forward_says_what_it_takes(name: str) -> None:
+    named = list(inspect.signature(getattr(npbert, name).forward).parameters)
+    assert named[:2] == ["self", "input_ids"]
+    assert {"attention_mask", "inputs_embeds", "output_attentions"} <= set(named)
+    pooler = npbert.BertPooler(config_of())
+    assert list(inspect.signature(pooler.forward).parameters) == ["hidden_states"]
+    np.testing.assert_array_equal(pooler.forward(np.ones((1, 2, 12))), pooler(np.ones((1, 2, 12))))
+
+
+def test_a_value_of_a_wrong_kind_is_an_error_of_both_kinds() -> None:
+    for kind in (TypeError, ValueError):
+        with pytest.raises(kind, match=r"pad_to_multiple_of: takes a whole number, got 1\.3"):
+            model_of().resize_token_embeddings(60, pad_to_multiple_of=1.3)
+
+
 def test_a_checkpoint_in_a_folder_of_another(tmp_path: Any) -> None:
     model = model_of()
     model.save_pretrained(tmp_path / "step" / "last")
@@ -260,6 +309,37 @@ def test_tables_can_be_set() -> None:
         model_of().set_output_embeddings(words)
 
 
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "DistilBertModel", "GPT2LMHeadModel"])
+def test_fewer_and_more_positions(name: str, tmp_path: Any) -> None:
+    model = blank(name)
+    model = type(model)(model.config, rng=np.random.default_rng(0))
+    before, positions = model(IDS)[0], model.config.max_position_embeddings
+    model.resize_position_embeddings(positions + 2, rng=np.random.default_rng(0))
+    assert len(model.get_position_embeddings()) == model.config.max_position_embeddings == positions + 2
+    assert 0 < np.abs(model.get_position_embeddings()[-2:]).max() < 0.2
+    model.resize_position_embeddings(3)
+    np.testing.assert_array_equal(model(IDS)[0], before)
+    with pytest.raises(npbert.InputError, match="3"):
+        model(np.ones((1, 4), int))
+    model.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(type(model).from_pretrained(tmp_path)(IDS)[0], before)
+    for number in (0, 2.5):
+        with pytest.raises(ValueError, match="new_num_position_embeddings: takes"):
+            model.resize_position_embeddings(number)
+
+
+def test_positions_that_are_sines_go_on_as_sines() -> None:
+    config = npbert.DistilBertConfig(
+        vocab_size=60, dim=12, n_layers=1, n_heads=3, hidden_dim=20, max_position_embeddings=1, sinusoidal_pos_embds=True
+    )
+    model = npbert.DistilBertModel(config, rng=np.random.default_rng(0))
+    model.resize_position_embeddings(3)
+    wanted = [[np.sin(x / 10000 ** (i / 12)), np.cos(x / 10000 ** (i / 12))] for x in (1, 2) for i in range(0, 12, 2)]
+    np.testing.assert_allclose(model.get_position_embeddings()[1:], np.reshape(wanted, (2, 12)), rtol=1e-6)
+    with pytest.raises(npbert.InputError, match="relative positions have a table of distances"):
+        model_of(position_embedding_type="relative_key").resize_position_embeddings(3)
+
+
 def test_what_a_tensor_would_answer() -> None:
     out = model_of("BertForMaskedLM")(IDS, labels=IDS, output_hidden_states=True)
     logits = out.logits.detach().cpu().numpy()
@@ -281,6 +361,19 @@ def test_what_a_tensor_would_answer() -> None:
             ask()
     with pytest.raises(AttributeError, match="an array has no attribute 'anything'"):
         out.logits.anything  # noqa: B018
+
+
+def test_a_weight_answers_too() -> None:
+    model = model_of("BertForMaskedLM")
+    assert sum(x.numel() for x in model.parameters()) == model.num_parameters()
+    first = next(model.parameters())
+    assert np.shares_memory(first, model.get_input_embeddings())
+    assert type(first.detach().cpu().numpy()) is type(first * 2) is np.ndarray
+    for ask in (lambda: first.requires_grad, lambda: setattr(first, "requires_grad", False)):
+        with pytest.raises(
+            AttributeError, match=r"'requires_grad': model\.requires_grad_\(False, only=\.\.\.\) freezes weights"
+        ):
+            ask()
 
 
 def test_what_is_computed_from_an_output_is_numpy_s_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,34 @@ def test_tables_of_a_language_model() -> None:
 def test_a_configuration_as_a_file(tmp_path: Any) -> None:
     config_of().to_json_file(tmp_path / "any.json")
     assert npbert.BertConfig.from_json_file(tmp_path / "any.json") == config_of()
+
+
+GOOGLES = Path(__file__).parents[1] / "checkpoints" / "data" / "tf" / "pretraining"
+
+
+@pytest.mark.parametrize("name", ["BertForPreTraining", "BertForMaskedLM", "BertModel"])
+def test_a_checkpoint_of_google_s(name: str) -> None:
+    config = npbert.BertConfig.from_json_file(GOOGLES / "bert_config.json")
+    model = getattr(npbert, name)(config)
+    assert npbert.load_tf_weights_in_bert(model, config, GOOGLES / "bert_model.ckpt") is model
+    wanted = getattr(npbert, name).from_pretrained(GOOGLES)
+    for weight, array in model.named_parameters():
+        np.testing.assert_array_equal(array, wanted.weights[weight])
+    if name == "BertModel":
+        bare = npbert.load_tf_weights_in_bert(npbert.BertModel(config, False), config, GOOGLES)
+        np.testing.assert_array_equal(bare.get_input_embeddings(), model.get_input_embeddings())
+
+
+def test_what_a_checkpoint_of_google_s_lacks_stays() -> None:
+    config = npbert.BertConfig.from_json_file(GOOGLES / "bert_config.json")
+    model = npbert.BertForSequenceClassification(config)
+    classifier = model.weights["classifier.weight"]
+    with pytest.warns(UserWarning, match=r"does not have classifier\.weight, classifier\.bias, which stay as they are"):
+        npbert.load_tf_weights_in_bert(model, config, GOOGLES)
+    assert model.weights["classifier.weight"] is classifier
+    with pytest.raises(npbert.FileError, match="holds no weight of GPT2Model; it has bert"):
+        npbert.load_tf_weights_in_bert(
+            npbert.GPT2Model(npbert.GPT2Config(vocab_size=9, n_embd=4, n_layer=1, n_head=1)), None, GOOGLES
+        )
+    with pytest.raises(npbert.InputTypeError, match="model: takes a model of npbert, got None"):
+        npbert.load_tf_weights_in_bert(None, config, GOOGLES)

@@ -40,6 +40,16 @@ def test_no_run_of_tokens_comes_twice() -> None:
             assert found[row].tolist() == expected
 
 
+def test_scores_that_are_no_numbers() -> None:
+    scores = np.array([[np.nan, np.inf, -np.inf, 2.0]], np.float32)
+    limits = np.finfo(np.float32)
+    cleaned = apply_settings(scores, np.array([[0]]), GenerationConfig(remove_invalid_values=True))
+    assert cleaned.tolist() == [[0, limits.max, limits.min, 2]]
+    assert np.isnan(apply_settings(scores, np.array([[0]]), GenerationConfig())[0, 0])
+    with pytest.raises(npbert.InputTypeError, match="remove_invalid_values: takes True or False, got 1"):
+        GenerationConfig(remove_invalid_values=1)  # type: ignore[arg-type]
+
+
 def test_top_k_keeps_ties() -> None:
     scores = np.array([[1.0, 3.0, 2.0, 2.0, 0.0]])
     inf = np.inf

@@ -123,6 +123,28 @@ def test_freezing_checkpointing_and_gradients_by_the_inputs() -> None:
     assert "grad:transformer.h.0.attn:scores" not in kept
 
 
+@pytest.mark.parametrize("kept", [1, 3, 5, 9])
+def test_the_head_reads_the_last_positions_alone(kept: int) -> None:
+    model, tokens = build("GPT2LMHeadModel", tiny()), ids(tiny(), 2, 5)
+    out, few = model.gradients(tokens, logits_to_keep=kept, output_gradients={"logits": np.ones((2, min(kept, 5), 31))})
+    assert_close(out.logits, model(tokens).logits[:, -kept:], 1e-15)
+    dlogits = np.zeros((2, 5, 31))
+    dlogits[:, -kept:] = 1
+    _, everything = model.gradients(tokens, output_gradients={"logits": dlogits})
+    for name, x in few.items():
+        assert_close(x, everything[name], 1e-13)
+    assert model(tokens, logits_to_keep=0).logits.shape == (2, 5, 31)
+    with pytest.raises(InputError, match="logits_to_keep: takes 0 or more, got -1"):
+        model(tokens, logits_to_keep=-1)
+
+
+def test_writing_computes_the_head_for_the_next_token_alone() -> None:
+    model = build("GPT2LMHeadModel", tiny())
+    with npbert.trace() as kept:
+        model.generate(ids(tiny(), 2, 5), max_new_tokens=1)
+    assert kept["lm_head"].shape == (2, 1, 31)
+
+
 def test_modules_can_be_called_alone() -> None:
     model, tokens = build("GPT2LMHeadModel", tiny()), ids(tiny(), 1, 4)
     with npbert.trace() as kept:

@@ -415,6 +415,22 @@ def test_resizing_to_nothing_said_changes_nothing() -> None:
     assert model.resize_token_embeddings(None) is table
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_new_rows_may_be_those_of_a_new_model(tied: bool) -> None:
+    model = build("BertForMaskedLM", tiny(tie_word_embeddings=tied))
+    before = model.get_input_embeddings()
+    table = model.resize_token_embeddings(40, mean_resizing=False, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(table[:31], before)
+    assert np.unique(table[31:]).size == table[31:].size
+    assert 0 < np.abs(table[31:]).max() < 0.1
+    assert (model.cls.predictions.bias[31:] == 0).all()
+    assert (model.get_output_embeddings() is table) == tied
+    with pytest.raises(InputError, match="rng: draws new rows, which takes mean_resizing=False"):
+        model.resize_token_embeddings(41, rng=np.random.default_rng(0))
+    with pytest.raises(InputTypeError, match="mean_resizing: takes True or False"):
+        model.resize_token_embeddings(41, mean_resizing=None)
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), ("40", TypeError), (True, TypeError)]
 )

@@ -73,6 +73,8 @@ def test_a_pair_in_nested_lists() -> None:
 
 def test_entities_by_their_older_names() -> None:
     ask = made("ner", "names")
+    for strategy in npbert.AggregationStrategy:
+        assert ask(TEXTS[0], aggregation_strategy=strategy) == ask(TEXTS[0], aggregation_strategy=strategy.value)
     assert ask(TEXTS[0], grouped_entities=True) == ask(TEXTS[0], aggregation_strategy="simple")
     assert ask(TEXTS[0], grouped_entities=True, ignore_subwords=True) == ask(TEXTS[0], aggregation_strategy="first")
     assert ask(TEXTS[0], grouped_entities=False) == ask(TEXTS[0])
@@ -264,3 +266,84 @@ def test_parity_of_zero_shot_classification(multi_label: bool) -> None:
     for one, wanted in zip(found, ask(texts, **options), strict=True):
         assert (one["sequence"], one["labels"]) == (wanted["sequence"], wanted["labels"])
         np.testing.assert_allclose(one["scores"], wanted["scores"], rtol=1e-4)
+
+
+def test_a_question_without_a_context_is_a_missing_key() -> None:
+    for inputs in ({"question": "a"}, [{"context": "a"}]):
+        with pytest.raises(KeyError, match=r'takes \{"question"') as caught:
+            made("question-answering", "span")(inputs)
+        assert isinstance(caught.value, npbert.MissingNameError)
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
+def test_parity_of_a_prefix() -> None:
+    from . import live
+
+    theirs, ours = live.pipeline("text-generation", "writer"), made("text-generation", "writer")
+    options = {"do_sample": False, "prefix": "The river. ", "max_new_tokens": 5}
+    assert ours("A stone", **options) == theirs("A stone", **options)
+    options |= {"return_full_text": False, "num_beams": 2}
+    assert ours("A stone", **options) == theirs("A stone", **options)
+
+
+def test_lengths_do_not_count_a_prefix() -> None:
+    write = made("text-generation", "writer", do_sample=False, return_tensors=True, max_length=14)
+    prefix = "The river. "
+    without = write("A stone")[0]["generated_token_ids"]
+    number = len(cases.tokenizer()(prefix)["input_ids"])
+    assert len(without) <= 14
+    assert len(write("A stone", prefix=prefix)[0]["generated_token_ids"]) == 14 + number
+    assert len(write("A stone", prefix=prefix, min_length=14)[0]["generated_token_ids"]) == 14 + number
+
+
+def test_a_prefix_may_stand_in_the_configuration() -> None:
+    model = cases.model("writer")
+    config = npbert.BertConfig(**{**model.config.to_dict(), "prefix": "The river. "})
+    write = npbert.TextGenerationPipeline(npbert.BertLMHeadModel(config, dict(model.named_parameters())), cases.tokenizer())
+    options = {"do_sample": False, "max_new_tokens": 5}
+    wanted = made("text-generation", "writer", prefix="The river. ")("A stone", **options)
+    assert write("A stone", **options) == wanted
+    assert write("A stone", prefix="", **options) == made("text-generation", "writer")("A stone", **options) != wanted
+    with pytest.raises(npbert.InputTypeError, match="prefix: takes a text, got 5"):
+        write("A stone", prefix=5)
+
+
+def test_a_conversation_is_refused() -> None:
+    talk = [{"role": "user", "content": "Hello"}]
+    for inputs in (talk, [talk]):
+        with pytest.raises(
+            npbert.InputTypeError, match=r"inputs\[0\]: takes a text, got a (dict|list); there are no chat templates"
+        ):
+            made("text-generation", "writer")(inputs)
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strategy", ["none", "simple", "max"])
+def test_parity_of_characters_that_are_given(strategy: str) -> None:
+    from . import live
+
+    text = "A stone in the river"
+    offsets = [
+        (start // 2, end // 2 + 1) for start, end in cases.tokenizer()(text, return_offsets_mapping=True)["offset_mapping"]
+    ]
+    options: dict[str, Any] = {"aggregation_strategy": strategy, "ignore_labels": []}
+    ours, theirs = made("ner", "names", **options), live.pipeline("ner", "names", **options)
+    assert_same(ours(text, offset_mapping=offsets), theirs(text, offset_mapping=offsets))
+    assert ours(text, offset_mapping=offsets) != ours(text)
+
+
+def test_characters_that_cannot_be_given() -> None:
+    ask = made("ner", "names")
+    for inputs, options in ((["a", "b"], {}), ("a", {"stride": 2, "aggregation_strategy": "simple"})):
+        with pytest.raises(npbert.InputError, match="offset_mapping: takes one text alone"):
+            ask(inputs, offset_mapping=[(0, 1)], **options)
+    for wrong in ([(0, 1)], [(0, 0), (0, -1), (0, 0)]):
+        with pytest.raises(npbert.InputError, match=r"offset_mapping: takes \(start, end\) for each of the 3 tokens"):
+            ask("a", offset_mapping=wrong)
+
+
+def test_what_a_pipeline_computes_with() -> None:
+    task = made("fill-mask", "masked")
+    assert (task.framework, task.device) == ("np", "cpu")

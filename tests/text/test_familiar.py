@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -72,15 +73,104 @@ def test_options_that_choose_between_ways_to_the_same_ids(tmp_path: Any) -> None
     assert tok.init_kwargs.keys() >= {"do_lower_case", "unk_token", "model_max_length", "padding_side", "added_tokens_decoder"}
 
 
+def test_another_file_in_the_place_of_tokenizer_json(tmp_path: Any) -> None:
+    tok = cases.tokenizer()
+    tok.save_pretrained(tmp_path / "one")
+    other = tok.train_new_from_iterator(TEXTS, 80)
+    other.backend_tokenizer.save(str(tmp_path / "other.json"))
+    made = npbert.BertTokenizer.from_pretrained(tmp_path / "one", tokenizer_file=tmp_path / "other.json")
+    assert made.get_vocab() == other.get_vocab()
+    assert made.model_max_length == tok.model_max_length
+    assert npbert.AutoTokenizer.from_pretrained(pretrained_model_name_or_path=tmp_path / "one").get_vocab() == tok.get_vocab()
+    with pytest.raises(npbert.InputTypeError, match="tokenizer_file: takes a path, got 5"):
+        npbert.BertTokenizer.from_pretrained(tmp_path / "one", tokenizer_file=5)
+    with pytest.raises(FileNotFoundError, match=r"no\.json"):
+        npbert.BertTokenizer.from_pretrained(tmp_path / "one", tokenizer_file=tmp_path / "no.json")
+
+
 def test_special_tokens_with_their_flags() -> None:
     tok = pickle.loads(pickle.dumps(cases.tokenizer()))
     assert [str(token) for token in tok.all_special_tokens_extended] == tok.all_special_tokens
     assert tok.added_tokens_encoder == tok.get_added_vocab()
 
 
+def test_ids_are_framed_cut_and_padded_as_texts_are() -> None:
+    tok = cases.tokenizer()
+    first, second = "a river and a mill", "the river"
+    ids, pair = (tok.encode(text, add_special_tokens=False) for text in (first, second))
+    options: list[dict[str, Any]] = [
+        {},
+        {"add_special_tokens": False},
+        {"truncation": "only_first", "max_length": 7},
+        {"padding": "max_length", "max_length": 12, "padding_side": "left"},
+        {"padding": True, "pad_to_multiple_of": 8},
+        {"truncation": True, "max_length": 6, "return_special_tokens_mask": True, "return_token_type_ids": False},
+    ]
+    for chosen in options:
+        assert tok.prepare_for_model(ids, **chosen) == tok(first, **chosen)
+        if chosen.get("truncation") is not True and chosen.get("add_special_tokens", True):
+            assert tok.prepare_for_model(ids, pair, **chosen) == tok(first, second, **chosen)
+    plain = tok.prepare_for_model(ids, pair, add_special_tokens=False, return_length=True)
+    assert (plain["input_ids"], set(plain["token_type_ids"]), plain["length"]) == ([*ids, *pair], {0}, len(ids + pair))
+    arrays = tok.prepare_for_model(ids, return_tensors="np", prepend_batch_axis=True)
+    assert arrays["input_ids"].tolist() == tok([first], return_tensors="np")["input_ids"].tolist()
+    assert tok.prepare_for_model(ids, return_tensors="np")["input_ids"].shape == (len(ids) + 2,)
+    cut = tok.prepare_for_model(ids, truncation=True, max_length=4, stride=1, return_overflowing_tokens=True)
+    assert (cut["overflowing_tokens"], cut["num_truncated_tokens"]) == (ids[1:], len(ids) - 2)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_parity_of_cutting_ids(side: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    ours = pickle.loads(pickle.dumps(cases.tokenizer()))
+    theirs = transformers.BertTokenizerFast(tokenizer_object=ours.backend_tokenizer)
+    ours.truncation_side = theirs.truncation_side = side
+    for first, second, number, stride in itertools.product((1, 4, 6), (None, 2, 5), range(1, 6), (0, 2)):
+        ids, pair = [*range(10, 10 + first)], None if second is None else [*range(30, 30 + second)]
+        for strategy in ("longest_first", "only_first", "only_second"):
+            cut = (first if strategy == "only_first" else second or 0) if strategy != "longest_first" else first + (second or 0)
+            if number >= cut or (strategy == "longest_first" and number >= cut - 1):
+                continue  # too much: an error here, and nothing is cut there
+            wanted = theirs.truncate_sequences(ids, pair, number, strategy, stride)
+            assert ours.truncate_sequences(ids, pair, number, strategy, stride) == wanted
+
+
+def test_ids_that_cannot_be_cut() -> None:
+    tok = cases.tokenizer()
+    for wrong, message in (
+        (([5, 6], None, 3), "ids: 3 ids cannot be cut off, there are 2"),
+        (([5, 6], [7], 1, "only_second"), "pair_ids: 1 ids cannot be cut off, there are 1"),
+        (([5, 6], None, 1, "only_second"), "truncation_strategy: 'only_second' cuts the second text of a pair"),
+        (([5, 6], None, -1), "num_tokens_to_remove: takes 0 or more"),
+    ):
+        with pytest.raises(npbert.InputError, match=message):
+            tok.truncate_sequences(*wrong)
+    with pytest.raises(npbert.InputError, match="return_overflowing_tokens: of a pair takes"):
+        tok.prepare_for_model([5], [6], truncation=True, max_length=9, return_overflowing_tokens=True)
+    with pytest.raises(npbert.InputTypeError, match=r"ids\[0\]: takes a token id"):
+        tok.prepare_for_model(["a"])
+
+
+def test_an_empty_text_is_no_token_to_add() -> None:
+    tok = pickle.loads(pickle.dumps(cases.tokenizer()))
+    assert tok.add_tokens("") == tok.add_tokens([]) == 0
+    with pytest.raises(npbert.InputError, match=r"new_tokens\[1\]: takes a token, this one is empty"):
+        tok.add_tokens(["a", ""])
+
+
+def test_special_tokens_are_words_too() -> None:
+    tok = cases.tokenizer()
+    ids = tok.encode("[MASK][MASK]")
+    assert tok.decode(ids, spaces_between_special_tokens=True) == tok.decode(ids) == "[CLS] [MASK] [MASK] [SEP]"
+    assert tok.batch_decode([ids], spaces_between_special_tokens=True) == [tok.decode(ids)]
+    with pytest.raises(npbert.InputError, match="spaces_between_special_tokens: takes True, got False"):
+        tok.decode(ids, spaces_between_special_tokens=False)
+
+
 def test_what_the_reference_s_tokenizers_have_says_what_to_use() -> None:
-    with pytest.raises(AttributeError, match=r"BertTokenizer has no 'prepare_for_model': call the tokenizer with the texts"):
-        cases.tokenizer().prepare_for_model([5])
+    with pytest.raises(AttributeError, match=r"BertTokenizer has no 'apply_chat_template': there are no templates"):
+        cases.tokenizer().apply_chat_template([{"role": "user", "content": "a"}])
     with pytest.raises(AttributeError, match="'BertTokenizer' object has no attribute 'anything'"):
         cases.tokenizer().anything()
 
