@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -56,10 +55,12 @@ def other_precision(
     rows: Sequence[Row],
     precision: str,
     values: Callable[[], Iterable[Array]],
+    shown: Callable[[Sequence[str]], str | None],
     coarser_than: Callable[[str], str],
 ) -> OtherPrecision | None:
-    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least:
-    rather one that keeps values in float32, since the numbers are written in none that keeps them shorter."""
+    """Of the precisions that a whole dump fits, the one that its numbers are written in, or that its linear maps show. If there
+    is none, the one that allows least: rather one that keeps values in float32, since the numbers are written in none that
+    keeps them shorter."""
     if all(row.ok for row in rows):
         return None
     known = [other for other in EPSILON if all(other in pack.tolerances[name] for name in pack)]  # to the npbert that wrote it
@@ -68,13 +69,14 @@ def other_precision(
     for other in fitting:
         if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
             return OtherPrecision(other, is_shown=True)
+    computed_in = shown(fitting)
+    if computed_in is not None:
+        return OtherPrecision(computed_in, is_shown=True)
     fitting.sort(key=_is_short)
     imprecise = [other for other in fitting if _is_as_imprecise(pack, rows, other)]
     coarser = {other: coarser_than(other) for other in imprecise}
-    for other in imprecise:
-        if not coarser[other]:
-            return OtherPrecision(other, is_shown=_begins_with_products(rows))
-    return OtherPrecision(imprecise[0], False, coarser[imprecise[0]]) if imprecise else None
+    nearest = next((other for other in imprecise if coarser[other]), next(iter(imprecise), None))
+    return None if nearest is None else OtherPrecision(nearest, False, coarser[nearest])
 
 
 def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
@@ -94,11 +96,6 @@ def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
     in_layers = [row for row in rows if layer_of(row.name, -1) >= 0]
     computed = in_layers or [row for row in rows if row.name not in pack.input_arrays]
     return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
-
-
-def _begins_with_products(rows: Sequence[Row]) -> bool:
-    """Whether the first products of the first layer are off already: before them hardly a mistake can be made."""
-    return any(not row.ok and re.search(r"\blayer\.0\.attention\.self[.:](query|key|value)$", row.name) for row in rows)
 
 
 def dump_at_fault(rows: Sequence[Row]) -> list[str]:
