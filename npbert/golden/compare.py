@@ -69,7 +69,7 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         other_precision=None if other is None else other.name,
         shows_precision=other is not None and other.is_shown,
         coarser=(coarser(precision) if all(row.ok for row in rows) else "") if other is None else other.coarser,
-        dump_at_fault=verdicts.dump_at_fault(rows),
+        dump_at_fault=verdicts.dump_at_fault(pack, rows),
         questions=_questions(dump, rows),
     )
 

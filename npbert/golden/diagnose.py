@@ -228,7 +228,7 @@ def _stored_precision(divergence: Divergence, right: Replay) -> str | None:
     assert dumped is not None
     assert right.first is not None
     counts = divergence.counts(divergence.first)
-    numbers = dumped[counts & (dumped != 0)].astype(np.float32)
+    numbers = dumped[counts & (dumped != 0) & np.isfinite(dumped)].astype(np.float32)
     computed = right.first[counts].astype(np.float32)
     if len(numbers) < FEWEST_NUMBERS:
         return None

@@ -61,6 +61,7 @@ sizes up to 1024 and intermediate sizes up to 4096, the worst honest ports were 
     float16, bfloat16     rounded after every step        6.9   2.0      20   12   3.5
     tf32, bfloat16-prod.  operands cut off                3.5   1.7      20    9     3
     int8, int8-per-row    PyTorch's                       5.2   1.6      20   10     3
+    int8-tables           PyTorch's                       3.8   1.1      32   10     3
 
 so every multiple is 1.7 times the worst or more. Of the mistakes in float32 the mildest pack had gelu-tanh off 10 times as far
 as allowed, and 2.2 times in the outputs of layers alone (a random model of hidden size 64, where the approximation hardly

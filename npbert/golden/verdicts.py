@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from npbert.golden.kinds import is_forward
 from npbert.golden.layers import layer_of, layer_that_reads
+from npbert.golden.models import part_of
 from npbert.golden.pack import Pack
 from npbert.golden.precision import EPSILON, round_to
 from npbert.golden.report import Row
@@ -21,6 +23,13 @@ a fortieth where one element is far larger than all others, which a bound has to
 
 FAR_OFF = 1000.0
 """In tolerances. An error so large would show in all that is computed from the tensor."""
+
+BEFORE_SOFTMAX = re.compile(
+    r"(?P<attention>.*\.(?:self|attn|crossattention))"
+    r"(?:(?P<of_keys>[.:]key|\.c_attn|:(?:relative_|masked_)?scores)|[.:]query|\.q_attn)"
+)
+"""Softmax does not see what is the same for all keys, such as a bias of the keys, and of a single key it sees nothing: there
+only scores can tell."""
 
 DEEP = 1 << 20
 """More layers than any model has."""
@@ -98,21 +107,27 @@ def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
     return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
 
 
-def dump_at_fault(rows: Sequence[Row]) -> list[str]:
+def dump_at_fault(pack: Pack, rows: Sequence[Row]) -> list[str]:
     """The tensors that are far off while what is computed from them is right: they were not computed so, only dumped so."""
     rows = [row for row in rows if is_forward(row.name)]
-    return [row.name for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and _is_refuted(row, rows[index + 1 :])]
+    far_off = [index for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and not row.problem]
+    return [rows[index].name for index in far_off if _is_refuted(pack, rows[index], rows[index + 1 :])]
 
 
-def _is_refuted(row: Row, later: Sequence[Row]) -> bool:
-    if row.problem:
-        return False
-    module, _, value = row.name.rpartition(".self")
-    if value in (".key", ":key", ":scores", ":relative_scores", ":masked_scores"):
-        # Softmax does not see what is the same for all keys, such as a bias of the keys: only scores can tell.
-        return any(other.ok and other.name in (f"{module}.self:scores", f"{module}.self:masked_scores") for other in later)
+def _is_refuted(pack: Pack, row: Row, later: Sequence[Row]) -> bool:
+    before_softmax = BEFORE_SOFTMAX.fullmatch(row.name)
+    if before_softmax and (before_softmax["of_keys"] or _has_one_key(pack, row.name)):
+        attention = before_softmax["attention"]
+        return any(other.ok and other.name in (f"{attention}:scores", f"{attention}:masked_scores") for other in later)
     layer = layer_of(row.name, -1)
     if layer < 0 and "embeddings" not in row.name:
         return False  # nothing but a head is computed from it
     readers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
     return any(reader is not None and reader > layer for reader in readers)
+
+
+def _has_one_key(pack: Pack, name: str) -> bool:
+    """Whether each token has only one to look at, as in texts of one token."""
+    positions = pack.positions[part_of(pack.positions, name)]
+    visible = positions.cross_visible if ".crossattention" in name else positions.visible
+    return bool((visible & positions.query[:, :, None]).sum(axis=2).max(initial=0) < 2)
