@@ -5,10 +5,11 @@
     python tools/mutants.py --only golden           of files whose path contains "golden"
     python tools/mutants.py --minutes 30            begin no mutant after half an hour
 
-A mutant changes one comparison, operator, constant, flag or condition, in a copy of the working tree. The tests named as its
-file run first, then those of its room (tests/golden for npbert/golden), then all others, each time up to the first failure.
-What fails is run again without the mutant: where it fails still, nothing can be said, and the sampling ends. A mutant that no
-test notices is printed as a survivor: write a test that says what matters there, or see that the change changes nothing.
+A mutant changes one comparison, operator, constant, flag or condition, in a copy of the working tree. First all tests run once,
+to see which of them reach which lines (this needs the coverage package). Then those that reach the line of a mutant run, the
+quickest first, up to the first failure; for a line that runs on import, those that reach its file. What fails is run again
+without the mutant: where it fails still, nothing can be said, and the sampling ends. A mutant that no test notices is printed
+as a survivor: write a test that says what matters there, or see that the change changes nothing.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from reached import Reached, read, record
 
 ROOT = Path(__file__).parents[1]
+ORDINARY = "not parity and not browser and not cluster"
 NO_TESTS = 5  # pytest's exit status where the tests are none, or all of them need the reference
 PATIENCE = 15 * 60  # seconds for the tests of one mutant; one that hangs has been noticed
 
@@ -45,24 +49,30 @@ class Mutant(NamedTuple):
     """One change to one file."""
 
     path: Path  # in the package
-    line: int
+    lines: range  # from the first line of its statement to the last one of what is changed
     before: str
     after: str
     text: str  # the whole file with the change
+
+    @property
+    def line(self) -> int:
+        """Where its statement begins."""
+        return self.lines.start
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
     """Every change to a file."""
     text = path.read_text("utf-8")
-    for node in _expressions(ast.parse(text)):
+    for statement, node in _expressions(ast.parse(text)):
         for changed in _changes(node):
             start, end = _place(text, node.lineno, node.col_offset), _place(text, node.end_lineno, node.end_col_offset)
+            lines = range(statement.lineno, (node.end_lineno or node.lineno) + 1)
             after = f"({ast.unparse(changed)})"
-            yield Mutant(path.relative_to(ROOT), node.lineno, text[start:end], after, text[:start] + after + text[end:])
+            yield Mutant(path.relative_to(ROOT), lines, text[start:end], after, text[:start] + after + text[end:])
 
 
-def _expressions(node: ast.AST) -> Iterator[ast.expr]:
-    """The expressions of a file that are computed: no types, and nothing that only type checkers read."""
+def _expressions(node: ast.AST, statement: Any = None) -> Iterator[tuple[ast.stmt, ast.expr]]:
+    """The expressions of a file that are computed, each with its statement: no types, and nothing that only checkers read."""
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list"):
             continue
@@ -73,8 +83,8 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
             if is_for_checkers or isinstance(child, ast.JoinedStr):  # messages are for people
                 continue
             if isinstance(child, ast.expr):
-                yield child
-            yield from _expressions(child)
+                yield statement, child
+            yield from _expressions(child, child if isinstance(child, ast.stmt) else statement)
 
 
 def _changes(node: ast.expr) -> Iterator[ast.expr]:
@@ -107,40 +117,34 @@ def _place(text: str, line: int | None, column: int | None) -> int:
     return sum(map(len, lines[: line - 1])) + len(lines[line - 1].encode()[:column].decode())
 
 
-def stages_of(path: Path) -> list[list[str]]:
-    """The tests in the order in which they are likely to notice a change to a file: those named as it is, those of its room as
-    far as it has any, all others."""
-    room = ROOT / "tests" / path.parts[1] if len(path.parts) > 2 else ROOT / "tests"
-    near = [str(file.relative_to(ROOT)) for file in sorted(room.glob(f"test_*{path.stem}*.py"))]
-    own = [str(room.relative_to(ROOT))] if room.is_dir() and len(path.parts) > 2 else []
-    done: list[str] = []
-    stages = []
-    for tests in (near, own, ["tests"]):
-        if tests:
-            stages.append([*tests, *(f"--ignore={already}" for already in done)])
-            done += tests
-    return stages
+def tests_of(mutant: Mutant, reached: Reached) -> list[str]:
+    """The tests that can notice a mutant, the quickest first: those that reach its statement, or its file where that runs on
+    import."""
+    name = mutant.path.as_posix()
+    places = [(name, line) for line in mutant.lines]
+    if any("" in reached.get(place, {"": 0.0}) for place in places):
+        places = [place for place in reached if place[0] == name]
+    seconds = {test: took for place in places for test, took in reached[place].items() if test}
+    return sorted(seconds, key=seconds.__getitem__) or ["tests"]
 
 
-def is_noticed(mutant: Mutant, tree: Path) -> bool:
+def is_noticed(mutant: Mutant, tree: Path, reached: Reached) -> bool:
     """Whether a test of the tree fails where the mutant is at home, and passes where it is not."""
     file = tree / mutant.path
     sound = file.read_bytes()
-    for tests in stages_of(mutant.path):
-        file.write_text(mutant.text, "utf-8")
-        try:
-            passes = _pass(tree, tests)
-        finally:
-            file.write_bytes(sound)
-        if not passes:
-            if not _pass(tree, ["--last-failed", "--last-failed-no-failures=none", *tests]):
-                raise SystemExit(f"{' '.join(tests)}: fail without a mutant too")
-            return True
-    return False
+    tests = tests_of(mutant, reached)
+    file.write_text(mutant.text, "utf-8")
+    try:
+        passes = _pass(tree, tests)
+    finally:
+        file.write_bytes(sound)
+    if not passes and not _pass(tree, ["--last-failed", "--last-failed-no-failures=none", "tests"]):
+        raise SystemExit(f"{mutant.path}:{mutant.line}: what fails there fails without the mutant too")
+    return not passes
 
 
 def _pass(tree: Path, tests: list[str]) -> bool:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not parity and not browser and not cluster", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", ORDINARY, *tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=PATIENCE, check=False)
@@ -175,14 +179,14 @@ def main() -> None:
     begun = time.monotonic()
     noticed = tried = 0
     with tempfile.TemporaryDirectory() as folder:
-        tree = copied_tree(Path(folder))
-        if not _pass(tree, ["tests/test_package.py"]):
-            raise SystemExit("tests/test_package.py: fails without a mutant")
+        tree = copied_tree(Path(folder) / "tree")
+        record(tree, Path(folder) / "reached", ["-m", ORDINARY])
+        reached = read(tree, Path(folder) / "reached")
         for mutant in drawn:
             if time.monotonic() - begun > args.minutes * 60:
                 break
             tried += 1
-            found = is_noticed(mutant, tree)
+            found = is_noticed(mutant, tree, reached)
             noticed += found
             print(
                 f"{'noticed ' if found else 'SURVIVES'} {mutant.path}:{mutant.line}: {mutant.before!r} -> {mutant.after!r}",
