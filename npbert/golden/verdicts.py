@@ -11,7 +11,7 @@ import numpy as np
 from npbert.golden.kinds import is_forward
 from npbert.golden.layers import layer_of, layer_that_reads
 from npbert.golden.models import part_of
-from npbert.golden.pack import Pack
+from npbert.golden.pack import INPUT, Pack
 from npbert.golden.precision import EPSILON, round_to
 from npbert.golden.report import Row
 from npbert.golden.tolerance import Tolerance
@@ -30,6 +30,8 @@ BEFORE_SOFTMAX = re.compile(
 )
 """Softmax does not see what is the same for all keys, such as a bias of the keys, and of a single key it sees nothing: there
 only scores can tell."""
+
+IDS = f"{INPUT}input_ids"
 
 DEEP = 1 << 20
 """More layers than any model has."""
@@ -115,6 +117,10 @@ def dump_at_fault(pack: Pack, rows: Sequence[Row]) -> list[str]:
 
 
 def _is_refuted(pack: Pack, row: Row, later: Sequence[Row]) -> bool:
+    if row.name == IDS:
+        part = part_of(pack.positions, "input_ids")
+        readers = [other for other in later if layer_of(other.name, -1) >= 0 and part_of(pack.positions, other.name) == part]
+        return any(other.ok and other.compared for other in readers)
     before_softmax = BEFORE_SOFTMAX.fullmatch(row.name)
     if before_softmax and (before_softmax["of_keys"] or _has_one_key(pack, row.name)):
         attention = before_softmax["attention"]
@@ -122,8 +128,8 @@ def _is_refuted(pack: Pack, row: Row, later: Sequence[Row]) -> bool:
     layer = layer_of(row.name, -1)
     if layer < 0 and "embeddings" not in row.name:
         return False  # nothing but a head is computed from it
-    readers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
-    return any(reader is not None and reader > layer for reader in readers)
+    layers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
+    return any(reader is not None and reader > layer for reader in layers)
 
 
 def _has_one_key(pack: Pack, name: str) -> bool:

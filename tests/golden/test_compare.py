@@ -116,6 +116,16 @@ def test_a_wrong_input_is_the_first_divergence(pack: golden.Pack) -> None:
     assert [row.ok for row in report.rows] == [True, False]
 
 
+def test_other_ids_whose_results_are_right_are_a_fault_of_the_dump(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    dump = {"input:input_ids": pack.inputs["input_ids"] + 1, "bert.encoder.layer.1": port["bert.encoder.layer.1"]}
+    assert golden.compare(pack, dump).dump_at_fault == ["input:input_ids"]
+    (suspect,) = golden.diagnose(pack, dump)
+    assert (suspect.mistake, suspect.where) == ("dump-not-computation", "input:input_ids")
+    dump["bert.encoder.layer.1"] = dump["bert.encoder.layer.1"] + 1
+    assert golden.compare(pack, dump).dump_at_fault == []
+    assert golden.diagnose(pack, dump)[0].mistake == "unknown"
+
+
 def test_ids_of_padding_are_no_difference(pack: golden.Pack) -> None:
     ids = pack.inputs["input_ids"].copy()
     ids[1, 4:] = 30
@@ -411,6 +421,8 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
             golden.compare(pack, tmp_path / path)
     with pytest.raises(MissingFileError):
         golden.compare(tmp_path / "nowhere.safetensors", port)
+    with pytest.raises(FileError, match=r"is no pack but a \.npz file; the pack comes first"):
+        golden.compare(tmp_path / "dump.npz", ENCODER)
     with pytest.raises(InputError, match="precision"):
         golden.compare(pack, port, precision="fp8")
     (tmp_path / "port.txt").write_text("no")
