@@ -16,18 +16,26 @@ The same Modules are what a reader walks through. `model.encoder.layer[0].attent
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from npbert import checks, ops, tracing
 from npbert.backward import Gradients, Record
 from npbert.errors import InputError, MissingAttributeError, MissingNameError, NpbertError, listed
+from npbert.ops.shares import in_shares
 from npbert.types import Array, Rng
 from npbert.weights import Weights, join
 
 Functions: TypeAlias = dict[str, Callable[..., Any]]
 """The function of each module, by the last part of the module's path. `layer.*` is for every member of the list `layer`, and
 `pooler.activation` for a module without weights, so that no other name tells that it is there."""
+
+
+BY_SEQUENCE = ("input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids")
+"""Arguments of a pass that hold a row for each sequence, or one row for all."""
 
 
 class Module:
@@ -169,6 +177,18 @@ class Module:
         if not size:
             return function(x)
         return ops.apply_in_chunks(tracing.in_pieces(function), x, size, axis=tracing.PIECES_AXIS)
+
+    def in_shares(self, function: Callable[..., Any], **arguments: Any) -> Any:
+        """`function(self, **arguments)`, where each core takes sequences of its own.
+
+        Not where dropout draws for all of them, where a backward pass follows, or where an array goes by something else.
+        """
+        inputs = {name: arguments[name] for name in BY_SEQUENCE if arguments.get(name) is not None}
+        others = {name: value for name, value in arguments.items() if name not in BY_SEQUENCE}
+        holds_arrays = any(isinstance(value, np.ndarray | tuple | list) and len(value) > 0 for value in others.values())
+        if self.rng is not None or self.record is not None or holds_arrays:
+            return function(self, **arguments)
+        return in_shares(functools.partial(function, self, **others), inputs, apart=not self.is_observed)
 
     def activation_backward(self, function: Callable[[Array], Array], dy: Array, x: Array) -> Array:
         """The gradient by x of an activation function."""

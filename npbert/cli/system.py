@@ -14,7 +14,7 @@ import numpy as np
 
 from npbert.cli import printing
 from npbert.errors import InputError
-from npbert.ops import blocks
+from npbert.ops import blocks, shares
 from npbert.version import __version__
 
 PRESETS = ("OPENBLAS_", "GOTO_", "MKL_", "BLIS_", "VECLIB_", "OMP_")
@@ -82,26 +82,13 @@ def blas() -> dict[str, Any]:
     built: Any = np.show_config(mode="dicts")
     known = built.get("Build Dependencies", {}).get("blas", {})
     found = {"name": known.get("name", "unknown"), "version": known.get("version", "unknown")}
-    library = openblas()
     for key, function, kind in (("kernel", "get_corename", ctypes.c_char_p), ("threads", "get_num_threads", ctypes.c_int)):
-        for name in (f"{prefix}openblas_{function}{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", "")):
-            if hasattr(library, name):
-                ask = getattr(library, name)
-                ask.restype = kind
-                answer = ask()
-                found[key] = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
-                break
+        ask = shares.openblas_function(function)
+        if ask is not None:
+            ask.restype = kind
+            answer = ask()
+            found[key] = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
     return found
-
-
-def openblas() -> ctypes.CDLL | None:
-    """The OpenBLAS that this process has loaded, on systems that tell."""
-    try:
-        with open("/proc/self/maps") as maps:
-            paths = [line.split(maxsplit=5)[5].strip() for line in maps if "openblas" in line and len(line.split()) > 5]
-        return ctypes.CDLL(paths[0]) if paths else None
-    except OSError:
-        return None
 
 
 def advice(found: Mapping[str, Any]) -> list[str]:

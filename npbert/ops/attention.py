@@ -5,6 +5,7 @@ Vaswani et al. 2017, "Attention is all you need"; for relative positions Shaw et
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from npbert.ops.blocks import in_blocks_of_rows
 from npbert.ops.linear import embedding, embedding_backward
+from npbert.ops.shares import by_share, product
 from npbert.types import Array
 
 
@@ -29,7 +31,7 @@ def merge_heads(x: Array) -> Array:
 
 def attention_scores(query: Array, key: Array) -> Array:
     """How much each query looks at each key: `q k^T`, not yet scaled."""
-    return query @ key.swapaxes(2, 3)  # [B, N, S, T]
+    return product(query, key.swapaxes(2, 3))  # [B, N, S, T]
 
 
 def attention_scores_backward(dscores: Array, query: Array, key: Array) -> tuple[Array, Array]:
@@ -62,7 +64,7 @@ def relative_distances_backward(ddistances: Array, num_rows: int) -> Array:
 
 def relative_query_scores(query: Array, distances: Array) -> Array:
     """What a query says about its distance to each key (Shaw et al.)."""
-    return np.einsum("bhld,lrd->bhlr", query, distances, optimize=True)  # [B, N, S, T]
+    return by_share(functools.partial(np.einsum, "bhld,lrd->bhlr", optimize=True), query, distances)  # [B, N, S, T]
 
 
 def relative_query_scores_backward(dscores: Array, query: Array, distances: Array) -> tuple[Array, Array]:
@@ -73,7 +75,7 @@ def relative_query_scores_backward(dscores: Array, query: Array, distances: Arra
 
 def relative_key_scores(key: Array, distances: Array) -> Array:
     """What a key says about its distance to each query (Huang et al.)."""
-    return np.einsum("bhrd,lrd->bhlr", key, distances, optimize=True)  # [B, N, S, T]
+    return by_share(functools.partial(np.einsum, "bhrd,lrd->bhlr", optimize=True), key, distances)  # [B, N, S, T]
 
 
 def relative_key_scores_backward(dscores: Array, key: Array, distances: Array) -> tuple[Array, Array]:
@@ -155,7 +157,7 @@ def scaled_dot_product_attention(
         scores = np.add(scores, keep(":relative_scores", relative_scores(query, key)), out=spare)
     scores = keep(":masked_scores", scale_and_mask(scores, query.shape[-1], mask, divisor=divisor, out=spare))
     probs = keep(":probs", change_probs(softmax(scores, out=spare)))  # [B, N, S, T]
-    return probs @ value, probs
+    return product(probs, value), probs
 
 
 def scaled_dot_product_attention_backward(

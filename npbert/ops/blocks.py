@@ -8,12 +8,14 @@ Where an array is cut does not depend on the number of cores, so no result does.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +51,7 @@ def keep_freed_memory() -> None:
 
 def cores() -> int:
     """How many threads share the blocks: what `set_num_threads` was told, or else as many as there are cores of use."""
-    return _told or _available()
+    return _told or available()
 
 
 def set_num_threads(count: int | None) -> None:
@@ -66,7 +68,8 @@ _told: int | None = None
 
 
 @functools.cache
-def _available() -> int:
+def available() -> int:
+    """How many cores the process may use."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(available, int(limit)) if limit.isdecimal() and int(limit) else available
@@ -95,14 +98,42 @@ def for_each_block(function: Callable[..., object], *arrays: Array, uncut: int =
         for block in blocks:
             function(*(x[block] for x in arrays))
 
-    count = cores()
-    share = -(-len(blocks) // count)
-    others = [_threads(count).submit(stretch, blocks[start : start + share]) for start in range(share, len(blocks), share)]
+    share = -(-len(blocks) // cores())
+    side_by_side([functools.partial(stretch, blocks[start : start + share]) for start in range(0, len(blocks), share)])
+
+
+def side_by_side(tasks: Sequence[Callable[[], object]]) -> None:
+    """Run tasks on all cores; what a task itself would share among the cores, its own core does alone."""
+    threads = 1 if is_shared() else min(cores(), len(tasks))
+
+    def run(tasks: Sequence[Callable[[], object]]) -> None:
+        outside, _here.is_shared = is_shared(), True
+        try:
+            for task in tasks:
+                task()
+        finally:
+            _here.is_shared = outside
+
+    if threads == 1:
+        run(tasks)
+        return
+    # NumPy's errstate, and whatever else holds within a `with` of the caller, holds in the other threads too.
+    others = [
+        _threads(cores()).submit(contextvars.copy_context().run, run, tasks[number::threads]) for number in range(1, threads)
+    ]
     try:
-        stretch(blocks[:share])
+        run(tasks[::threads])
     finally:
         for other in others:
             other.result()  # waits for it, and raises what it raised
+
+
+def is_shared() -> bool:
+    """Whether this thread is at a task of `side_by_side`, beside others."""
+    return getattr(_here, "is_shared", False)
+
+
+_here = threading.local()
 
 
 def _blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
@@ -114,6 +145,11 @@ def _blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
     for start in range(0, shape[0], max(step, 1)):
         for rest in [()] if step else _blocks(shape[1:], size):
             yield slice(start, start + max(step, 1)), *rest
+
+
+def is_plain(x: Array) -> bool:
+    """Whether NumPy computes with an array; not with those that bring an arithmetic of their own, as a golden pack's do."""
+    return type(x).__array_ufunc__ is np.ndarray.__array_ufunc__
 
 
 def in_blocks(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -133,8 +169,7 @@ def in_blocks_of_rows(function: Callable[..., Array]) -> Callable[..., Array]:
 def _in_blocks(function: Callable[..., Array], *, uncut: int) -> Callable[..., Array]:
     @functools.wraps(function)
     def evaluate(x: Array, *others: Array, out: Array | None = None, **options: Any) -> Array:
-        # Arrays that bring their own arithmetic along, as a golden pack's do, are computed at once.
-        if (x.size <= BLOCK and out is None) or type(x).__array_ufunc__ is not np.ndarray.__array_ufunc__:
+        if (x.size <= BLOCK and out is None) or not is_plain(x):
             return function(x, *others, **options)
         is_cut = [y.shape == x.shape for y in others]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 
 from npbert.errors import InputError
 from npbert.ops.blocks import in_blocks
+from npbert.ops.shares import product
 from npbert.types import Array
-
-FEW_ROWS = 32  # with so few, BLAS is quicker when the large matrix stands on the left: its rows are what the cores share
 
 
 def embedding(ids: Array, table: Array) -> Array:
@@ -44,11 +42,10 @@ def embedding_backward(dy: Array, ids: Array, num_rows: int, *, padding_idx: int
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """`x @ weight.T + bias`: x `[..., in]`, weight `[out, in]`, bias `[out]`, result `[..., out]`."""
-    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # one large product is faster than one for each sequence
-    y = (weight @ rows.T).T.copy() if len(rows) <= FEW_ROWS else rows @ weight.T  # [rows, out]
+    y = product(x, weight.T)  # [..., out]
     if bias is not None:
         y += bias
-    return y.reshape(*x.shape[:-1], len(weight))  # [..., out]
+    return y
 
 
 def linear_backward(dy: Array, weight: Array) -> Array:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from npbert.cli import system
+from npbert.ops import shares
 
 from .test_cli import run
 
@@ -57,7 +58,7 @@ def test_settings_and_advice(capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 def test_nothing_to_set(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "probe", lambda environment: (100.0, 0.1))
-    monkeypatch.setattr(system, "openblas", lambda: None)
+    monkeypatch.setattr(shares, "openblas", lambda: None)
     _, out, _ = run(capsys, "info", "--system")
     assert "nothing to set" in out
     assert "kernel" not in out
@@ -65,7 +66,7 @@ def test_nothing_to_set(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 def test_what_openblas_says_where_numpy_brings_it() -> None:
     found = system.blas()
-    if "openblas" not in found["name"] or system.openblas() is None:
+    if "openblas" not in found["name"] or shares.openblas() is None:
         pytest.skip("this NumPy multiplies with another library, or the system does not tell where it is")
     assert found["threads"] >= 1
     assert found["kernel"]

@@ -11,6 +11,7 @@ import pytest
 
 import npbert
 from npbert import InputError, golden
+from npbert.golden.resemblance import LIKE
 
 PACKS = Path(__file__).parent / "packs"
 LAYER = "bert.encoder.layer"
@@ -181,6 +182,16 @@ def test_what_is_ambiguous_is_left_open(pack: golden.Pack) -> None:
     proposal = golden.propose_map(pack, dump)
     assert proposal.names == {"x": "bert.pooler"}
     assert proposal.remarks == [f"scores is {LAYER}.0.attention.self:scores times 2", "left open: y, z, scores"]
+
+
+def test_what_is_roughly_a_multiple_is_none(pack: golden.Pack) -> None:
+    scores = pack[f"{LAYER}.0.attention.self:scores"]
+    noise = np.random.default_rng(0).normal(size=scores.shape) * np.sqrt(np.mean(scores**2))
+    close, rough = (2 * (scores + share * noise) for share in (LIKE / 30, LIKE / 3))
+    proposal = golden.propose_map(pack, {"x": pack["bert.pooler"], "close": close, "rough": rough})
+    first, second = proposal.remarks
+    assert first.startswith(f"close is {LAYER}.0.attention.self:scores times ")
+    assert second == "left open: close, rough"
 
 
 def test_scores_without_a_mask_are_no_masked_scores(pack: golden.Pack) -> None:

@@ -15,6 +15,8 @@ import pytest
 import npbert
 from npbert import golden
 from npbert.golden.mistakes import MISTAKES
+from npbert.golden.mistakes.attention import SOFTMAX
+from npbert.golden.mistakes.masks import PATTERNS
 
 from ..builders import tiny
 from .subjects import (
@@ -246,3 +248,47 @@ def test_the_approximation_where_the_exact_function_is_wanted_and_the_other_way_
     suspects = golden.diagnose(tmp_path / "pack", subject.dump())
     assert [suspect.mistake for suspect in suspects] == ["layernorm-eps"]
     assert "eps is 1e-12" in suspects[0].explanation
+
+
+SEEN = [  # of four keys of which the last one is padding, by each of four queries: the keys that are looked at
+    ("The first token is hidden", "0110 0110 0110 0110"),
+    ("One token too many is hidden", "1100 1100 1100 1100"),
+    ("One token too few is hidden", "1111 1111 1111 1111"),
+    ("No token looks at itself", "0110 1010 1100 1110"),
+    ("Keys after the query", "1000 1100 1110 1110"),
+    ("Keys more than one after", "1100 1110 1110 1110"),
+    ("Keys from the query itself on", "0000 1000 1100 1110"),
+    ("Keys before the query", "1110 0110 0010 0000"),
+    ("Only keys at most 1 tokens away", "1100 1110 0110 0010"),
+    ("The attention mask hides queries:", "1111 1111 1111 0000"),
+    ("The attention mask hides queries as well", "1110 1110 1110 0000"),
+]
+
+
+@pytest.mark.parametrize(("begins", "expected"), SEEN)
+def test_what_a_mistaken_mask_shows(begins: str, expected: str) -> None:
+    padding = np.array([True, True, True, False])[None, None, None]  # [B, 1, 1, T]
+    (visible,) = [visible for _, explanation, visible, _ in PATTERNS if explanation.startswith(begins)]
+    shown = visible(padding, np.ones((1, 1), bool))
+    assert shown is not None
+    rows = np.broadcast_to(shown, (1, 1, 4, 4))[0, 0].astype(int)
+    assert " ".join("".join(map(str, row)) for row in rows) == expected
+
+
+INSTEAD_OF_SOFTMAX = [  # of scores that are the logarithms of 1, 2 and 4
+    ("Softmax is left out", [0, 1 / 3, 2 / 3]),
+    ("Softmax does not divide by the sum over the keys:", [1 / 4, 2 / 4, 1]),
+    ("Softmax does not divide by the sum over the keys, nor", [1, 2, 4]),
+    ("Softmax adds 1", [1 / 8, 2 / 8, 4 / 8]),
+    ("Each score goes through a sigmoid", [1 / 2, 2 / 3, 4 / 5]),
+    ("The logarithm of softmax", [np.log(1 / 7), np.log(2 / 7), np.log(4 / 7)]),
+    ("The scores are halved", [1 / (3 + 2**0.5), 2**0.5 / (3 + 2**0.5), 2 / (3 + 2**0.5)]),
+    ("The scores are doubled", [1 / 21, 4 / 21, 16 / 21]),
+]
+
+
+@pytest.mark.parametrize(("begins", "expected"), INSTEAD_OF_SOFTMAX)
+def test_what_stands_in_the_place_of_softmax(begins: str, expected: list[float]) -> None:
+    (function,) = [function for _, explanation, function in SOFTMAX if f"{explanation}:".startswith(begins)]
+    found = function(np.log(np.array([[1.0, 2.0, 4.0]])))[0]
+    np.testing.assert_allclose(found / found.sum() if "left out" in begins else found, expected, atol=1e-12)

@@ -150,6 +150,11 @@ def test_equal_sizes_are_a_question_not_a_guess(square: golden.Pack) -> None:
     assert golden.compare(square, dump, names={"encoder*": {"layout": "S B D"}}).ok
     assert golden.compare(square, {"encoder": square["encoder"]}).ok  # as the pack has it: nothing to ask
     assert not golden.compare(square, {"encoder": square["encoder"]}, names={"*": {"layout": "S B D"}}).ok
+    named = {"mine": dump["encoder"], "yours": dump["encoder.layer.0"]}
+    asked = golden.compare(square, named, names={"mine": "encoder", "yours": "encoder.layer.0"})
+    assert '{"*": {"layout": "S B D"}}' in " ".join(str(asked).split())  # of two it is all of them
+    mixed = {**dump, "embeddings": square["embeddings"]}  # not all of them: the first one is asked for by its name
+    assert '{"encoder.layer.0": {"layout": "S B D"}}' in " ".join(str(golden.compare(square, mixed)).split())
     one = {**dump, "encoder": square["encoder"]}
     assert '{"encoder.layer.0": {"layout": "S B D"}}' in " ".join(str(golden.compare(square, one)).split())
 

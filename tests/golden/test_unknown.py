@@ -10,6 +10,7 @@ import pytest
 
 import npbert
 from npbert import golden
+from npbert.golden.likeness import ARRANGEMENTS
 from npbert.golden.precision import to_bfloat16
 
 from .. import port
@@ -47,6 +48,32 @@ def test_what_nobody_knows_is_unknown(subjects: dict[str, Subject], name: str, h
     suspects = golden.diagnose(subject.pack, dump)
     assert [(suspect.mistake, suspect.where) for suspect in suspects] == [("unknown", name)]
     assert np.isinf(suspects[0].evidence.error_of_mistake)
+
+
+OF_RANK = {2: "pooler.activation", 3: LAYER + "intermediate.dense", 4: SELF + ":value"}
+ARRANGE = {label: arrange for label, _, arrange in ARRANGEMENTS}
+TURNED = [
+    *[("", rank) for rank in (2, 3, 4)],
+    *[("with the batch in reverse order", rank) for rank in (2, 3, 4)],
+    *[("with the tokens in reverse order", rank) for rank in (3, 4)],
+    ("with the heads in reverse order", 4),
+    *[("with the channels in reverse order", rank) for rank in (2, 3)],
+    *[(f"with its tokens shifted by one to the {side}", rank) for side in ("left", "right") for rank in (3, 4)],
+    ("read as [B, S, N, H] instead of [B, N, S, H]", 4),
+    ("written as [S, B, D] instead of [B, S, D]", 3),
+]
+
+
+@pytest.mark.parametrize(("label", "rank"), TURNED)
+def test_a_right_tensor_turned_round_is_recognised(subjects: dict[str, Subject], label: str, rank: int) -> None:
+    subject = subjects["encoder"]
+    truth = subject.dump()
+    names, name = list(truth), OF_RANK[rank]
+    dump = {before: truth[before] for before in names[: names.index(name)]}
+    dump[name] = np.ascontiguousarray(ARRANGE[label](truth[name])) if label else truth[name] * np.float32(-1.7)
+    (suspect,) = golden.diagnose(subject.pack, dump)
+    assert (suspect.mistake, suspect.where) == ("unknown", name)
+    assert f"This is the right tensor {label or 'times -1.7'}" in suspect.explanation
 
 
 @pytest.mark.parametrize("how", ["scaled by 1.01", "noise", "permuted", "zero"])

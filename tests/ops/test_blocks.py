@@ -125,7 +125,7 @@ def test_cores_are_limited_as_those_of_matrix_products(
     limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    available = blocks._available.__wrapped__()
+    available = blocks.available.__wrapped__()
     assert available >= 1
     assert expected in (None, available)
 
@@ -135,7 +135,7 @@ def test_the_number_of_threads_can_be_set() -> None:
     expected = in_blocks(cube)(x)
     before = threading.active_count()
     try:
-        for count in (1, blocks._available() + 5):  # more than any test before this one has asked for
+        for count in (1, blocks.available() + 5):  # more than any test before this one has asked for
             npbert.set_num_threads(count)
             assert blocks.cores() == count
             np.testing.assert_array_equal(in_blocks(cube)(x), expected)
@@ -144,7 +144,7 @@ def test_the_number_of_threads_can_be_set() -> None:
             npbert.set_num_threads(0)
     finally:
         npbert.set_num_threads(None)
-    assert blocks.cores() == blocks._available()
+    assert blocks.cores() == blocks.available()
 
 
 def test_what_a_model_puts_out_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:

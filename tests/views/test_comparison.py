@@ -14,6 +14,7 @@ import pytest
 import npbert
 from npbert import golden, views
 from npbert.cli import main
+from npbert.golden.matching import match
 from npbert.golden.steps import Steps
 from npbert.views import error_maps
 from npbert.views.blobs import unpacked_shares
@@ -171,6 +172,25 @@ def test_the_strip_of_tokens_has_padding_hatched(pack: golden.Pack) -> None:
     values = unpacked_shares(strip["values"])
     assert np.array_equal(np.isnan(values), pack.inputs["attention_mask"] == 0)
     assert np.argwhere(values > 0).tolist() == [[0, 3]]
+
+
+def test_each_kind_of_tensor_has_its_maps(pack: golden.Pack) -> None:
+    batch, length, _ = pack["encoder.layer.0"].shape
+    dump = match(pack, {"encoder.layer.0": pack["encoder.layer.0"]})
+    maps = {
+        "B N S T": (batch, 2, length, length + 1), "B S D": (batch, length, 12), "B S N*H": (batch, length, 12),
+        "M D": (9, 12), "B D": (batch, 12), "V": (7,),
+    }  # fmt: skip
+    expected = {
+        "B N S T": ["heads by tokens", "tokens by keys"], "B S D": ["tokens by features"],
+        "B S N*H": ["heads by tokens", "tokens by features"], "M D": ["rows by columns"], "B D": ["texts by features"],
+        "V": ["all numbers"],
+    }  # fmt: skip
+    for axes, shape in maps.items():
+        made = error_maps.planes(np.random.default_rng(0).random(shape), axes.split(), dump)
+        assert [plane.title for plane in made][-len(expected[axes]) :] == expected[axes]
+        for plane in made:
+            assert plane.values.shape == (len(plane.rows), len(plane.cols))
 
 
 def test_a_block_that_holds_padding_and_what_counts_shows_what_counts() -> None:

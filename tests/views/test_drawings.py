@@ -7,6 +7,7 @@ import re
 import pytest
 
 from npbert.views import drawings
+from npbert.views.charts import ticks
 
 
 @pytest.mark.parametrize("largest", [0.02, 1.0, 37.0])
@@ -24,3 +25,18 @@ def test_what_is_not_a_number_has_no_bar() -> None:
 
 def test_bars_of_nothing_but_zeros() -> None:
     assert 'width="160"' not in drawings.bars("title", [("a", 0.0)], "light")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 5, [0, 1, 2, 3, 4, 5]),
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0.3, 2.6, [0.5, 1, 1.5, 2, 2.5]),
+        (-30, 30, [-20, 0, 20]),
+        (7001, 7004, [7001, 7002, 7003, 7004]),
+        (0, 0.004, [0, 0.001, 0.002, 0.003, 0.004]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)

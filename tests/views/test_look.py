@@ -206,9 +206,18 @@ def test_the_drawing_of_a_number_has_the_whole_chain(models: dict[str, Any], tok
         assert f"is {weight:.6g}<" in drawing
         lines = ("query of", "key of", "products", "value of", "times the weight", "the context of")
         assert all(line in drawing for line in lines)
+        numbers = [int(number) for number in re.findall(r">(\d+)\. ", drawing)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(numbers) > 5
         assert drawing.count("<image") == 2 * 7
         size = done.values[f"{path}:query"].shape[-1]
         assert one_number.divisor_of(done, path) == pytest.approx(size**0.5 * (2 if kind == "gpt2" else 1))
+
+
+def test_cosines_are_drawn_on_the_scale_from_minus_one_to_one(models: dict[str, Any], tokenizer: npbert.BertTokenizer) -> None:
+    drawing = views.look(models["masked"], tokenizer, TEXT, gradients=False).svg("stream")
+    assert drawing.count(">1  cosine<") == 3
+    assert len(re.findall(">-1<", drawing)) == 3
 
 
 def test_the_drawing_of_the_lens_is_at_the_position_that_matters(
