@@ -9,17 +9,20 @@ computes in that precision with the same weights: every module's output, caught 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-import reference_ports
 import torch
 import transformers
 from safetensors.torch import save_file
 
 import npbert
 from npbert import golden
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tools.reference_ports import TORCH_TYPES, dump, reference
 
 HOME = Path(__file__).parent.parent / "tests" / "golden" / "packs"
 SIZES = {
@@ -63,8 +66,8 @@ def main() -> None:
     for name, (model, kind, inputs) in models().items():
         path = HOME / f"{name}.safetensors"
         golden.export(model, inputs, path, weights=True)
-        for precision, dtype in reference_ports.TORCH_TYPES.items():
-            caught = reference_ports.dump(reference_ports.reference(model, kind, precision, "eager"), inputs)
+        for precision, dtype in TORCH_TYPES.items():
+            caught = dump(reference(model, kind, precision, "eager"), inputs)
             tensors = {name: torch.tensor(array).to(dtype) for name, array in caught.items()}
             save_file(tensors, HOME / f"{name}.{precision}.safetensors")
             print(name, precision, golden.compare(path, HOME / f"{name}.{precision}.safetensors", precision=precision))

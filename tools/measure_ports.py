@@ -33,6 +33,7 @@ from tests.foreign import plants
 from tests.foreign import port as foreign
 from tools.reference_ports import (
     MISTAKES,
+    ONNX_INT8,
     SUBJECTS,
     TORCH_TYPES,
     drawn,
@@ -154,7 +155,9 @@ def main() -> None:
             line("honest", "npbert", golden.compare(pack, ourselves(model, inputs)))
             line("honest", "plain loops", golden.compare(pack, loops(model, inputs)))
             if arguments.onnx and "encoder_hidden_states" not in inputs:
-                line("honest", "onnxruntime", golden.compare(pack, onnx(model, kind, inputs)))
+                for precision in ("float32", *ONNX_INT8):
+                    port = onnx(model, kind, inputs, precision)
+                    line("honest", "onnxruntime", golden.compare(pack, port, precision=precision))
             for precision in TORCH_TYPES:
                 for attention in ("eager", "sdpa"):
                     port = dump(reference(model, kind, precision, attention), inputs)

@@ -10,6 +10,7 @@ up in float32 and store float32:
     int8                 linear maps in whole numbers: weights from -127 to 127 in steps of one size for the whole matrix, the
                          input in 255 steps from its smallest to its largest value, which are found as the pass goes ("dynamic")
     int8-per-row         the same with steps of a size of their own for each row of a weight
+    int8-tables          as int8, and the tables of the embeddings hold whole numbers too, in steps of one size for each table
 
 **A result may be off by its spread**: by what it would be off by in another honest port. npbert's own error is one of many
 draws, and where one element is larger than all others, that draw may happen to be nothing. So every result is moved up or
@@ -164,7 +165,8 @@ def _plain(x: Any) -> Any:
 
 def step_of_127(x: Array, *, axis: int | None) -> Array:
     """The number, for all of x or for each place but those along `axis`, whose multiples -127 to 127 cover all values."""
-    step: Array = np.abs(x).max(axis=axis, keepdims=True, initial=0) / np.float32(127)
+    largest = x.max(axis=axis, keepdims=True, initial=0)
+    step: Array = np.maximum(largest, -x.min(axis=axis, keepdims=True, initial=0)) / np.float32(127)
     step[step == 0] = 1
     return step
 

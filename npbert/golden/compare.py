@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from npbert.errors import listed
-from npbert.golden import verdicts
+from npbert.golden import proofs, verdicts
 from npbert.golden.kinds import is_forward
 from npbert.golden.layouts import Reading, written
 from npbert.golden.maps import Names
@@ -40,7 +40,7 @@ def compare(
     `port` is a mapping from names to arrays, a `.safetensors` or `.npz` file or a directory of `.npy` files; it may hold any
     part of the pack, in any floating-point type, in many layouts (`npbert.golden.layouts`). `names` maps its own names to the
     pack's, as a mapping or a JSON file (`npbert.golden.maps`). `precision` is what the port computes in, one of
-    `npbert.golden.precision.EPSILON`. That most of a dump has names that are in no pack is an error, unless `allow_unused`.
+    `npbert.golden.precision.STORED_IN`. That most of a dump has names that are in no pack is an error, unless `allow_unused`.
 
     Positions that the mask hides may hold anything where they cannot matter: rows of padding, and scores that softmax makes 0
     (which must then be far below the others, however the port gets them there).
@@ -58,7 +58,8 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         if name in dump.own_names
     ]
     coarser = partial(coarser_than, dump=dump)
-    other = verdicts.other_precision(pack, rows, precision, lambda: _values_that_count(dump, rows), coarser)
+    values = partial(_values_that_count, dump, rows)
+    other = verdicts.other_precision(pack, rows, precision, values, partial(proofs.shown, dump=dump), coarser)
     return Report(
         precision,
         rows,
@@ -68,7 +69,7 @@ def compare_matched(dump: MatchedDump, precision: str) -> Report:
         other_precision=None if other is None else other.name,
         shows_precision=other is not None and other.is_shown,
         coarser=(coarser(precision) if all(row.ok for row in rows) else "") if other is None else other.coarser,
-        dump_at_fault=verdicts.dump_at_fault(rows),
+        dump_at_fault=verdicts.dump_at_fault(pack, rows),
         questions=_questions(dump, rows),
     )
 

@@ -99,6 +99,10 @@ def _suspects(dump: MatchedDump, model: Any, report: Report) -> list[Suspect]:
     if reordered is not None:
         return [reordered]
     divergence = Divergence(dump, model, report)
+    if divergence.first.startswith(INPUT) and divergence.first in report.dump_at_fault:
+        told = "The dump is wrong, not the computation: what the layers computed is right, and would not be with these ids."
+        of_input = replace(_unknown(divergence, divergence.row.rms, told), mistake="dump-not-computation")
+        return [of_input, *_without(divergence.first, dump, model, report.precision)]
     if divergence.first.startswith(INPUT):
         return [_unknown(divergence, divergence.row.rms, "The port was given another input than the pack holds.")]
     if step_of(divergence.first):
@@ -228,7 +232,7 @@ def _stored_precision(divergence: Divergence, right: Replay) -> str | None:
     assert dumped is not None
     assert right.first is not None
     counts = divergence.counts(divergence.first)
-    numbers = dumped[counts & (dumped != 0)].astype(np.float32)
+    numbers = dumped[counts & (dumped != 0) & np.isfinite(dumped)].astype(np.float32)
     computed = right.first[counts].astype(np.float32)
     if len(numbers) < FEWEST_NUMBERS:
         return None

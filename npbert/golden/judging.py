@@ -63,4 +63,7 @@ def _unit(name: str) -> str:
     layer = layer_of(name, -1)
     if layer >= 0:
         return f"{name.partition('encoder.layer.')[0].partition('h.')[0]}{layer}"
-    return "embeddings" if "embeddings" in name or makes_first_state(name) else name.partition(".")[0]
+    part, embeddings, _ = name.partition("embeddings")
+    if embeddings:
+        return f"{part}embeddings"
+    return "embeddings" if makes_first_state(name) else name.partition(".")[0]

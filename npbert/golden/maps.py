@@ -89,7 +89,7 @@ def _rule(own: str, value: Any) -> Rule:
     if not is_sound or not all(isinstance(text, str) for text in fields.values()):
         raise InputError(f'names: {shown(own)} takes a name of the pack, or {{"name": ..., "layout": ...}}, got {shown(value)}')
     name, layout = fields.get("name"), fields.get("layout")
-    if own.endswith(".") and name is not None and (name.endswith(".") or not name):
+    if own.endswith((".", "/")) and name is not None and (name.endswith(".") or not name):
         own, name = own + "*", name + "*"
     if name is not None and name.count("*") > own.count("*"):
         raise InputError(f"names: {shown(own)} has fewer * than {shown(name)}, so there is nothing to put there")

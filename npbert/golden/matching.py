@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,14 +68,14 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
     if not own_names:
         raise InputError(
             f"port: {ports.described(port)} has none of the pack's names; a map can translate its own, such as "
-            f"{listed(unused, most=3)} (npbert golden map proposes one)"
+            f"{listed(unused, most=3)} (npbert golden map proposes one){_told_of_idle(rules, dump)}"
         )
     unknown = [own for own in unused if not _is_known(own)]
     if len(unknown) > len(own_names) and not allow_unused:
         raise InputError(
             f"port: {len(unknown)} of the {len(own_names) + len(unused)} arrays in {ports.described(port)} have names that no "
             f"pack has, such as {listed(unknown, most=3)}: translate them with names= (npbert golden map proposes a map), or "
-            "accept that they are not compared with allow_unused=True"
+            f"accept that they are not compared with allow_unused=True{_told_of_idle(rules, dump)}"
         )
     arrays, readings, unusable, errors = {}, {}, {}, []
     for name in (*pack.input_arrays, *pack):
@@ -93,7 +94,7 @@ def match(pack: Pack, port: ports.Port, names: Names = None, *, allow_unused: bo
         raise errors[0]
     contents = {pack.aliases.get(name, name) for name in own_names}
     not_in_port = [name for name in pack if pack.aliases.get(name, name) not in contents]
-    not_in_port += [rule.own for rule in rules if rule.name is not None and not any(map(rule.matches, dump))]
+    not_in_port += _idle(rules, dump)
     return MatchedDump(pack, arrays, readings, unusable, own_names, not_in_port, unused, pack.weights or {})
 
 
@@ -123,15 +124,27 @@ def match_names(known: Collection[str], dump: Collection[str], rules: Sequence[R
     return own_names, [own for own in dump if own not in used and not own.startswith(WEIGHT)]
 
 
+def _idle(rules: Sequence[Rule], dump: Collection[str]) -> list[str]:
+    """The entries of the map that match nothing in the dump."""
+    return [rule.own for rule in rules if rule.name is not None and not any(map(rule.matches, dump))]
+
+
+def _told_of_idle(rules: Sequence[Rule], dump: Collection[str]) -> str:
+    idle = _idle(rules, dump)
+    return f"; of the map, {listed(idle, most=3)} {'matches' if len(idle) == 1 else 'match'} none of them" if idle else ""
+
+
 def _check_rules(known: Collection[str], rules: Sequence[Rule], dump: Collection[str]) -> None:
     """Refuse an entry of the map that leads nowhere: it is misspelt."""
     for rule in rules:
         names = [rule.name] if rule.name is not None and not rule.is_pattern else map(rule.translated, dump)
         tried = [name for name in names if name is not None]
         if tried and not any(_name_in_pack(known, name) or _is_known(name) for name in tried):
+            nearest = difflib.get_close_matches(tried[0], known, n=1)
+            hint = f"; the nearest is {shown(nearest[0])}" if nearest else ""
             raise InputError(
-                f"names: maps {shown(rule.own)} to {shown(tried[0])}, which is not in the pack; it takes {{the port's name: "
-                "the pack's}"
+                f"names: maps {shown(rule.own)} to {shown(tried[0])}, which is not in the pack{hint}; it takes {{the port's "
+                "name: the pack's}"
             )
 
 
@@ -164,6 +177,8 @@ def _readings(pack: Pack, name: str, own: str, x: Array, rules: Sequence[Rule]) 
         hint = "; NumPy has no bfloat16: save it as float32, or as safetensors" if x.dtype.kind == "V" else ""
         raise InputTypeError(f"port: {name} takes numbers, got {x.dtype}{hint}")
     target = target_of(pack, name)
+    if x.dtype.kind != "f" and not np.array_equal(np.rint(target.truth), target.truth):  # ids and masks are whole
+        raise InputTypeError(f"port: {name} takes floating-point numbers, got {x.dtype}")
     layout = next((layout for layout in maps.layouts(rules, own) if layouts.applies(layout, target)), None)
     found = layouts.readings(x.shape, target, layout)
     if not found:

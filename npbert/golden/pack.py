@@ -165,6 +165,8 @@ def _training(written: Mapping[str, Any] | None, tensors: Mapping[str, Array]) -
 def read_pack(path: StrPath) -> Pack:
     """Open a pack."""
     path = checks.path("pack", path)
+    if str(path).endswith(".npz"):
+        raise FileError(f"{path}: is no pack but a .npz file; the pack comes first, then what the port dumped")
     texts = safetensors.read_metadata(path)
     if texts.get("format") != json.dumps(FORMAT):
         written = f"its format is {shown(texts['format'])}" if "format" in texts else "it carries no pack's metadata"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from npbert.golden import models
-from npbert.golden.arithmetic import Arithmetic
+from npbert.golden.arithmetic import Arithmetic, step_of_127
 from npbert.golden.precision import STORED_IN, round_to
 from npbert.tracing import GRADIENT, WEIGHT_GRADIENT, observe
 from npbert.types import Array
@@ -84,6 +84,13 @@ class _Shown:
             return x.astype(np.float64, copy=False)
         return round_to(x.astype(np.float32, copy=False), self._precision)
 
+    def table_cast(self, table: Array) -> Callable[[Array], Array]:
+        """What makes rows of a table what the precision makes of them."""
+        if self._precision != "int8-tables":
+            return self.cast
+        step = step_of_127(table, axis=None)
+        return lambda rows: (np.rint(rows / step) * step).astype(np.float32)
+
     def value(self, name: str, x: Array, *, is_shown: bool = True) -> Array:
         """See a value; the pass goes on with the result."""
         x = np.asarray(x)
@@ -109,7 +116,7 @@ def _run(
 ) -> None:
     if weights is None:
         weights = models.under_all_names(model, models.weights_of(model))
-    runner = models.computing_with(model, _CastOnAccess(weights, shown.cast), config)
+    runner = models.computing_with(model, _CastOnAccess(weights, shown), config)
     arguments = {name: _map_arrays(value, shown.cast) for name, value in inputs.items()}
     arguments |= {"output_attentions": False, "output_hidden_states": False, "return_dict": True}
     rng = None if backward is None else backward.rng
@@ -159,13 +166,14 @@ def _map_arrays(value: Any, cast: Callable[[Array], Array]) -> Any:
 class _CastOnAccess(Mapping[str, Array]):
     """Weights that are converted each time they are read."""
 
-    def __init__(self, weights: Mapping[str, Array], cast: Callable[[Array], Array]) -> None:
-        self._weights, self._cast = weights, cast
+    def __init__(self, weights: Mapping[str, Array], shown: _Shown) -> None:
+        self._weights, self._shown = weights, shown
 
     def __getitem__(self, name: str) -> Array:
+        weight = self._weights[name]
         if models.is_table(name):
-            return CastRows(self._weights[name], self._cast)  # type: ignore[return-value]  # the pass only reads rows of it
-        return self._cast(self._weights[name])
+            return CastRows(weight, self._shown.table_cast(weight))  # type: ignore[return-value]  # the pass only reads rows of it
+        return self._shown.cast(weight)
 
     def __contains__(self, name: object) -> bool:
         return name in self._weights

@@ -27,6 +27,7 @@ STORED_IN = {
     "bfloat16-products": "float32",
     "int8": "float32",
     "int8-per-row": "float32",
+    "int8-tables": "float32",
 }
 """Every precision that a port may compute in, and the format in which it keeps its values."""
 
@@ -68,13 +69,23 @@ def to_bfloat16(x: Array) -> Array:
 
 def cut_to_bfloat16(x: Array) -> Array:
     """x `float32`, the last 16 bits of each element cut off: what some ports do instead of rounding."""
-    cut: Array = (np.asarray(x, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    return cut
+    return _cut(x, 16)
 
 
 def to_tf32(x: Array) -> Array:
     """x `float32`, each element rounded to TF32."""
     return _without_last_bits(x, 13)
+
+
+def cut_to_tf32(x: Array) -> Array:
+    """x `float32`, the last 13 bits of each element cut off: what hardware may do when it reads float32 as TF32."""
+    return _cut(x, 13)
+
+
+def _cut(x: Array, number: int) -> Array:
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    cut: Array = (bits & ~np.uint32((1 << number) - 1)).view(np.float32)
+    return cut
 
 
 def _without_last_bits(x: Array, number: int) -> Array:

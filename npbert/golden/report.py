@@ -126,8 +126,8 @@ class Report:
         if self.coarser:
             return wrapped(f"not ok: {fits_but_is_coarser(self.precision, self.coarser)}")
         return (
-            f"ok: {len(self.rows)} tensors are right as {self.precision}; {row.name} comes nearest to its bound, "
-            f"{row.tolerance_used:.0%} of it"
+            f"ok: {len(self.rows)} {'tensor is' if len(self.rows) == 1 else 'tensors are'} right as {self.precision}; "
+            f"{row.name} comes nearest to its bound, {row.tolerance_used:.0%} of it"
         )
 
     def _notes(self) -> list[str]:

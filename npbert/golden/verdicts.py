@@ -10,7 +10,8 @@ import numpy as np
 
 from npbert.golden.kinds import is_forward
 from npbert.golden.layers import layer_of, layer_that_reads
-from npbert.golden.pack import Pack
+from npbert.golden.models import part_of
+from npbert.golden.pack import INPUT, Pack
 from npbert.golden.precision import EPSILON, round_to
 from npbert.golden.report import Row
 from npbert.golden.tolerance import Tolerance
@@ -22,6 +23,15 @@ a fortieth where one element is far larger than all others, which a bound has to
 
 FAR_OFF = 1000.0
 """In tolerances. An error so large would show in all that is computed from the tensor."""
+
+BEFORE_SOFTMAX = re.compile(
+    r"(?P<attention>.*\.(?:self|attn|crossattention))"
+    r"(?:(?P<of_keys>[.:]key|\.c_attn|:(?:relative_|masked_)?scores)|[.:]query|\.q_attn)"
+)
+"""Softmax does not see what is the same for all keys, such as a bias of the keys, and of a single key it sees nothing: there
+only scores can tell."""
+
+IDS = f"{INPUT}input_ids"
 
 DEEP = 1 << 20
 """More layers than any model has."""
@@ -56,10 +66,12 @@ def other_precision(
     rows: Sequence[Row],
     precision: str,
     values: Callable[[], Iterable[Array]],
+    shown: Callable[[Sequence[str]], str | None],
     coarser_than: Callable[[str], str],
 ) -> OtherPrecision | None:
-    """Of the precisions that a whole dump fits, the one that its numbers are written in, or else the one that allows least:
-    rather one that keeps values in float32, since the numbers are written in none that keeps them shorter."""
+    """Of the precisions that a whole dump fits, the one that its numbers are written in, or that its linear maps show. If there
+    is none, the one that allows least: rather one that keeps values in float32, since the numbers are written in none that
+    keeps them shorter."""
     if all(row.ok for row in rows):
         return None
     known = [other for other in EPSILON if all(other in pack.tolerances[name] for name in pack)]  # to the npbert that wrote it
@@ -68,13 +80,14 @@ def other_precision(
     for other in fitting:
         if _is_short(other) and all(np.array_equal(round_to(x, other), x, equal_nan=True) for x in values()):
             return OtherPrecision(other, is_shown=True)
+    computed_in = shown(fitting)
+    if computed_in is not None:
+        return OtherPrecision(computed_in, is_shown=True)
     fitting.sort(key=_is_short)
     imprecise = [other for other in fitting if _is_as_imprecise(pack, rows, other)]
     coarser = {other: coarser_than(other) for other in imprecise}
-    for other in imprecise:
-        if not coarser[other]:
-            return OtherPrecision(other, is_shown=_begins_with_products(rows))
-    return OtherPrecision(imprecise[0], False, coarser[imprecise[0]]) if imprecise else None
+    nearest = next((other for other in imprecise if coarser[other]), next(iter(imprecise), None))
+    return None if nearest is None else OtherPrecision(nearest, False, coarser[nearest])
 
 
 def _fits(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
@@ -96,26 +109,31 @@ def _is_as_imprecise(pack: Pack, rows: Sequence[Row], precision: str) -> bool:
     return all(row.rms >= SHARE_OF_ITS_OWN * tolerance_of(pack, row.name, precision).rms for row in computed)
 
 
-def _begins_with_products(rows: Sequence[Row]) -> bool:
-    """Whether the first products of the first layer are off already: before them hardly a mistake can be made."""
-    return any(not row.ok and re.search(r"\blayer\.0\.attention\.self[.:](query|key|value)$", row.name) for row in rows)
-
-
-def dump_at_fault(rows: Sequence[Row]) -> list[str]:
+def dump_at_fault(pack: Pack, rows: Sequence[Row]) -> list[str]:
     """The tensors that are far off while what is computed from them is right: they were not computed so, only dumped so."""
     rows = [row for row in rows if is_forward(row.name)]
-    return [row.name for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and _is_refuted(row, rows[index + 1 :])]
+    far_off = [index for index, row in enumerate(rows) if row.tolerance_used > FAR_OFF and not row.problem]
+    return [rows[index].name for index in far_off if _is_refuted(pack, rows[index], rows[index + 1 :])]
 
 
-def _is_refuted(row: Row, later: Sequence[Row]) -> bool:
-    if row.problem:
-        return False
-    module, _, value = row.name.rpartition(".self")
-    if value in (".key", ":key", ":scores", ":relative_scores", ":masked_scores"):
-        # Softmax does not see what is the same for all keys, such as a bias of the keys: only scores can tell.
-        return any(other.ok and other.name in (f"{module}.self:scores", f"{module}.self:masked_scores") for other in later)
+def _is_refuted(pack: Pack, row: Row, later: Sequence[Row]) -> bool:
+    if row.name == IDS:
+        part = part_of(pack.positions, "input_ids")
+        readers = [other for other in later if layer_of(other.name, -1) >= 0 and part_of(pack.positions, other.name) == part]
+        return any(other.ok and other.compared for other in readers)
+    before_softmax = BEFORE_SOFTMAX.fullmatch(row.name)
+    if before_softmax and (before_softmax["of_keys"] or _has_one_key(pack, row.name)):
+        attention = before_softmax["attention"]
+        return any(other.ok and other.name in (f"{attention}:scores", f"{attention}:masked_scores") for other in later)
     layer = layer_of(row.name, -1)
     if layer < 0 and "embeddings" not in row.name:
         return False  # nothing but a head is computed from it
-    readers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
-    return any(reader is not None and reader > layer for reader in readers)
+    layers = [layer_that_reads(other.name, DEEP) for other in later if other.ok and other.compared]
+    return any(reader is not None and reader > layer for reader in layers)
+
+
+def _has_one_key(pack: Pack, name: str) -> bool:
+    """Whether each token has only one to look at, as in texts of one token."""
+    positions = pack.positions[part_of(pack.positions, name)]
+    visible = positions.cross_visible if ".crossattention" in name else positions.visible
+    return bool((visible & positions.query[:, :, None]).sum(axis=2).max(initial=0) < 2)

@@ -15,16 +15,13 @@ bits hide behind them.
 from __future__ import annotations
 
 import math
-import random
-import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from npbert.golden.arithmetic import step_of_127, step_of_255
+from npbert.golden.arithmetic import step_of_127
+from npbert.golden.linear_maps import LinearMap, linear_maps
 from npbert.golden.matching import MatchedDump
-from npbert.golden.mistakes import places, steps
 from npbert.types import Array
 
 FEWEST_WEIGHT_BITS = 7.5
@@ -43,81 +40,52 @@ FEWEST_DIRECTIONS = 4
 SAME = 1e-3
 """A direction is left out where x is this much smaller than in the largest: two tokens alike leave only rounding there."""
 
-MOST_MAPS, MOST_TOKENS = 36, 64  # are enough
 ITERATIONS = 100
 ALMOST_NOTHING = 1e-9
 
 
-class LinearMap(NamedTuple):
-    """One linear map of a port, as it was dumped."""
-
-    x: Array  # [tokens, in]: of the tokens that count
-    y: Array  # [tokens, out]
-    weight: Array  # [out, in]
-    bias: Array  # [out]
-    x_step: float  # of inputs in 8 bits
-    w_step: Array  # [out, 1] or [1, 1]: of weights in 8 bits
-
-
 class Bits(NamedTuple):
-    """How many bits one linear map has."""
+    """How many bits a linear map has."""
 
     of_weights: float  # NaN where that cannot be told
     of_inputs: float
 
 
 def coarser_than(precision: str, dump: MatchedDump) -> str:
-    """What is coarser in the port's linear maps than in int8 or int8-per-row, in words; "" where nothing is, where the dump
+    """What is coarser in the port's linear maps than in int8, of whichever kind, in words; "" where nothing is, where the dump
     does not tell, and for other precisions."""
-    if precision not in ("int8", "int8-per-row"):
+    if not precision.startswith("int8"):
         return ""
-    fits = [bits for linear_map in _linear_maps(precision, dump) if (bits := _bits_of(linear_map)) is not None]
-    if not fits:
+    bits = bits_of(precision, dump)
+    if bits is None:
         return ""
-    of_weights, of_inputs = np.array(fits).T
-    known = of_weights[np.isfinite(of_weights)]
-    if np.median(of_inputs) < FEWEST_INPUT_BITS:  # coarse inputs may look like coarse weights too
-        told = f"inputs of about {np.median(of_inputs):.0f} bits"
-    elif known.size and np.median(known) < FEWEST_WEIGHT_BITS:
-        told = f"weights of about {np.median(known):.0f} bits"
+    if bits.of_inputs < FEWEST_INPUT_BITS:  # coarse inputs may look like coarse weights too
+        told = f"inputs of about {bits.of_inputs:.0f} bits"
+    elif bits.of_weights < FEWEST_WEIGHT_BITS:
+        told = f"weights of about {bits.of_weights:.0f} bits"
     else:
         return ""
     return f"its linear maps are off by as much as {told} would make them, where {precision} has 8"
 
 
-def _linear_maps(precision: str, dump: MatchedDump) -> Iterator[LinearMap]:
-    """The linear maps whose input and output the port dumped; where they are many, some of them."""
-    pack, weights = dump.pack, dump.weights
-    by_content = {pack.aliases.get(name, name): name for name in dump.arrays}
-    found = []
-    for name in dump.arrays:
-        for place in _inputs_of(name) if f"{name}.weight" in weights else ():
-            source = by_content.get(pack.aliases.get(place, place))
-            if source is not None:
-                found.append((source, name))
-                break
-    for source, name in random.Random(0).sample(found, min(len(found), MOST_MAPS)):
-        x, y, counts = dump.value(source), dump.value(name), pack.counted(name)[..., 0]
-        weight, bias = (weights[f"{name}.{part}"].astype(np.float64) for part in ("weight", "bias"))
-        w_step = step_of_127(weight, axis=1 if precision == "int8-per-row" else None)
-        rows, results = (z[counts][:MOST_TOKENS].astype(np.float64) for z in (x, y))
-        yield LinearMap(rows, results, weight, bias, float(step_of_255(x)), w_step)
-
-
-def _inputs_of(name: str) -> tuple[str, ...]:
-    """What a linear map reads, the first of these names that there is; nothing where the name is another value's."""
-    for step in steps.of_kind("linear"):
-        module = name.removesuffix(step.value)
-        if name.endswith(step.value) and re.fullmatch(step.modules, module):
-            return places.names(step.operands[0], module)
-    return ()
-
-
-def _bits_of(linear_map: LinearMap) -> Bits | None:
-    """How many bits weights and inputs have; None where that cannot be told."""
-    x, y, weight, bias, x_step, w_step = linear_map
-    if not (x.size and np.isfinite(x).all() and np.isfinite(y).all()):
+def bits_of(precision: str, dump: MatchedDump) -> Bits | None:
+    """How many bits the weights and inputs of the port's linear maps have, on the whole: the medians. None where the dump does
+    not tell."""
+    axis = 1 if precision == "int8-per-row" else None
+    fits = [bits for x in linear_maps(dump) if (bits := _bits_of(x, step_of_127(x.weight, axis=axis))) is not None]
+    if not fits:
         return None
+    of_weights, of_inputs = np.array(fits).T
+    known = of_weights[np.isfinite(of_weights)]
+    return Bits(float(np.median(known)) if known.size else math.nan, float(np.median(of_inputs)))
+
+
+def _bits_of(linear_map: LinearMap, w_step: Array) -> Bits | None:
+    """How many bits weights and inputs have; None where that cannot be told. `w_step`, `[out, 1]` or `[1, 1]`, is that of
+    weights in 8 bits."""
+    if not linear_map.is_finite:
+        return None
+    x, y, weight, bias, x_step = linear_map
     u, sizes, _ = np.linalg.svd(x, full_matrices=False)
     kept = sizes > SAME * sizes[0]
     if kept.sum() < FEWEST_DIRECTIONS:

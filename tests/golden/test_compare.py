@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import npbert
 from npbert import FileError, InputError, InputTypeError, MissingFileError, golden
 from npbert.checkpoints import safetensors
 
@@ -113,6 +114,16 @@ def test_a_wrong_input_is_the_first_divergence(pack: golden.Pack) -> None:
     report = golden.compare(pack, dump)
     assert report.first_divergence == "input:token_type_ids"
     assert [row.ok for row in report.rows] == [True, False]
+
+
+def test_other_ids_whose_results_are_right_are_a_fault_of_the_dump(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    dump = {"input:input_ids": pack.inputs["input_ids"] + 1, "bert.encoder.layer.1": port["bert.encoder.layer.1"]}
+    assert golden.compare(pack, dump).dump_at_fault == ["input:input_ids"]
+    (suspect,) = golden.diagnose(pack, dump)
+    assert (suspect.mistake, suspect.where) == ("dump-not-computation", "input:input_ids")
+    dump["bert.encoder.layer.1"] = dump["bert.encoder.layer.1"] + 1
+    assert golden.compare(pack, dump).dump_at_fault == []
+    assert golden.diagnose(pack, dump)[0].mistake == "unknown"
 
 
 def test_ids_of_padding_are_no_difference(pack: golden.Pack) -> None:
@@ -223,6 +234,34 @@ def test_a_computation_at_fault_is_not_blamed_on_the_dump(pack: golden.Pack, por
     report = golden.compare(pack, port)
     assert not report.ok
     assert not report.dump_at_fault
+
+
+def test_one_token_looks_at_itself_whatever_the_query(tmp_path: Path) -> None:
+    """Softmax of one score is 1: that all after it is right says nothing of the query."""
+    model = build("BertModel", tiny(), dtype=np.float32)
+    golden.export(model, {"input_ids": ids(model.config, 2, 1)}, tmp_path / "pack")
+    pack = golden.read_pack(tmp_path / "pack")
+    query = [name for name in pack if name.startswith("encoder.layer.0.attention.self") and name.endswith("query")]
+    port = {name: pack[name] + 1 if name in query else pack[name] for name in pack if not name.endswith("scores")}
+    report = golden.compare(pack, port)
+    assert (report.first_divergence, report.dump_at_fault) == ("encoder.layer.0.attention.self.query", [])
+    scores = "encoder.layer.0.attention.self:scores"
+    assert golden.compare(pack, {**port, scores: pack[scores]}).dump_at_fault == query
+
+
+def test_a_bias_of_keys_lost_in_gpt2_is_not_blamed_on_the_dump(tmp_path: Path) -> None:
+    config = npbert.GPT2Config(vocab_size=30, hidden_size=12, num_hidden_layers=2, num_attention_heads=3, n_positions=10)
+    model = npbert.GPT2Model(config, rng=np.random.default_rng(0))
+    bias = model.state_dict()["h.0.attn.c_attn.bias"]
+    bias[12:24] = 0.5
+    inputs = {"input_ids": np.array([[3, 5, 7, 9]])}
+    golden.export(model, inputs, tmp_path / "pack", weights=True)
+    bias[12:24] = 0
+    with npbert.trace() as port:
+        model(**inputs)
+    report = golden.compare(tmp_path / "pack", dict(port))
+    assert (report.first_divergence, report.dump_at_fault) == ("h.0.attn.c_attn", [])
+    assert [row.name for row in report.rows if not row.ok][-1] == "h.0.attn:masked_scores"
 
 
 def test_a_nan_is_named_at_its_first_place(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
@@ -382,6 +421,8 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
             golden.compare(pack, tmp_path / path)
     with pytest.raises(MissingFileError):
         golden.compare(tmp_path / "nowhere.safetensors", port)
+    with pytest.raises(FileError, match=r"is no pack but a \.npz file; the pack comes first"):
+        golden.compare(tmp_path / "dump.npz", ENCODER)
     with pytest.raises(InputError, match="precision"):
         golden.compare(pack, port, precision="fp8")
     (tmp_path / "port.txt").write_text("no")
@@ -389,13 +430,30 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
         golden.compare(pack, tmp_path / "port.txt")
     with pytest.raises(InputTypeError, match="port"):
         golden.compare(pack, 3)  # type: ignore[arg-type]
-    for value in ("text", None, [[1], [2, 3]], np.ones((2, 12), complex), np.zeros((2, 12), "V2")):
+    whole = np.ones((2, 12), np.int32)
+    for value in ("text", None, [[1], [2, 3]], np.ones((2, 12), complex), np.zeros((2, 12), "V2"), whole, whole > 0):
         with pytest.raises(InputTypeError, match=r"bert\.pooler"):
             golden.compare(pack, {"bert.pooler": value})
     with pytest.raises(InputTypeError, match="names that are texts"):
         golden.compare(pack, {3: port["bert.pooler"]})  # type: ignore[dict-item]
     with pytest.raises(InputError, match="precision"):
         golden.compare(pack, port, precision=["bf16"])  # type: ignore[arg-type]
+
+
+def test_whole_numbers_in_place_of_a_tensor_are_a_row_that_says_so(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    report = golden.compare(pack, {**port, "bert.pooler": np.zeros((2, 12), np.int32)})
+    (row,) = (row for row in report.rows if not row.ok)
+    assert (row.name, row.problem) == ("bert.pooler", "takes floating-point numbers, got int32")
+
+
+def test_a_misspelt_map_is_told_where(pack: golden.Pack, port: dict[str, np.ndarray]) -> None:
+    own = {f"h{i}": port[f"bert.encoder.layer.{i}"] for i in (0, 1)}
+    with pytest.raises(InputError, match=r"which is not in the pack; the nearest is 'bert.encoder.layer"):
+        golden.compare(pack, own, names={"h0": "bert.encodr.layer.0"})
+    with pytest.raises(InputError, match=r"none of the pack's names.*; of the map, l\* matches none of them$"):
+        golden.compare(pack, own, names={"l*": "bert.encoder.layer.*"})
+    with pytest.raises(InputError, match=r"2 of the 3 arrays .*allow_unused=True; of the map, l\* matches none of them$"):
+        golden.compare(pack, {**own, "bert.pooler": port["bert.pooler"]}, names={"l*": "bert.encoder.layer.*"})
 
 
 def test_damaged_dumps(pack: golden.Pack, port: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from npbert import InputError, InputTypeError, golden
+import npbert
+from npbert import InputError, InputTypeError, golden, ops
 
-from ..builders import build, tiny
+from ..builders import build, ids, tiny
 from .subjects import (
     ACTIVATION,
     SELF,
@@ -69,3 +73,34 @@ def test_nothing_is_changed(subjects: dict[str, Subject]) -> None:
     assert subject.model.config.num_hidden_layers == 2
     for before, after in ((weights, subject.model.state_dict()), (copies, dump)):
         assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_infinity_is_no_warning(subjects: dict[str, Subject]) -> None:
+    subject = subjects["encoder"]
+    dump = subject.dump()
+    name = next(name for name in dump if name.endswith("encoder.layer.0"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (suspect,) = golden.diagnose(subject.pack, {**dump, name: dump[name] * np.inf})
+    assert (suspect.mistake, suspect.where) == ("dump-not-computation", name)
+
+
+def test_a_mistake_in_both_parts_of_a_model_is_found_in_the_first(tmp_path: Path) -> None:
+    """That the same step of the other part is wrong too, which the first cannot explain, does not speak against it."""
+    encoder = build("BertModel", tiny(num_hidden_layers=1))
+    decoder = build("BertLMHeadModel", tiny(num_hidden_layers=1, is_decoder=True, add_cross_attention=True))
+    config = npbert.EncoderDecoderConfig(
+        encoder=encoder.config, decoder=decoder.config, decoder_start_token_id=1, pad_token_id=0
+    )
+    model = npbert.EncoderDecoderModel(config, encoder=encoder, decoder=decoder).astype(np.float32)
+    inputs = {"input_ids": ids(encoder.config, 2, 6), "decoder_input_ids": ids(encoder.config, 2, 4)}
+    golden.export(model, inputs, tmp_path / "pack", weights=True)
+    right = ops.layer_norm
+
+    def layer_norm(x: Any, weight: Any, bias: Any, *, eps: float, **others: Any) -> Any:
+        return right(x, weight, bias, eps=1e-3, **others)
+
+    with mock.patch.object(ops, "layer_norm", layer_norm), npbert.trace() as port:
+        model(**inputs)
+    suspects = golden.diagnose(tmp_path / "pack", dict(port))
+    assert (suspects[0].mistake, suspects[0].where) == ("layernorm-eps", "encoder.embeddings.LayerNorm")

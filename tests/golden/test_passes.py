@@ -48,6 +48,19 @@ def test_every_value_is_rounded_and_the_pass_goes_on_with_it(precision: str) -> 
     assert np.array_equal(kept[f"{layer}.attention.self"], round_to(context, precision))
 
 
+def test_tables_of_8_bits_hold_whole_numbers() -> None:
+    model = build("BertModel", tiny(), dtype=np.float32)
+    inputs = {"input_ids": ids(model.config, 2, 5)}
+    kept, plain = seen(model, inputs, "int8-tables"), seen(model, inputs, "int8")
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        step = np.abs(model.state_dict()[f"embeddings.{name}.weight"]).max() / np.float32(127)
+        rows = kept[f"embeddings.{name}"] / step
+        assert np.allclose(rows, np.rint(rows), atol=1e-4)
+        assert np.abs(rows - plain[f"embeddings.{name}"] / step).max() <= 0.5001
+        assert not np.allclose(rows, plain[f"embeddings.{name}"] / step, atol=0.1)
+    assert all(x.dtype == np.float32 for x in kept.values())
+
+
 @pytest.mark.parametrize("model_class", ["BertModel", "BertForMaskedLM", "BertForPreTraining"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_full_precision_is_the_model_itself(model_class: str, dtype: Any) -> None:
