@@ -597,6 +597,7 @@ TENSORS = {
     "fewer strides than sizes": (tensor("0", (2, 3), (1,)), NOT_WRITTEN),
     "33 dimensions": (tensor("0", (1,) * 33), NOT_WRITTEN),
     "empty but immense": (tensor("0", (0, 1 << 62)), "claims more than a file"),
+    "empty and just too large": (tensor("0", (0, 1 << 61)), "claims more than a file"),  # 2**63 bytes
     "expanded to petabytes": (tensor("0", (1 << 50,), (0,)), "claims more than a file"),
     "expanded past all numbers": (tensor("0", (1 << 40, 1 << 40), (0, 0)), "claims more than a file"),
     "storage longer than the file": (tensor("0", (2,), count=1 << 60), "4611686018427387904 bytes"),
