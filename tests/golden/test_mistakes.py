@@ -292,3 +292,29 @@ def test_what_stands_in_the_place_of_softmax(begins: str, expected: list[float])
     (function,) = [function for _, explanation, function in SOFTMAX if f"{explanation}:".startswith(begins)]
     found = function(np.log(np.array([[1.0, 2.0, 4.0]])))[0]
     np.testing.assert_allclose(found / found.sum() if "left out" in begins else found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "words"),
+    [
+        (lambda dump: dump["embeddings:sum"] / np.float32(3), "embeddings-scaled", "averaged"),
+        (
+            lambda dump: dump["embeddings.word_embeddings"] * np.float32(12**0.5 - 1) + dump["embeddings:sum"],
+            "embeddings-scaled",
+            "multiplied by sqrt(12)",
+        ),
+        (
+            lambda dump: (
+                (dump["embeddings:sum"] - dump["embeddings.position_embeddings"]) * dump["embeddings.position_embeddings"]
+            ),
+            "positions-multiplied",
+            "add them",
+        ),
+    ],
+)
+def test_what_becomes_of_the_sum_of_embeddings(subjects: dict[str, Subject], change: Any, name: str, words: str) -> None:
+    subject = subjects["encoder"]
+    dump = subject.dump()
+    (suspect,) = golden.diagnose(subject.pack, {"embeddings:sum": change(dump)})
+    assert suspect.mistake == name
+    assert words in suspect.explanation

@@ -75,6 +75,7 @@ def test_tf32_has_ten_bits_of_fraction() -> None:
         assert np.array_equal(to_tf32(x), np.ldexp(np.rint(fraction * 2**11) / 2**11, exponent).astype(np.float32))
     hidden = np.uint32([0x7F800001, 0xFFFFFFFF]).view(np.float32)
     assert np.isnan(to_tf32(hidden)).all()
+    assert not (to_tf32(hidden).view(np.uint32) & 0x1FFF).any()  # the bits that TF32 does not have
 
 
 def test_rounding_keeps_shape_type_and_argument() -> None:
