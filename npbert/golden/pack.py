@@ -43,6 +43,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -165,7 +167,7 @@ def _training(written: Mapping[str, Any] | None, tensors: Mapping[str, Array]) -
 def read_pack(path: StrPath) -> Pack:
     """Open a pack."""
     path = checks.path("pack", path)
-    if str(path).endswith(".npz"):
+    if os.path.isfile(path) and zipfile.is_zipfile(path):
         raise FileError(f"{path}: is no pack but a .npz file; the pack comes first, then what the port dumped")
     texts = safetensors.read_metadata(path)
     if texts.get("format") != json.dumps(FORMAT):

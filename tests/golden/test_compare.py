@@ -421,6 +421,7 @@ def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray],
             golden.compare(pack, tmp_path / path)
     with pytest.raises(MissingFileError):
         golden.compare(tmp_path / "nowhere.safetensors", port)
+    np.savez(tmp_path / "dump.npz", x=np.zeros(3))
     with pytest.raises(FileError, match=r"is no pack but a \.npz file; the pack comes first"):
         golden.compare(tmp_path / "dump.npz", ENCODER)
     with pytest.raises(InputError, match="precision"):

@@ -161,6 +161,10 @@ def test_another_input(subjects: dict[str, Subject]) -> None:
     subject = subjects["encoder"]
     dump = subject.dump()
     dump["input:input_ids"] = subject.inputs["input_ids"][:, ::-1]
+    suspects = golden.diagnose(subject.pack, dump)  # what was computed is right: other ids were dumped than those
+    assert [(suspect.mistake, suspect.where) for suspect in suspects] == [("dump-not-computation", "input:input_ids")]
+    dump["embeddings"] = dump["embeddings"] + 1
+    dump = {name: dump[name] for name in ("input:input_ids", "embeddings")}
     suspects = golden.diagnose(subject.pack, dump)
     assert [(suspect.mistake, suspect.where) for suspect in suspects] == [("unknown", "input:input_ids")]
     assert "another input" in suspects[0].explanation
