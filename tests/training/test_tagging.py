@@ -192,3 +192,15 @@ def test_a_small_model_learns_to_find_entities(tmp_path: Path) -> None:
     list(steps(run))
     assert lessons.evaluate is not None
     assert lessons.evaluate(run.model)["f1"] > 0.9
+
+
+def test_the_loss_of_a_single_word_is_that_word_s(tmp_path: Path) -> None:
+    tokenizer = tokenizer_in(tmp_path)
+    model = npbert.BertForTokenClassification(
+        npbert.BertConfig(**SIZES, id2label=dict(enumerate(NAMES))), rng=np.random.default_rng(0)
+    )
+    lessons = tagging_lessons(tokenizer, tagged(3), [Sentence(["cat"], ["O"], [""])], labels=NAMES, batch_size=4, max_length=9)
+    assert lessons.evaluate is not None
+    given = tokenizer("cat", return_tensors="np")
+    labels = np.array([[-100, NAMES.index("O"), -100]])
+    assert lessons.evaluate(model)["loss"] == pytest.approx(float(model(**given, labels=labels).loss), rel=1e-5)
