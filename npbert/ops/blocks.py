@@ -57,8 +57,9 @@ def cores() -> int:
 def set_num_threads(count: int | None) -> None:
     """Share npbert's own work among so many threads; None: as many as there are cores. The results are the same.
 
-    The matrix products are NumPy's, and the threads of those are set in the environment (OMP_NUM_THREADS, before NumPy is
-    imported), which limits npbert's own threads too.
+    Where a batch has sequences for all cores, this counts for its matrix products too (see `npbert.ops.shares`). Elsewhere
+    those are NumPy's, whose threads are set in the environment (OMP_NUM_THREADS, before NumPy is imported), which limits
+    npbert's own as well.
     """
     global _told
     _told = None if count is None else whole_number("count", count, least=1)
