@@ -714,3 +714,29 @@ def test_every_model_warns_once(model_class: str) -> None:
 
 def test_public_names() -> None:
     assert set(CLASSES) <= set(npbert.__all__)
+
+
+def test_a_cache_of_pruned_layers_comes_back() -> None:
+    """A layer without some of its heads has fewer keys of its own, and all those that it takes from the encoder."""
+    config = tiny(is_decoder=True, add_cross_attention=True)
+    model = build("BertModel", config)
+    model.prune_heads({0: [0]})
+    tokens, encoded = ids(config, 2, 5), np.random.default_rng(0).normal(size=(2, 3, config.hidden_size))
+    cache = model(tokens[:, :3], encoder_hidden_states=encoded, use_cache=True).past_key_values
+    assert [x.shape[1] for x in cache[0]] == [config.num_attention_heads - 1] * 2 + [config.num_attention_heads] * 2
+    whole = model(tokens, encoder_hidden_states=encoded).last_hidden_state
+    rest = model(tokens[:, 3:], encoder_hidden_states=encoded, past_key_values=cache).last_hidden_state
+    np.testing.assert_allclose(rest, whole[:, 3:], atol=1e-10)
+
+
+def test_the_part_of_a_cache_that_is_too_short_is_named() -> None:
+    config = tiny(is_decoder=True, add_cross_attention=True)
+    model, tokens = build("BertModel", config), ids(config, 2, 3)
+    encoded = np.random.default_rng(0).normal(size=(2, 4, config.hidden_size))
+    cache = model(tokens, encoder_hidden_states=encoded, use_cache=True).past_key_values
+    for part, length in ((1, 3), (3, 4)):  # a value has the length of its key
+        short = [list(layer) for layer in cache]
+        short[0][part] = short[0][part][:, :, 1:]
+        message = rf"past_key_values\[0\]\[{part}\]: takes shape \[2, 3, {length}, "
+        with pytest.raises(NpbertError, match=message):
+            model(tokens[:, :1], encoder_hidden_states=encoded, past_key_values=short)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from npbert.views import blobs, drawings, error_maps
+from npbert.views import blobs, drawings, error_maps, heads
 from npbert.views.charts import ticks
 
 
@@ -57,3 +57,9 @@ def test_a_curve_lies_over_what_went_in() -> None:
     np.testing.assert_allclose(curve["mean"][inside], curve["x"][inside] ** 2, atol=0.01)
     np.testing.assert_array_equal(curve["dots"][:, 1], curve["dots"][:, 0] ** 2)
     assert error_maps._curve(np.ones(4), np.arange(4.0), np.ones(4, bool))["mean"].tolist() == [1.5]
+
+
+def test_the_layers_that_are_kept_whole_lie_far_apart() -> None:
+    assert heads.wanted_layers(12, None) == [0, 11, 6, 3, 9, 1, 2, 4, 5, 7, 8, 10]
+    assert heads.wanted_layers(2, None) == [0, 1]
+    assert heads.wanted_layers(12, [7, 2]) == [7, 2]
