@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import npbert
 from npbert import golden
 from npbert.golden.mistakes import MISTAKES, hypotheses
 from npbert.golden.mistakes.gpt2 import NAMES
@@ -102,3 +103,15 @@ def test_every_name_is_known() -> None:
     assert set(NAMES) <= found <= set(MISTAKES)
     assert {plant.split()[0] for plant in PLANTS} <= found
     assert len(set(MISTAKES)) == len(MISTAKES)
+
+
+def test_scores_that_are_not_divided_by_the_number_of_the_layer(tmp_path: Path) -> None:
+    """Such a model is run again from its beginning: a layer alone would not know its number."""
+    sizes = {"n_layer": 3}
+    model = build("GPT2LMHeadModel", tiny(scale_attn_by_inverse_layer_idx=True, **sizes), dtype=np.float32, scale=0.5)
+    inputs = {"input_ids": ids(model.config, 3, 7)}
+    golden.export(model, inputs, tmp_path / "pack", weights=True)
+    with npbert.trace(only=["transformer.drop", "transformer.h.?"]) as values:
+        npbert.GPT2LMHeadModel(tiny(**sizes), model.state_dict())(**inputs)
+    (suspect,) = golden.diagnose(tmp_path / "pack", dict(values))
+    assert (suspect.mistake, suspect.where) == ("wrong-scale", "transformer.h.1.attn:masked_scores")
