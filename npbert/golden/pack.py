@@ -44,7 +44,6 @@ import hashlib
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -164,10 +163,21 @@ def _training(written: Mapping[str, Any] | None, tensors: Mapping[str, Array]) -
     return Backward(written["dropout_seed"], given or None), None if steps is None else Steps.from_dict(steps)
 
 
+def _begins_as_zip(path: str) -> bool:
+    """Whether a file is a zip by its first bytes. At its end, numbers may look like one by chance."""
+    try:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            return False
+        with open(path, "rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except (OSError, ValueError):  # why it cannot be read is said by those who read it
+        return False
+
+
 def read_pack(path: StrPath) -> Pack:
     """Open a pack."""
     path = checks.path("pack", path)
-    if os.path.isfile(path) and zipfile.is_zipfile(path):
+    if _begins_as_zip(path):
         raise FileError(f"{path}: is no pack but a .npz file; the pack comes first, then what the port dumped")
     texts = safetensors.read_metadata(path)
     if texts.get("format") != json.dumps(FORMAT):

@@ -147,18 +147,20 @@ def one_thread_a_product() -> Iterator[None]:
     control = blas_threads()
     assert control is not None
     tell, change = control
-    with _state.lock:
-        if not _state.open:
-            _state.threads = tell()
+    state = _state
+    with state.lock:
+        if not state.open:
+            state.threads = tell()
             change(1)
-        _state.open += 1
+        state.open += 1
     try:
         yield
     finally:
-        with _state.lock:
-            _state.open -= 1
-            if not _state.open:
-                change(_state.threads)
+        if state is _state:  # a process that was forked within the block has its threads already
+            with state.lock:
+                state.open -= 1
+                if not state.open:
+                    change(state.threads)
 
 
 class _State:

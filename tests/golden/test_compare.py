@@ -406,6 +406,12 @@ def test_every_kind_of_number(pack: golden.Pack, port: dict[str, np.ndarray]) ->
 # ---------------------------------------------------------------------------------------------------------- what cannot be
 
 
+def test_a_pack_whose_last_bytes_look_like_those_of_a_zip_is_read(pack: golden.Pack, tmp_path: Path) -> None:
+    data = Path(pack.path).read_bytes()
+    (tmp_path / "pack").write_bytes(data[:-22] + b"PK\x05\x06" + bytes(18))
+    assert list(golden.read_pack(tmp_path / "pack")) == list(pack)
+
+
 def test_what_cannot_be_compared(pack: golden.Pack, port: dict[str, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bert\.pooler takes shape \[2, 12\], got \[12, 2\]"):
         golden.compare(pack, {"bert.pooler": port["bert.pooler"].T})

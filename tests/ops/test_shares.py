@@ -225,10 +225,13 @@ def test_a_process_that_is_forked_within_a_pass_has_its_threads_back() -> None:
     try:
         with one_thread_a_product():
             child = os.fork()
-            if not child:
-                os._exit(0 if threads() == 2 and shares._state.open == 0 else 1)
-            assert os.waitpid(child, 0)[1] == 0
-            assert threads() == 1
-        assert threads() == 2
+            forked = threads()
+        after = threads()
+        with one_thread_a_product():
+            again = threads()
+        if not child:  # it leaves the block as its parent does
+            os._exit(0 if (forked, after, again, threads()) == (2, 2, 1, 2) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert (forked, after, again, threads()) == (1, 2, 1, 2)
     finally:
         control[1](before)
