@@ -18,7 +18,8 @@ from .test_parity import arguments_for, configs, dtypes, labels_for
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore:BertLMHeadModel without is_decoder")]
 
-# The largest error that was seen, relative to the largest value of a gradient: 2e-13 in float64, 1e-5 in float32.
+# The largest error that was seen, relative to the largest value of a gradient: 2e-13 in float64, 1e-5 in float32, but for
+# models so ill-conditioned that the reference's own float32 is as far from its float64.
 TOLERANCE = {np.float32: 3e-5, np.float64: 1e-10}
 
 
@@ -67,6 +68,7 @@ def compare(
 ) -> None:
     from . import reference
 
+    arguments = {name: x.astype(dtype) if np.asarray(x).dtype == np.float64 else x for name, x in arguments.items()}
     ours = build(model_class, config, dtype=dtype)
     theirs = reference.build(model_class, ours.config.to_dict(), ours.state_dict())
     more: dict[str, Any] = {} if rng_seed is None else {"rng": np.random.default_rng(rng_seed)}
@@ -75,29 +77,44 @@ def compare(
     if rng_seed is not None:
         plant_dropout(theirs, kept, ours.config)
     expected, weights, values = reference_gradients(theirs, arguments, output_gradients)
-    if output_gradients is None:
-        assert_close(out.loss, expected.loss.detach().numpy(), TOLERANCE[dtype], "loss")
-    # Some gradients are 0 but for rounding, such as those by biases of keys, which shift all scores of a row alike. So each is
-    # held to its own largest value, or to a tenth of the largest of all where that is more.
+    tolerance = TOLERANCE[dtype]
+    # Some gradients are 0 but for rounding, such as those by biases of keys, which shift all scores of a row alike, or by a bias
+    # that shifts the scores of every position of a span. So each is held to its own largest value, to a tenth of the largest of
+    # all or, where it is a sum over positions, to its largest addend: to whichever is most.
     floor = max(float(np.abs(x).max(initial=0)) for x in weights.values()) / 10
+    if dtype is np.float32:
+        # What the reference computes in float64 is right, and the error of its own float32 tells what float32 can do.
+        rounded = weights | values
+        expected, weights, values = reference_gradients(theirs.double(), arguments, output_gradients)
+        exact = weights | values
+        own = max(gradient_error(x, exact[name], at_least=floor) for name, x in rounded.items())
+        tolerance = max(tolerance, 10 * own)
+    if output_gradients is None:
+        assert_close(out.loss, expected.loss.detach().numpy(), tolerance, "loss")
     for name, gradient in gradients.items():
         if name in weights:
-            assert_gradient(gradient, weights[name], dtype, name, at_least=floor)
+            addends = values.get(name.removesuffix(".bias"), np.zeros(0))
+            assert_gradient(gradient, weights[name], tolerance, name, at_least=max(floor, float(np.abs(addends).max(initial=0))))
         else:
             assert not gradient.any(), f"{name} is not reached"
     seen = 0
     for name, value in values.items():
         mine = kept.get(f"grad:{name}")
         if mine is not None and (not config.chunk_size_feed_forward or mine.shape == value.shape):  # a hook sees the last chunk
-            assert_gradient(mine, value, dtype, f"grad:{name}", at_least=floor)
+            assert_gradient(mine, value, tolerance, f"grad:{name}", at_least=floor)
             seen += 1
     assert seen > 10
 
 
-def assert_gradient(actual: Any, expected: Any, dtype: Any, name: str, *, at_least: float = 0.0) -> None:
-    """Within the tolerance times the largest value; gradients may be far smaller than 1."""
+def gradient_error(actual: Any, expected: Any, *, at_least: float = 0.0) -> float:
+    """The largest error over the largest value; gradients may be far smaller than 1."""
     scale = max(float(np.abs(expected).max(initial=0)), 1e-3, at_least)
-    assert_close(np.asarray(actual) / scale, np.asarray(expected) / scale, TOLERANCE[dtype], name)
+    return assert_close(np.asarray(actual) / scale, np.asarray(expected) / scale, np.inf)
+
+
+def assert_gradient(actual: Any, expected: Any, tolerance: float, name: str, *, at_least: float = 0.0) -> None:
+    error = gradient_error(actual, expected, at_least=at_least)
+    assert error <= tolerance, f"{name}: off by {error:.2e} of the largest value, {tolerance:.0e} is allowed"
 
 
 def plant_dropout(theirs: Any, kept: Any, config: Any) -> None:
@@ -180,7 +197,7 @@ def test_decoders_with_a_cache(kind: str) -> None:
     (out.logits * torch.from_numpy(dlogits)).sum().backward()
     for name, x in theirs.named_parameters():
         if x.grad is not None:
-            assert_gradient(gradients[name], x.grad.numpy(), np.float64, name)
+            assert_gradient(gradients[name], x.grad.numpy(), TOLERANCE[np.float64], name)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -226,7 +243,7 @@ def test_encoder_decoders(size: int, tied: bool) -> None:
     assert theirs_by_name.keys() <= gradients.keys()
     for name, gradient in gradients.items():
         if name in theirs_by_name:
-            assert_gradient(gradient, theirs_by_name[name], np.float64, name)
+            assert_gradient(gradient, theirs_by_name[name], TOLERANCE[np.float64], name)
         else:
             assert not gradient.any(), name
     assert kept["grad:encoder.encoder.layer.0"].shape == (2, 5, size)
