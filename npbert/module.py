@@ -16,7 +16,6 @@ The same Modules are what a reader walks through. `model.encoder.layer[0].attent
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -32,10 +31,6 @@ from npbert.weights import Weights, join
 Functions: TypeAlias = dict[str, Callable[..., Any]]
 """The function of each module, by the last part of the module's path. `layer.*` is for every member of the list `layer`, and
 `pooler.activation` for a module without weights, so that no other name tells that it is there."""
-
-
-BY_SEQUENCE = ("input_ids", "inputs_embeds", "attention_mask", "token_type_ids", "position_ids")
-"""Arguments of a pass that hold a row for each sequence, or one row for all."""
 
 
 class Module:
@@ -178,17 +173,24 @@ class Module:
             return function(x)
         return ops.apply_in_chunks(tracing.in_pieces(function), x, size, axis=tracing.PIECES_AXIS)
 
-    def in_shares(self, function: Callable[..., Any], **arguments: Any) -> Any:
-        """`function(self, **arguments)`, where each core takes sequences of its own.
+    def in_shares(
+        self, function: Callable[..., Any], hidden: Array, *, mask: Array | None, positions: bool, **options: Any
+    ) -> Any:
+        """`function(self, hidden, mask=mask, **options)`, where each core takes sequences of its own, or some `positions` if
+        those may be computed apart.
 
-        Not where dropout draws for all of them, where a backward pass follows, or where an array goes by something else.
+        Not where dropout draws for all of them, where a backward pass follows, or where another array goes by sequences.
         """
-        inputs = {name: arguments[name] for name in BY_SEQUENCE if arguments.get(name) is not None}
-        others = {name: value for name, value in arguments.items() if name not in BY_SEQUENCE}
-        holds_arrays = any(isinstance(value, np.ndarray | tuple | list) and len(value) > 0 for value in others.values())
+        holds_arrays = any(isinstance(value, np.ndarray | tuple | list) and len(value) > 0 for value in options.values())
         if self.rng is not None or self.record is not None or holds_arrays:
-            return function(self, **arguments)
-        return in_shares(functools.partial(function, self, **others), inputs, apart=not self.is_observed)
+            return function(self, hidden, mask=mask, **options)
+        return in_shares(
+            lambda hidden, mask: function(self, hidden, mask=mask, **options),
+            hidden,
+            mask,
+            apart=not self.is_observed,
+            positions=positions,
+        )
 
     def activation_backward(self, function: Callable[[Array], Array], dy: Array, x: Array) -> Array:
         """The gradient by x of an activation function."""

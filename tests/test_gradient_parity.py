@@ -78,8 +78,8 @@ def compare(
         plant_dropout(theirs, kept, ours.config)
     expected, weights, values = reference_gradients(theirs, arguments, output_gradients)
     tolerance = TOLERANCE[dtype]
-    # Some gradients are 0 but for rounding, such as those by biases of keys, which shift all scores of a row alike, or by a bias
-    # that shifts the scores of every position of a span. So each is held to its own largest value, to a tenth of the largest of
+    # Some gradients are 0 but for rounding, such as those by biases of keys, which shift all scores of a row alike, or by those
+    # that shift the scores of every position of a span. So each is held to its own largest value, to a tenth of the largest of
     # all or, where it is a sum over positions, to its largest addend: to whichever is most.
     floor = max(float(np.abs(x).max(initial=0)) for x in weights.values()) / 10
     if dtype is np.float32:
@@ -94,7 +94,9 @@ def compare(
     for name, gradient in gradients.items():
         if name in weights:
             addends = values.get(name.removesuffix(".bias"), np.zeros(0))
-            assert_gradient(gradient, weights[name], tolerance, name, at_least=max(floor, float(np.abs(addends).max(initial=0))))
+            assert_gradient(
+                gradient, weights[name], tolerance, name, at_least=max(floor, float(np.abs(addends).max(initial=0)))
+            )
         else:
             assert not gradient.any(), f"{name} is not reached"
     seen = 0

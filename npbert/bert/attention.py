@@ -52,10 +52,11 @@ def self_attention(
         probs = m.dropout(probs, m.config.attention_probs_dropout_prob)  # [B, N, S, T]
         return probs if head_mask is None else probs * head_mask
 
+    keys, values = ops.of_all_positions(key, value)
     context, probs = ops.scaled_dot_product_attention(
         query,
-        key,
-        value,
+        keys,
+        values,
         mask,
         # Between two sequences there is no distance, so cross-attention has no table of distances.
         relative_scores=(lambda query, key: relative_scores(m, query, key)) if "distance_embedding" in m else None,

@@ -37,7 +37,10 @@ def bert(
     past_length = past[0][0].shape[2] if past else 0  # P
     hidden = embeddings(m.embeddings, input_ids, token_type_ids, position_ids, inputs_embeds, past_length)  # [B, S, D]
     visible = layer_masks(m, hidden, past_length, attention_mask, head_mask, encoder_attention_mask)
-    result = encoder(m.encoder, hidden, **visible, encoder_hidden=encoder_hidden, past=past, **options)
+    # Chunks, and the distances of relative positions, count from the first position.
+    positions = m.config.position_embedding_type == "absolute" and not m.config.chunk_size_feed_forward
+    options |= {"encoder_hidden": encoder_hidden, "past": past}
+    result = m.encoder.in_shares(encoder, hidden, positions=positions, **visible, **options)
     return result, pooler(m.pooler, result.hidden) if "pooler" in m else None
 
 
@@ -97,7 +100,9 @@ def layer_masks(
     if attention_mask is None:
         attention_mask = np.ones((batch, past_length + length), np.int64)  # [B, T]
     visible = masks.self_attention(attention_mask, length, is_decoder=m.config.is_decoder)  # [B, 1, S or 1, T]
-    found: dict[str, Any] = {"mask": masks.additive(visible, hidden.dtype, value=m.config.mask_value)}
+    found: dict[str, Any] = {"mask": None}
+    if (visible != 1).any():  # else 0 would be added everywhere
+        found["mask"] = masks.additive(visible, hidden.dtype, value=m.config.mask_value)
     if encoder_attention_mask is not None:
         visible = masks.cross_attention(encoder_attention_mask)  # [B, 1, S or 1, E]
         found["encoder_mask"] = masks.additive(visible, hidden.dtype, value=m.config.mask_value)

@@ -105,8 +105,15 @@ def attend(
         probs = m.dropout(probs, m.config.attn_pdrop, "attn_dropout")  # [B, N, S, T]
         return probs if head_mask is None else probs * head_mask
 
+    keys, values = ops.of_all_positions(key, value)
     context, probs = ops.scaled_dot_product_attention(
-        query, key, value, mask, divisor=divisor(m, layer), change_probs=drop_and_mask, keep=m.keep if m.is_observed else None
+        query,
+        keys,
+        values,
+        mask,
+        divisor=divisor(m, layer),
+        change_probs=drop_and_mask,
+        keep=m.keep if m.is_observed else None,
     )
     merged = m.keep(":context", ops.merge_heads(context))  # [B, S, N*H]
     y = m.dropout(m.conv1d("c_proj", merged), m.config.resid_pdrop, "resid_dropout")  # [B, S, D]

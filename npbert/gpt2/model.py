@@ -38,7 +38,8 @@ def gpt2(
     past_length = past[0][0].shape[2] if past else 0  # P
     hidden = embeddings(m, input_ids, token_type_ids, position_ids, inputs_embeds, past_length)  # [B, S, D]
     visible = layer_masks(m, hidden, past_length, attention_mask, head_mask, encoder_attention_mask)
-    result = layers(m, hidden, **visible, encoder_hidden=encoder_hidden, past=past, **options)
+    options |= {"encoder_hidden": encoder_hidden, "past": past}
+    result = m.in_shares(layers, hidden, positions=True, **visible, **options)
     return result._replace(hidden=m.keep("", result.hidden)) if m.path else result
 
 

@@ -74,7 +74,7 @@ class BertPreTrainedModel(CallableModel):
 
     def run_base(self, m: Module, **arguments: Any) -> tuple[EncoderResult, Any]:
         """What the layers put out, and the pooled vector or None."""
-        result, pooled = m.in_shares(bert, **arguments)
+        result, pooled = bert(m, **arguments)
         return (result._replace(hidden=m.keep("", result.hidden)) if m.path else result), pooled
 
     def base_backward(self, m: Module, dhidden: Array, dpooled: Array | None, **arguments: Any) -> Array | None:

@@ -96,7 +96,7 @@ class GPT2PreTrainedModel(CallableModel):
 
     def run_base(self, m: Module, **arguments: Any) -> tuple[EncoderResult, Any]:
         """What the layers put out; GPT-2 pools nothing."""
-        return m.in_shares(gpt2, **arguments), None
+        return gpt2(m, **arguments), None
 
     def base_backward(self, m: Module, dhidden: Array, dpooled: Array | None, **arguments: Any) -> Array | None:
         """Through the base model; returns the gradient by the encoder's hidden states, if it reads an encoder."""

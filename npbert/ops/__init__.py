@@ -96,6 +96,9 @@ from npbert.ops.norm import (
 from npbert.ops.ranking import (
     top_k,
 )
+from npbert.ops.shares import (
+    of_all_positions,
+)
 from npbert.types import Array
 
 __all__ = [
@@ -144,6 +147,7 @@ __all__ = [
     "merge_heads",
     "mish",
     "mish_backward",
+    "of_all_positions",
     "quick_gelu",
     "quick_gelu_backward",
     "relative_distances",

@@ -17,13 +17,12 @@ from npbert.types import Array
 
 
 @in_blocks
-def gelu(x: Array) -> Array:
+def gelu(x: Array, *, out: Array | None = None) -> Array:
     """`x * Phi(x)`, Phi being the normal distribution function. With E(x) = erf(|x| / sqrt(2)) it is `(x + |x| E(x)) / 2`."""
     y = within(x)
     y *= np.abs(x)
     y += x
-    y *= 0.5
-    return y
+    return np.multiply(y, 0.5, out=out)
 
 
 @in_blocks

@@ -103,12 +103,11 @@ def scale_and_mask_backward(dy: Array, head_size: int, *, divisor: float | None 
 
 
 @in_blocks_of_rows
-def softmax(x: Array) -> Array:
+def softmax(x: Array, *, out: Array | None = None) -> Array:
     """`exp(x) / sum(exp(x))` over the last axis. The row's largest value is taken off first, so that exp never overflows."""
     y = x - x.max(axis=-1, keepdims=True, initial=-np.inf)  # [..., T]; initial: T may be 0
     np.exp(y, out=y)
-    y /= y.sum(axis=-1, keepdims=True)
-    return y
+    return np.divide(y, y.sum(axis=-1, keepdims=True), out=out)
 
 
 @in_blocks_of_rows

@@ -157,7 +157,8 @@ def in_blocks(function: Callable[..., Array]) -> Callable[..., Array]:
     """Evaluate a function that treats every element by itself block by block: the same numbers, sooner and in less memory.
 
     Of its arguments, arrays of the first one's shape are cut, and the others handed to it as they are. With `out=` the result
-    goes into an array that exists; it may be the first argument.
+    goes into an array that exists; it may be the first argument. A function that takes `out` itself writes its last step there;
+    the results of others are copied.
     """
     return _in_blocks(function, uncut=0)
 
@@ -168,6 +169,8 @@ def in_blocks_of_rows(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _in_blocks(function: Callable[..., Array], *, uncut: int) -> Callable[..., Array]:
+    takes_out = "out" in (function.__kwdefaults__ or {})
+
     @functools.wraps(function)
     def evaluate(x: Array, *others: Array, out: Array | None = None, **options: Any) -> Array:
         if (x.size <= BLOCK and out is None) or not is_plain(x):
@@ -176,7 +179,11 @@ def _in_blocks(function: Callable[..., Array], *, uncut: int) -> Callable[..., A
 
         def one_block(result: Array, x: Array, *parts: Array) -> None:
             part = iter(parts)
-            result[...] = function(x, *(next(part) if cut else y for y, cut in zip(others, is_cut, strict=True)), **options)
+            own = [next(part) if cut else y for y, cut in zip(others, is_cut, strict=True)]
+            if takes_out:
+                function(x, *own, out=result, **options)
+            else:
+                result[...] = function(x, *own, **options)
 
         if out is None:
             out = np.empty(x.shape, x.dtype if x.dtype.kind == "f" else np.float64)

@@ -9,12 +9,11 @@ from npbert.types import Array
 
 
 @in_blocks_of_rows
-def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-12) -> Array:
+def layer_norm(x: Array, weight: Array, bias: Array, *, eps: float = 1e-12, out: Array | None = None) -> Array:
     """`(x - mean) / sqrt(variance + eps) * weight + bias`, over the last axis."""
     y, _ = standardize(x, eps)  # [..., D]
     y *= weight
-    y += bias
-    return y
+    return np.add(y, bias, out=out)
 
 
 @in_blocks_of_rows

@@ -1,9 +1,10 @@
-"""How the sequences of a batch are shared among the processor's cores.
+"""How a batch is shared among the processor's cores.
 
 A matrix product keeps all cores busy by itself. What lies between two products does not: Python lets one thread at a time say
 what is to be done next, and threads that say so after every few microseconds mostly wait for each other. So each core takes
 sequences of its own through all layers, with products on that core alone. Then one core multiplies while another one is at its
-softmax, and nobody waits.
+softmax, and nobody waits. Where there are not enough sequences, each core takes some positions of every sequence. Those need
+each other once a layer, when they look at the keys and values of all positions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,59 +25,153 @@ from npbert.types import Array
 
 FEW_ROWS = 32  # with so few, BLAS is quicker when the large matrix stands on the left: its rows are what the cores share
 LEAST_ROWS = 128  # positions of a share: with fewer, a product takes longer to read the weights than to multiply
+SEQUENCES, POSITIONS = 0, -2  # the axes of [B, S, D] and [B, N, S, H] that may be cut
 
 
-def shares(batch: int, length: int) -> list[slice]:
-    """Which sequences each core takes of a batch, as many shares as there are cores; none, where that would not be sooner.
+class Shares(NamedTuple):
+    """What each core takes of a batch."""
+
+    axis: int  # SEQUENCES or POSITIONS
+    parts: list[slice]
+
+    def cut(self, x: Array, number: int) -> Array:
+        """What the core of this number takes of x; all of x, where it has one row for all."""
+        if x.shape[self.axis] == 1:
+            return x
+        part = self.parts[number]
+        return x[part] if self.axis == SEQUENCES else x[..., part, :]
+
+    def fit(self, x: Array) -> bool:
+        """Whether x is as long as what was shared."""
+        return x.ndim >= -self.axis and x.shape[self.axis] == self.parts[-1].stop
+
+
+def shares_of(batch: int, length: int, *, positions: bool = False) -> Shares | None:
+    """As many shares as there are cores: of the sequences, or of the `positions` if they may be cut and the sequences are too
+    few to be shared evenly; None, where that would not be sooner.
 
     This does not depend on what `set_num_threads` was told, because the sums of a product depend on how many rows it has: with
     fewer threads than cores, some threads take several shares.
     """
     count = blocks.available()
-    largest = -(-batch // count)
-    is_even = 5 * largest * count <= 6 * batch  # the cores with the smaller shares wait for a sixth of the time at most
-    if blocks.is_shared() or count == 1 or not is_even or batch * length < count * LEAST_ROWS or blas_threads() is None:
-        return []
-    return [slice(batch * number // count, batch * (number + 1) // count) for number in range(count)]
+    if blocks.is_shared() or count == 1 or batch * length < count * LEAST_ROWS or blas_threads() is None:
+        return None
+    for axis, total in ((SEQUENCES, batch), (POSITIONS, length if positions else 0)):
+        largest = -(-total // count)
+        if 0 < 5 * largest * count <= 6 * total:  # the cores with the smaller shares wait for a sixth of the time at most
+            return Shares(axis, [slice(total * number // count, total * (number + 1) // count) for number in range(count)])
+    return None
 
 
-def in_shares(function: Callable[..., Any], inputs: dict[str, Array], *, apart: bool) -> Any:
-    """`function(**inputs)`, where each core takes sequences of its own, and what comes back is put together again.
+def in_shares(
+    function: Callable[[Array, Array | None], Any], hidden: Array, mask: Array | None, *, apart: bool, positions: bool = False
+) -> Any:
+    """`function(hidden, mask)`, where each core takes its share, and what comes back is put together again.
 
-    The first input is `[B, S, ...]`; of the others those are cut that do not have one row for all sequences. The function
-    returns an array with the sequences on its first axis, or a tuple of such arrays or tuples; what it leaves out is None. If
-    the cores are not to go `apart`, because somebody looks at whole arrays, each product in the function is shared instead, and
-    has the same sums.
+    hidden is `[B, S, D]`, mask `[B or 1, 1, S or 1, T]`. The function returns arrays `[B, S, D]` or `[B, N, S, ...]`, or tuples
+    of them; what it leaves out is None. `positions` may be cut if it asks `of_all_positions` for what they need of each other.
+    If the cores are not to go `apart`, because somebody looks at whole arrays, each product in the function is shared instead,
+    and has the same sums.
     """
-    first = next(iter(inputs.values()))
-    parts = shares(*first.shape[:2]) if blocks.is_plain(first) else []
-    if not parts:
-        return function(**inputs)
-    found: list[Any] = [None] * len(parts)
+    shares = shares_of(*hidden.shape[:2], positions=positions) if blocks.is_plain(hidden) else None
+    if shares is None:
+        return function(hidden, mask)
 
-    def one_share(number: int) -> None:
-        found[number] = function(**{name: x if len(x) == 1 else x[parts[number]] for name, x in inputs.items()})
+    def one_share(number: int) -> Any:
+        return function(shares.cut(hidden, number), None if mask is None else shares.cut(mask, number))
 
     with one_thread_a_product():
+        if apart and shares.axis == SEQUENCES:
+            return _joined(_for_each_share(one_share, shares), shares.axis)
         if apart:
-            blocks.side_by_side([functools.partial(one_share, number) for number in range(len(parts))])
-            return _joined(found)
-        before, _here.parts = _parts(), parts
+            with _meeting_of(shares) as meeting:
+                if meeting is not None:
+                    return _joined(_for_each_share(functools.partial(meeting.join, one_share), shares), shares.axis)
+        before, _here.shares = _shares(), shares
         try:
-            return function(**inputs)
+            return function(hidden, mask)
         finally:
-            _here.parts = before
+            _here.shares = before
 
 
-def _joined(found: list[Any]) -> Any:
+def _for_each_share(function: Callable[[int], Any], shares: Shares) -> list[Any]:
+    """What the function returns for the number of each share."""
+    found: list[Any] = [None] * len(shares.parts)
+
+    def one_share(number: int) -> None:
+        found[number] = function(number)
+
+    blocks.side_by_side([functools.partial(one_share, number) for number in range(len(found))])
+    return found
+
+
+def _joined(found: list[Any], axis: int) -> Any:
     """The results of all shares as one."""
     first = found[0]
     if first is None:
         return None
     if isinstance(first, np.ndarray):
-        return np.concatenate(found)
-    together = [_joined(list(items)) for items in zip(*found, strict=True)]
+        return np.concatenate(found, axis=axis)
+    together = [_joined(list(items), axis) for items in zip(*found, strict=True)]
     return type(first)(*together) if hasattr(first, "_fields") else tuple(together)
+
+
+# --- positions of one sequence, which need each other -------------------------------------------------------------------
+
+
+class _Meeting:
+    """Where the shares of one pass hand each other what they have of the same layer."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier = threading.Barrier(count)
+        self.brought: list[list[tuple[Array, ...]]] = [[()] * count, [()] * count]  # by layers in turn: see `of_all_positions`
+
+    def join(self, function: Callable[[int], Any], number: int) -> Any:
+        """`function(number)`, as the share of this number."""
+        _here.meeting, _here.number, _here.turn = self, number, 0
+        try:
+            return function(number)
+        except threading.BrokenBarrierError:  # another share failed, and raises what went wrong
+            return None
+        except BaseException:
+            self.barrier.abort()
+            raise
+        finally:
+            _here.meeting = None
+
+
+@contextlib.contextmanager
+def _meeting_of(shares: Shares) -> Iterator[_Meeting | None]:
+    """A meeting of these shares; None, where they could not all be there at once.
+
+    A share that others wait for must not wait for a thread itself. So there is one meeting at a time, and only if every share
+    has a thread.
+    """
+    lock, count = _state.meeting, len(shares.parts)
+    if blocks.cores() < count or not lock.acquire(blocking=False):
+        yield None
+        return
+    try:
+        yield _Meeting(count)
+    finally:
+        lock.release()
+
+
+def of_all_positions(key: Array, value: Array) -> tuple[Array, Array]:
+    """Keys and values of this core's positions -> those of all positions, `[B, N, T, H]`. Outside a share they are all."""
+    meeting: _Meeting | None = getattr(_here, "meeting", None)
+    if meeting is None:
+        return key, value
+    # Whoever is here for the next layer may bring it while others still read this one, but no more: then all must have come.
+    brought = meeting.brought[_here.turn]
+    _here.turn = 1 - _here.turn
+    brought[_here.number] = key, value
+    meeting.barrier.wait()
+    keys, values = zip(*brought, strict=True)
+    return np.concatenate(keys, axis=POSITIONS), np.concatenate(values, axis=POSITIONS)
+
+
+# --- products that are shared because somebody looks at whole arrays ----------------------------------------------------
 
 
 def product(x: Array, y: Array) -> Array:
@@ -85,18 +180,15 @@ def product(x: Array, y: Array) -> Array:
 
 
 def by_share(function: Callable[..., Array], x: Array, y: Array) -> Array:
-    """`function(x, y)` for x `[B, ...]`, and y too where it is `[B, ...]`, each core for its sequences, within `in_shares`."""
-    parts = _parts()
-    if not parts or len(x) != parts[-1].stop:  # whoever looks at a value may compute something else meanwhile
+    """`function(x, y)` for x `[B, ...]`, and y too where it is `[B, ...]`, each core for its share, within `in_shares`."""
+    shares = _shares()
+    if shares is None or not shares.fit(x):  # whoever looks at a value may compute something else meanwhile
         return function(x, y)
-    found: list[Any] = [None] * len(parts)
-
-    def one_share(number: int) -> None:
-        part = parts[number]
-        found[number] = function(x[part], y[part] if y.ndim == x.ndim > 2 else y)
-
-    blocks.side_by_side([functools.partial(one_share, number) for number in range(len(parts))])
-    return np.concatenate(found)
+    has_sequences = shares.axis == SEQUENCES and y.ndim == x.ndim > 2
+    found = _for_each_share(
+        lambda number: function(shares.cut(x, number), shares.cut(y, number) if has_sequences else y), shares
+    )
+    return np.concatenate(found, axis=shares.axis)
 
 
 def _matrix_product(x: Array, y: Array) -> Array:
@@ -108,9 +200,9 @@ def _matrix_product(x: Array, y: Array) -> Array:
 _here = threading.local()
 
 
-def _parts() -> list[slice]:
+def _shares() -> Shares | None:
     """The shares of each product, within a function whose values somebody looks at."""
-    return getattr(_here, "parts", [])
+    return getattr(_here, "shares", None)
 
 
 # --- the threads of BLAS, the library in which NumPy multiplies ---------------------------------------------------------
@@ -168,6 +260,7 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.meeting = threading.Lock()  # held by the one meeting that there may be
         self.open = self.threads = 0
 
 
