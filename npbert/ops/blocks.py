@@ -26,7 +26,7 @@ from npbert.types import Array
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-BLOCK = 131072  # elements: larger blocks would not stay in the cache; with smaller ones the threads would wait for each other
+BLOCK = 262144  # elements: larger blocks would not stay in the cache; with smaller ones the threads would wait for each other
 
 # The C library keeps the memory of arrays for the next ones instead of giving it back, up to twice the size of the largest
 # (of at most 32 MB) that was ever freed. To be given memory back by the system costs more than many an operation.
