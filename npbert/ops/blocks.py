@@ -57,7 +57,7 @@ def cores() -> int:
 def set_num_threads(count: int | None) -> None:
     """Share npbert's own work among so many threads; None: as many as there are cores. The results are the same.
 
-    Where a batch has sequences for all cores, this counts for its matrix products too (see `npbert.ops.shares`). Elsewhere
+    Where a batch is shared among the cores, this counts for its matrix products too (see `npbert.ops.shares`). Elsewhere
     those are NumPy's, whose threads are set in the environment (OMP_NUM_THREADS, before NumPy is imported), which limits
     npbert's own as well.
     """
