@@ -173,8 +173,10 @@ def _in_blocks(function: Callable[..., Array], *, uncut: int) -> Callable[..., A
 
     @functools.wraps(function)
     def evaluate(x: Array, *others: Array, out: Array | None = None, **options: Any) -> Array:
-        if (x.size <= BLOCK and out is None) or not is_plain(x):
+        if not is_plain(x) or (x.size <= BLOCK and out is None):
             return function(x, *others, **options)
+        if x.size <= BLOCK and takes_out:
+            return function(x, *others, out=out, **options)
         is_cut = [y.shape == x.shape for y in others]
 
         def one_block(result: Array, x: Array, *parts: Array) -> None:

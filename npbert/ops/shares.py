@@ -87,7 +87,7 @@ def in_shares(
             with _meeting_of(shares) as meeting:
                 if meeting is not None:
                     return _joined(_for_each_share(functools.partial(meeting.join, one_share), shares), shares.axis)
-        before, _here.shares = _shares(), shares
+        before, _here.shares = _here.shares, shares
         try:
             return function(hidden, mask)
         finally:
@@ -159,7 +159,7 @@ def _meeting_of(shares: Shares) -> Iterator[_Meeting | None]:
 
 def of_all_positions(key: Array, value: Array) -> tuple[Array, Array]:
     """Keys and values of this core's positions -> those of all positions, `[B, N, T, H]`. Outside a share they are all."""
-    meeting: _Meeting | None = getattr(_here, "meeting", None)
+    meeting = _here.meeting
     if meeting is None:
         return key, value
     # Whoever is here for the next layer may bring it while others still read this one, but no more: then all must have come.
@@ -181,7 +181,7 @@ def product(x: Array, y: Array) -> Array:
 
 def by_share(function: Callable[..., Array], x: Array, y: Array) -> Array:
     """`function(x, y)` for x `[B, ...]`, and y too where it is `[B, ...]`, each core for its share, within `in_shares`."""
-    shares = _shares()
+    shares = _here.shares
     if shares is None or not shares.fit(x):  # whoever looks at a value may compute something else meanwhile
         return function(x, y)
     has_sequences = shares.axis == SEQUENCES and y.ndim == x.ndim > 2
@@ -197,12 +197,16 @@ def _matrix_product(x: Array, y: Array) -> Array:
     return result.reshape(*x.shape[:-1], y.shape[1])
 
 
-_here = threading.local()
+class _Here(threading.local):
+    """What holds in one thread."""
+
+    shares: Shares | None = None  # of each product, within a function whose values somebody looks at
+    meeting: _Meeting | None = None  # of the share that this thread computes, the share's number,
+    number = 0
+    turn = 0  # and where it brings the next layer's keys and values
 
 
-def _shares() -> Shares | None:
-    """The shares of each product, within a function whose values somebody looks at."""
-    return getattr(_here, "shares", None)
+_here = _Here()
 
 
 # --- the threads of BLAS, the library in which NumPy multiplies ---------------------------------------------------------

@@ -230,7 +230,7 @@ def test_a_mistake_in_a_share_is_raised_and_the_threads_come_back(batch: int, fa
         with pytest.raises(npbert.InputError, match="here"):
             in_shares(fails, hidden, None, apart=apart, positions=True)
     assert threads() == before
-    assert shares._shares() is None
+    assert shares._here.shares is None
     np.testing.assert_array_equal(in_shares(lambda x, mask: x + 1, hidden, None, apart=True, positions=True), hidden + 1)
 
 
