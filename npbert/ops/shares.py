@@ -151,8 +151,12 @@ def _meeting_of(shares: Shares) -> Iterator[_Meeting | None]:
     if blocks.cores() < count or not lock.acquire(blocking=False):
         yield None
         return
+    meeting = _Meeting(count)
     try:
-        yield _Meeting(count)
+        yield meeting
+    except BaseException:  # a share that has not begun cannot tell the others, who would wait for it for ever
+        meeting.barrier.abort()
+        raise
     finally:
         lock.release()
 
@@ -200,10 +204,10 @@ def _matrix_product(x: Array, y: Array) -> Array:
 class _Here(threading.local):
     """What holds in one thread."""
 
-    shares: Shares | None = None  # of each product, within a function whose values somebody looks at
-    meeting: _Meeting | None = None  # of the share that this thread computes, the share's number,
-    number = 0
-    turn = 0  # and where it brings the next layer's keys and values
+    shares: Shares | None = None  # how each product is shared, within a function whose values somebody looks at
+    meeting: _Meeting | None = None  # where the share that this thread computes meets the others
+    number = 0  # of this share
+    turn = 0  # which of the meeting's two places the next layer's keys and values go to
 
 
 _here = _Here()

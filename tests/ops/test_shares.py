@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -232,6 +233,35 @@ def test_a_mistake_in_a_share_is_raised_and_the_threads_come_back(batch: int, fa
     assert threads() == before
     assert shares._here.shares is None
     np.testing.assert_array_equal(in_shares(lambda x, mask: x + 1, hidden, None, apart=True, positions=True), hidden + 1)
+
+
+@needs_openblas
+def test_a_share_that_cannot_begin_leaves_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system gives no further thread."""
+    pool, meetings = blocks._threads(3), []
+    begun = threading.Event()
+
+    class Pool:
+        def submit(self, *arguments: Any) -> Any:
+            if begun.is_set():
+                raise RuntimeError("can't start new thread")
+            begun.set()
+            return pool.submit(*arguments)
+
+    def function(hidden: Any, mask: Any) -> Any:
+        meetings.append(shares._here.meeting)
+        return shares.of_all_positions(hidden, hidden)[0]
+
+    hidden = np.zeros((1, 48, 2))
+    monkeypatch.setattr(blocks, "_threads", lambda count: Pool())
+    with pytest.raises(RuntimeError, match="new thread"):
+        in_shares(function, hidden, None, apart=True, positions=True)
+    for _ in range(1000):
+        if meetings and not meetings[0].barrier.n_waiting:
+            break
+        time.sleep(0.01)
+    assert meetings[0].barrier.broken
+    assert not meetings[0].barrier.n_waiting
 
 
 @needs_openblas
