@@ -77,12 +77,15 @@ def pass_cost() -> None:
 
 
 def decoding_cost() -> None:
-    """A token, decoded with the cache, over the reference's."""
-    for model in ("bert-base", "MiniLM") if installed("torch-eager") else ():
+    """A token, decoded with the cache, over its own matrix products and over the reference's, and those products over it."""
+    for model in ("bert-base", "MiniLM"):
         case = {"task": "decoding", "model": model, "count": 20}
-        report_ratios(
-            f"a decoded token, {model} / reference, eager", engines_in_turns("npbert", "torch-eager", case), "budget 0.5"
-        )
+        report_ratios(f"a decoded token, {model} / products", engines_in_turns("npbert", "products", case))
+        if installed("torch-eager"):
+            theirs = engines_in_turns("npbert", "torch-eager", case)
+            report_ratios(f"a decoded token, {model} / reference, eager", theirs, "budget 0.5")
+            floor = engines_in_turns("products", "torch-eager", case)
+            report_ratios(f"the products of a decoded token, {model} / reference, eager", floor)
 
 
 def embedding_cost() -> None:

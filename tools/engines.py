@@ -4,9 +4,9 @@
 
 A case says what to compute: a "pass" of so many texts of so many tokens, "decoding" of so many tokens, one by one, or
 "embedding" so many texts of mixed length. Engines: npbert; torch-eager and torch-sdpa, the reference; onnxruntime, on the
-reference's exported graph; and products, nothing but the pass's matrix products with NumPy: the floor under every BERT in
-NumPy. An engine answers a case with "ready", "run" with the seconds that it took, and "peak" with the most memory that its
-process ever had, in bytes.
+reference's exported graph; and products, nothing but the matrix products with NumPy: the floor under every BERT in NumPy. An
+engine answers a case with "ready", "run" with the seconds that it took, and "peak" with the most memory that its process ever
+had, in bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SIZES: dict[str, dict[str, int]] = {
     "bert-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
     "MiniLM": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
 }
+VOCABULARY = 30522
 PROMPT = 16  # tokens
 LONGEST = 128  # tokens of a text among those of mixed length
 
@@ -239,6 +240,24 @@ def products_pass(model: str, batch: int, length: int) -> Callable[[], object]:
     return run
 
 
+def products_decoding(model: str, count: int) -> Callable[[], object]:
+    """Each matrix is an array of its own, because to read them all, for every token, is what takes the time."""
+    sizes = SIZES[model]
+    width, wide = sizes["hidden_size"], sizes["intermediate_size"]
+    rng = np.random.default_rng(0)
+    layer = [(width, width)] * 4 + [(wide, width), (width, wide)]
+    shapes = layer * sizes["num_hidden_layers"] + [(width, width), (VOCABULARY, width)]
+    matrices = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    hidden = {(rows, size): np.ones((size, rows), np.float32) for rows in (1, PROMPT) for size in (width, wide)}
+
+    def run() -> None:
+        for rows in [PROMPT] + [1] * (count - 1):
+            for matrix in matrices:
+                matrix @ hidden[rows, matrix.shape[1]]
+
+    return run
+
+
 def torch_sdpa_pass(**case: Any) -> Callable[[], object]:
     return torch_pass(**case, attention="sdpa")
 
@@ -248,7 +267,7 @@ ENGINES: dict[str, dict[str, Callable[..., Callable[[], object]]]] = {
     "torch-eager": {"pass": torch_pass, "decoding": torch_decoding},
     "torch-sdpa": {"pass": torch_sdpa_pass},
     "onnxruntime": {"pass": onnxruntime_pass, "embedding": onnxruntime_embedding},
-    "products": {"pass": products_pass},
+    "products": {"pass": products_pass, "decoding": products_decoding},
 }
 
 if __name__ == "__main__":

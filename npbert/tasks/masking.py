@@ -163,9 +163,10 @@ def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generat
     checks.number("probability", probability, least=0, most=1)
     if tokenizer.mask_token_id is None:
         raise InputError("tokenizer: masking needs a mask token, and the tokenizer has none")
-    tokens = checks.ids("input_ids", tokens, len(tokenizer), rank=tokens.ndim)
+    size = len(tokenizer)  # counted anew whenever it is asked for
+    tokens = checks.ids("input_ids", tokens, size, rank=tokens.ndim)
     chosen = (rng.random(tokens.shape) < probability) & ~np.isin(tokens, tokenizer.all_special_ids)
     fate = rng.random(tokens.shape)
     masked = np.where(chosen & (fate < 0.8), tokenizer.mask_token_id, tokens)
-    masked = np.where(chosen & (fate >= 0.9), rng.integers(0, len(tokenizer), tokens.shape), masked)
+    masked = np.where(chosen & (fate >= 0.9), rng.integers(0, size, tokens.shape), masked)
     return MaskedTokens(masked, np.where(chosen, tokens, checks.IGNORED))
