@@ -41,7 +41,7 @@ def test_it_loads_by_its_name() -> None:
 
 
 def test_it_finds_held_out_words() -> None:
-    """Of these words, masked one at a time, it finds about as many as its card says of many more (0.22 was measured); always
+    """Of these words, masked one at a time, it finds about as many as its card says of many more (0.29 was measured); always
     the most frequent word would find 0.06."""
     card = (PACKAGED / "README.md").read_text("utf-8")
     figure = re.search(r"the model finds \*\*(0\.\d+)\*\*", card)
@@ -52,9 +52,9 @@ def test_it_finds_held_out_words() -> None:
     for sentence in HELD_OUT.read_text("utf-8").splitlines():
         ids = tokenizer(sentence)["input_ids"]
         words = [place for place, piece in enumerate(tokenizer.convert_ids_to_tokens(ids)) if piece.isalpha()]
-        place = words[rng.integers(len(words))]
-        wanted.append((len(rows), place, ids[place]))
-        rows.append([*ids[:place], tokenizer.mask_token_id, *ids[place + 1 :]])
+        for place in rng.permutation(words)[:4]:
+            wanted.append((len(rows), place, ids[place]))
+            rows.append([*ids[:place], tokenizer.mask_token_id, *ids[place + 1 :]])
     batch = tokenizer.pad({"input_ids": rows}, return_tensors="np")
     logits = model(**batch).prediction_logits
     found = np.mean([logits[row, place].argmax() == right for row, place, right in wanted])

@@ -174,10 +174,10 @@ def test_generate_writes_on_and_a_seed_draws_the_same(capsys: pytest.CaptureFixt
 def test_tokenize_is_an_aligned_table(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "tokenize", "The unheard melodies")
     assert out.splitlines()[:4] == [
-        "piece    id  type  from  to  text",
-        "[CLS]     2     0",
-        "the    5447     0     0   3  The",
-        "unh    5707     0     4   7  unh",
+        "piece       id  type  from  to  text",
+        "[CLS]        2     0",
+        "the       8508     0     0   3  The",
+        "unh       8911     0     4   7  unh",
     ]
     _, out, _ = run(capsys, "tokenize", "--json", "--pair", "b", "a")
     assert json.loads(out)["token_type_ids"] == [0, 0, 0, 1, 1]
