@@ -433,8 +433,8 @@ One document in {HELD_OUT}, chosen by its text, was held out.
 {phases}
 
 Of each part the weights of the best evaluation were kept. The heads of the lowest layer began by looking at the words one and
-two places to the left and right; all other weights began at random. AdamW with weight decay 0.01, gradients clipped to norm 1, {PROBABILITY:.0%} of the tokens masked, no dropout. In all,
-{tokens:,.0f} tokens were read.
+two places to the left and right; all other weights began at random. AdamW with weight decay 0.01, gradients clipped to norm 1,
+{PROBABILITY:.0%} of the tokens masked, no dropout. In all, {tokens:,.0f} tokens were read.
 {comparison}
 ## Held-out figures
 
