@@ -85,7 +85,7 @@ def decoding_cost() -> None:
             theirs = engines_in_turns("npbert", "torch-eager", case)
             report_ratios(f"a decoded token, {model} / reference, eager", theirs, "budget 0.5")
             floor = engines_in_turns("products", "torch-eager", case)
-            report_ratios(f"the products of a decoded token, {model} / reference, eager", floor)
+            report_ratios(f"products of a decoded token, {model} / reference", floor)
 
 
 def embedding_cost() -> None:

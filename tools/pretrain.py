@@ -228,7 +228,7 @@ def train_phases(home: Path) -> None:
 
         # The best of all evaluations is kept.
         print(
-            phase, train(run, done, save_model=save_model, evaluate_every=500, save_every=250, resume=(done / STATE).exists())
+            phase, train(run, done, save_model=save_model, evaluate_every=250, save_every=100, resume=(done / STATE).exists())
         )
 
 
