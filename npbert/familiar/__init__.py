@@ -77,6 +77,7 @@ INSTEAD: dict[str, str] = {
     "SpecialTokensMixin": "use BertTokenizer, GPT2Tokenizer or AutoTokenizer",
     "Conv1D": "walk to it in a model: model.transformer.h[0].attn.c_attn",
     "DataCollatorForLanguageModeling": "use npbert.mask_tokens(input_ids, tokenizer, rng)",
+    "DataCollatorForWholeWordMask": "use npbert.mask_tokens(input_ids, tokenizer, rng, whole_words=True)",
     "set_seed": "hand in a generator, rng=numpy.random.default_rng(seed)",
     "logging": "use Python's warnings: npbert warns through them",
     "is_torch_available": "npbert needs no torch",

@@ -149,24 +149,52 @@ class MaskedTokens(NamedTuple):
     labels: Array
 
 
-def mask_tokens(input_ids: Any, tokenizer: BertTokenizer, rng: np.random.Generator, probability: float = 0.15) -> MaskedTokens:
+def mask_tokens(
+    input_ids: Any,
+    tokenizer: BertTokenizer,
+    rng: np.random.Generator,
+    probability: float = 0.15,
+    *,
+    whole_words: bool = False,
+    mask_replace_prob: float = 0.8,
+    random_replace_prob: float = 0.1,
+) -> MaskedTokens:
     """Mask tokens as BERT's authors did to train it (Devlin et al. 2018, A.1), and label them.
 
     Each token is chosen with the given probability, but never a special token or padding. Of the chosen, 80% become `[MASK]`,
-    10% a random token and 10% stay as they are. `labels` holds the chosen tokens as they were, and everywhere else -100, which
-    no loss counts. Ids may be `[S]` or `[B, S]`.
+    10% a random token and 10% stay as they are, unless told otherwise. `labels` holds the chosen tokens as they were, and
+    everywhere else -100, which no loss counts. Ids may be `[S]` or `[B, S]`.
+
+    With `whole_words` all pieces of a word are chosen or none. A piece that is left tells most of the others, so a model that
+    is to guess words learns more where it must do without.
     """
     check_tokenizer(tokenizer)
     tokens = checks.integers("input_ids", input_ids, (1, 2))
     if not isinstance(rng, np.random.Generator):
         raise InputTypeError(f"rng: takes a numpy.random.Generator, got {shown(rng)}")
-    checks.number("probability", probability, least=0, most=1)
+    shares = {"mask_replace_prob": mask_replace_prob, "random_replace_prob": random_replace_prob}
+    for name, value in {"probability": probability, **shares}.items():
+        checks.number(name, value, least=0, most=1)
+    if sum(shares.values()) > 1:
+        raise InputError(f"{' and '.join(shares)}: are more than 1 together, {mask_replace_prob} and {random_replace_prob}")
     if tokenizer.mask_token_id is None:
         raise InputError("tokenizer: masking needs a mask token, and the tokenizer has none")
     size = len(tokenizer)  # counted anew whenever it is asked for
     tokens = checks.ids("input_ids", tokens, size, rank=tokens.ndim)
-    chosen = (rng.random(tokens.shape) < probability) & ~np.isin(tokens, tokenizer.all_special_ids)
+    drawn = rng.random(tokens.shape)
+    if whole_words:
+        drawn = np.take_along_axis(drawn, _words(tokens, tokenizer), axis=-1)  # one number for all pieces of a word
+    chosen = (drawn < probability) & ~np.isin(tokens, tokenizer.all_special_ids)
     fate = rng.random(tokens.shape)
-    masked = np.where(chosen & (fate < 0.8), tokenizer.mask_token_id, tokens)
-    masked = np.where(chosen & (fate >= 0.9), rng.integers(0, size, tokens.shape), masked)
+    masked = np.where(chosen & (fate < mask_replace_prob), tokenizer.mask_token_id, tokens)
+    masked = np.where(chosen & (fate >= 1 - random_replace_prob), rng.integers(0, size, tokens.shape), masked)
     return MaskedTokens(masked, np.where(chosen, tokens, checks.IGNORED))
+
+
+def _words(tokens: Array, tokenizer: BertTokenizer) -> Array:
+    """Which word of its row each token belongs to, counted from 0; a piece that goes on with a word begins with `##`."""
+    used, places = np.unique(tokens, return_inverse=True)
+    goes_on = np.array([token.startswith("##") for token in tokenizer.convert_ids_to_tokens(used)], np.bool_)
+    begins = ~goes_on[places].reshape(tokens.shape)
+    begins[..., :1] = True  # a text may have been cut within a word
+    return np.cumsum(begins, axis=-1) - 1

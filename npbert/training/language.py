@@ -26,8 +26,12 @@ def pretraining_lessons(
     batch_size: int,
     max_length: int,
     probability: float = 0.15,
+    **masking: Any,
 ) -> Lessons:
-    """Both tasks of the paper: masked words, and whether the second part of a text followed the first."""
+    """Both tasks of the paper: masked words, and whether the second part of a text followed the first.
+
+    `masking` is what `mask_tokens` is to be told besides.
+    """
 
     def rows_of(source: Sequence[Document], rng: np.random.Generator) -> list[Row]:
         return [
@@ -35,7 +39,7 @@ def pretraining_lessons(
             for pair in sentence_pairs(source, max_length - 3, rng)
         ]
 
-    return _lessons(tokenizer, rows_of, documents, held_out, batch_size, probability)
+    return _lessons(tokenizer, rows_of, documents, held_out, batch_size, {"probability": probability, **masking})
 
 
 def masked_language_lessons(
@@ -46,13 +50,17 @@ def masked_language_lessons(
     batch_size: int,
     max_length: int,
     probability: float = 0.15,
+    **masking: Any,
 ) -> Lessons:
-    """Masked words alone: each text is as many sentences of a document as fit."""
+    """Masked words alone: each text is as many sentences of a document as fit.
+
+    `masking` is what `mask_tokens` is to be told besides.
+    """
 
     def rows_of(source: Sequence[Document], rng: np.random.Generator) -> list[Row]:
         return [_framed(tokenizer, part) for document in source for part in _parts(document, max_length - 2)]
 
-    return _lessons(tokenizer, rows_of, documents, held_out, batch_size, probability)
+    return _lessons(tokenizer, rows_of, documents, held_out, batch_size, {"probability": probability, **masking})
 
 
 def _lessons(
@@ -61,10 +69,10 @@ def _lessons(
     documents: Sequence[Document],
     held_out: Sequence[Document],
     batch_size: int,
-    probability: float,
+    masking: Mapping[str, Any],
 ) -> Lessons:
     checks.whole_number("batch_size", batch_size, least=1)
-    checks.number("probability", probability, above=0, most=1)
+    checks.number("probability", masking["probability"], above=0, most=1)
     special = set(tokenizer.all_special_ids)
 
     def batches_of(source: Sequence[Document], rng: np.random.Generator) -> list[list[Row]]:
@@ -76,7 +84,7 @@ def _lessons(
         return batches_of(documents, rng)
 
     def arguments(rows: Sequence[Row], rng: np.random.Generator) -> dict[str, Any]:
-        return masked_batch(tokenizer, rows, rng, probability)
+        return masked_batch(tokenizer, rows, rng, masking)
 
     def evaluate(model: PreTrainedModel) -> dict[str, float]:
         rng = np.random.default_rng(0)  # the same masks at every evaluation
@@ -88,13 +96,15 @@ def _lessons(
     return Lessons(epoch, arguments, evaluate if held_out else None)
 
 
-def masked_batch(tokenizer: BertTokenizer, rows: Sequence[Row], rng: np.random.Generator, probability: float) -> dict[str, Any]:
+def masked_batch(
+    tokenizer: BertTokenizer, rows: Sequence[Row], rng: np.random.Generator, masking: Mapping[str, Any]
+) -> dict[str, Any]:
     """Rows as the model takes them, with masks drawn anew. At least one token is masked: without any there is no loss."""
     assert tokenizer.pad_token_id is not None
     arrays: dict[str, Any] = padded(rows, tokenizer.pad_token_id)
-    masked = mask_tokens(arrays["input_ids"], tokenizer, rng, probability)
+    masked = mask_tokens(arrays["input_ids"], tokenizer, rng, **masking)
     while (masked.labels == IGNORED).all():
-        masked = mask_tokens(arrays["input_ids"], tokenizer, rng, probability)
+        masked = mask_tokens(arrays["input_ids"], tokenizer, rng, **masking)
     arrays |= {"input_ids": masked.input_ids, "labels": masked.labels, "sparse_prediction": True}
     if "next_sentence_label" in rows[0]:
         arrays["next_sentence_label"] = np.array([row["next_sentence_label"] for row in rows])

@@ -323,9 +323,53 @@ def test_masking_keeps_shapes_and_leaves_its_argument_alone() -> None:
     assert again[0] == again[1]
 
 
+def test_whole_words_are_masked_or_left() -> None:
+    tokenizer = cases.tokenizer()
+    row = [101, *tokenizer("unaffable embeddings stay , tokenization is it", add_special_tokens=False)["input_ids"], 102]
+    continues = [token.startswith("##") for token in tokenizer.convert_ids_to_tokens(row)]
+    row = [*row, row[continues.index(True)], 1996, 0, 0]  # a text that was cut within a word, as the second one of a pair is
+    continues = [*continues, True, False, False, False]
+    assert sum(continues) > 3
+    ids = np.tile(row, (20000, 1))
+    masked, labels = tasks.mask_tokens(ids, tokenizer, np.random.default_rng(0), 0.3, whole_words=True)
+    chosen = labels != -100
+    assert not chosen[:, np.isin(row, [101, 102, 0])].any()
+    for place, goes_on in enumerate(continues):
+        if goes_on and row[place - 1] != 102:
+            assert np.array_equal(chosen[:, place], chosen[:, place - 1]), "a word falls apart"
+    words = chosen[:, [not goes_on and token not in (101, 102, 0) for token, goes_on in zip(row, continues, strict=True)]]
+    shares = np.append(words.mean(axis=0), chosen[:, len(row) - 4].mean())
+    assert shares == pytest.approx(np.full(len(shares), 0.3), abs=4 * np.sqrt(0.3 * 0.7 / len(ids)))
+    assert np.abs(np.corrcoef(words.T) - np.eye(words.shape[1])).max() < 4 / np.sqrt(len(ids)), "words are drawn each by itself"
+    assert (masked[chosen] == 103).mean() == pytest.approx(0.8, abs=0.01)
+    alone = tasks.mask_tokens(ids[0], tokenizer, np.random.default_rng(0), 1, whole_words=True).labels
+    assert np.array_equal(alone != -100, ~np.isin(row, [101, 102, 0]))
+
+
+def test_what_becomes_of_the_chosen_may_be_told() -> None:
+    tokenizer = cases.tokenizer()
+    ids = np.full((50, 100), 2000)
+    rng = np.random.default_rng(0)
+    all_masked = tasks.mask_tokens(ids, tokenizer, rng, 1, mask_replace_prob=1, random_replace_prob=0)
+    assert (all_masked.input_ids == 103).all()
+    untouched = tasks.mask_tokens(ids, tokenizer, rng, 1, mask_replace_prob=0, random_replace_prob=0)
+    assert np.array_equal(untouched.input_ids, ids)
+    assert np.array_equal(untouched.labels, ids)
+    drawn = tasks.mask_tokens(ids, tokenizer, rng, 1, mask_replace_prob=0, random_replace_prob=1)
+    assert len(np.unique(drawn.input_ids)) > 0.9 * ids.size
+    paper = [
+        tasks.mask_tokens(ids, tokenizer, np.random.default_rng(1), **told).input_ids
+        for told in ({}, {"mask_replace_prob": 0.8, "random_replace_prob": 0.1, "whole_words": False})
+    ]
+    assert np.array_equal(*paper)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"mask_replace_prob": 1.1}, "^mask_replace_prob: takes a finite number from 0 to 1"),
+        ({"random_replace_prob": -0.1}, "^random_replace_prob: takes a finite number from 0 to 1"),
+        ({"random_replace_prob": 0.3}, "^mask_replace_prob and random_replace_prob: are more than 1 together, 0.8 and 0.3$"),
         ({"input_ids": [[1.5]]}, "^input_ids: takes whole numbers"),
         ({"input_ids": [[[1]]]}, "^input_ids: takes 1 or 2 dimensions"),
         ({"input_ids": [30522]}, "^input_ids: 30522 is out of range, it takes 0 to 30521"),

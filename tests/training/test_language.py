@@ -54,6 +54,17 @@ def test_rows_are_framed_and_masked(tokenizer: npbert.BertTokenizer) -> None:
     assert 0.08 < chosen / total < 0.2
 
 
+def test_lessons_hand_on_how_to_mask(tokenizer: npbert.BertTokenizer) -> None:
+    documents = documents_of(tokenizer)
+    for lessons_of in (pretraining_lessons, masked_language_lessons):
+        masking = {"probability": 1, "mask_replace_prob": 1, "random_replace_prob": 0}
+        lessons = lessons_of(tokenizer, documents, batch_size=4, max_length=24, **masking)
+        for batch in batches_of(lessons):
+            special = np.isin(batch["input_ids"], [tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id])
+            assert np.array_equal(batch["labels"] == -100, special)
+            assert (batch["input_ids"][~special] == tokenizer.mask_token_id).all()
+
+
 def test_masked_language_rows_hold_the_whole_text(tokenizer: npbert.BertTokenizer) -> None:
     documents = documents_of(tokenizer)
     documents.append([list(range(5, 25)) * 3])  # a sentence longer than a row
