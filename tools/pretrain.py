@@ -52,6 +52,7 @@ SIZES: dict[str, Any] = {
 VOCABULARY = 12000
 COMPARED = "largest_difference_to_the_reference.txt"
 PIECES: dict[str, Any] = {"probability": 0.2}  # of a token to be masked: more to learn from each text than the usual 0.15
+# Whole words are what it is to find: the other pieces of a word would tell most of it, and a chosen word that stays all of it.
 WORDS: dict[str, Any] = {**PIECES, "whole_words": True, "mask_replace_prob": 1, "random_replace_prob": 0}
 COMMON: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-6}
 PHASES: dict[str, dict[str, Any]] = {  # short texts first, which cost less
