@@ -50,9 +50,9 @@ Multiply: TypeAlias = Callable[[Array, Array], Array]
 class Arithmetic:
     """How products and sums are computed in one pass."""
 
-    def __init__(self, precision: str, *, spread: bool) -> None:
+    def __init__(self, precision: str, *, spread: bool, draw: int = 0) -> None:
         self._precision = precision
-        self._chances = np.random.default_rng(0) if spread else None
+        self._chances = np.random.default_rng(draw) if spread else None
         self._last: Array | None = None  # the spread of the product that was computed last
 
     def array(self, x: Array) -> Array:

@@ -64,12 +64,14 @@ def run_spread(
     *,
     weights: Mapping[str, Array] | None = None,
     backward: Backward | None = None,
+    draw: int = 0,
 ) -> None:
-    """The same, but products and sums are off by what those of another port may be off by: their spread.
+    """The same, but products and sums are off by what those of another port may be off by: their spread. In which directions,
+    the number of the `draw` decides.
 
     `look(name, value, spread)` sees that too, where the value is the result of a product.
     """
-    _run(model, inputs, _Shown(precision, look, Arithmetic(precision, spread=True)), weights, None, backward)
+    _run(model, inputs, _Shown(precision, look, Arithmetic(precision, spread=True, draw=draw)), weights, None, backward)
 
 
 class _Shown:
