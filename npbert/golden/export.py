@@ -214,8 +214,8 @@ def _metadata(model: Any, weights: Mapping[str, Array], backward: Backward | Non
 def _tolerances(
     spool: Spool, visible: Mapping[str, Positions], run_other: RunSpread, precision: str, draws: int
 ) -> dict[str, Tolerance]:
-    """What a port in `precision` may be off by in each content of the spool, by its first name; in gradients, the most
-    of all draws."""
+    """What a port in `precision` may be off by in each content of the spool, by its first name; behind the forward
+    pass, the most of all draws."""
     first, *others = (_tolerances_of_draw(spool, visible, run_other, precision, draw) for draw in range(draws))
     for other in others:
         for name, (max_abs, rms) in other.items():
